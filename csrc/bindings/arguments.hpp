@@ -1,0 +1,110 @@
+// From Python arguments to views, under the GIL. Strict: nothing is converted or copied here.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <type_traits>
+
+#include "nasx/array.hpp"
+#include "nasx/population.hpp"
+#include "nasx/rng.hpp"
+
+namespace nasx::bindings {
+
+namespace py = pybind11;
+
+template <class T>
+py::array typed_array(py::handle value, const char* name, py::ssize_t ndim) {
+    if (!py::array_t<T>::check_(value)) {
+        throw py::type_error(
+            std::string(name) + " must be a NumPy array of " + std::string(py::str(py::dtype::of<T>())) +
+            "; got " +
+            (py::isinstance<py::array>(value)
+                 ? "dtype " + std::string(py::str(py::reinterpret_borrow<py::array>(value).dtype()))
+                 : std::string(Py_TYPE(value.ptr())->tp_name)));
+    }
+    auto array = py::reinterpret_borrow<py::array>(value);
+    if (array.ndim() != ndim) {
+        throw py::value_error(std::string(name) + " must have " + std::to_string(ndim) + " dimension" +
+                              (ndim == 1 ? "" : "s") + "; got " + std::to_string(array.ndim()));
+    }
+    if ((array.flags() & py::array::c_style) == 0) {
+        throw py::value_error(std::string(name) + " must be C-contiguous; use numpy.ascontiguousarray");
+    }
+    return array;
+}
+
+template <class T>
+Matrix<const T> matrix(py::handle value, const char* name) {
+    const py::array array = typed_array<T>(value, name, 2);
+    return {static_cast<const T*>(array.data()), static_cast<std::size_t>(array.shape(0)),
+            static_cast<std::size_t>(array.shape(1))};
+}
+
+template <class T>
+std::span<const T> vector(py::handle value, const char* name) {
+    const py::array array = typed_array<T>(value, name, 1);
+    return {static_cast<const T*>(array.data()), static_cast<std::size_t>(array.shape(0))};
+}
+
+template <class T>
+std::optional<std::span<const T>> optional_vector(py::handle value, const char* name) {
+    if (value.is_none()) {
+        return std::nullopt;
+    }
+    return vector<T>(value, name);
+}
+
+inline std::size_t count(py::ssize_t value, const char* name) {
+    if (value < 0) {
+        throw py::value_error(std::string(name) + " must not be negative; got " + std::to_string(value));
+    }
+    return static_cast<std::size_t>(value);
+}
+
+inline Decisions decisions(py::handle cardinalities, py::handle conditions) {
+    const auto rows =
+        conditions.is_none() ? Matrix<const std::int32_t>{} : matrix<std::int32_t>(conditions, "conditions");
+    return {vector<std::int32_t>(cardinalities, "cardinalities"), rows};
+}
+
+inline Crossover crossover_settings(const std::string& kind, py::ssize_t points, double probability) {
+    if (kind != "uniform" && kind != "k_point") {
+        throw py::value_error("kind must be 'uniform' or 'k_point'; got '" + kind + "'");
+    }
+    return {kind == "uniform" ? CrossoverKind::uniform : CrossoverKind::k_point, count(points, "points"),
+            probability};
+}
+
+template <class T>
+py::array_t<T> new_vector(std::size_t n) {
+    return py::array_t<T>(static_cast<py::ssize_t>(n));
+}
+
+template <class T>
+py::array_t<T> new_matrix(std::size_t rows, std::size_t cols) {
+    return py::array_t<T>({static_cast<py::ssize_t>(rows), static_cast<py::ssize_t>(cols)});
+}
+
+template <class T>
+std::span<T> span_of(py::array_t<T>& array) {
+    return {array.mutable_data(), static_cast<std::size_t>(array.size())};
+}
+
+template <class T>
+Matrix<T> matrix_of(py::array_t<T>& array) {
+    return {array.mutable_data(), static_cast<std::size_t>(array.shape(0)),
+            static_cast<std::size_t>(array.shape(1))};
+}
+
+void register_evolution(py::module_ module);
+void register_pareto(py::module_ module);
+void register_population(py::module_ module);
+void register_runtime(py::module_ module);
+
+}  // namespace nasx::bindings

@@ -1,0 +1,157 @@
+#include <cstring>
+
+#include "arguments.hpp"
+#include "nasx/genotype_set.hpp"
+#include "nasx/population.hpp"
+
+namespace nasx::bindings {
+namespace {
+
+using IntArray = py::array_t<std::int32_t>;
+
+IntArray bind_sample(py::handle cardinalities, py::handle conditions, py::ssize_t n, std::uint64_t seed,
+                     std::uint32_t generation, std::uint64_t first) {
+    const Decisions space = decisions(cardinalities, conditions);
+    auto out = new_matrix<std::int32_t>(count(n, "n"), space.size());
+    const auto rows = matrix_of(out);
+    {
+        const py::gil_scoped_release release;
+        sample(space, {seed, generation, first}, rows);
+    }
+    return out;
+}
+
+IntArray bind_repair(py::handle genotypes, py::handle cardinalities, py::handle conditions,
+                     std::uint64_t seed, std::uint32_t generation, std::uint64_t first) {
+    const Decisions space = decisions(cardinalities, conditions);
+    const auto in = matrix<std::int32_t>(genotypes, "genotypes");
+    auto out = new_matrix<std::int32_t>(in.rows, in.cols);
+    const auto rows = matrix_of(out);
+    {
+        const py::gil_scoped_release release;
+        repair(space, in, {seed, generation, first}, rows);
+    }
+    return out;
+}
+
+IntArray bind_mutate(py::handle genotypes, py::handle cardinalities, py::handle conditions, py::handle rates,
+                     std::uint64_t seed, std::uint32_t generation, std::uint64_t first) {
+    const Decisions space = decisions(cardinalities, conditions);
+    const auto in = matrix<std::int32_t>(genotypes, "genotypes");
+    const auto probabilities = vector<double>(rates, "rates");
+    auto out = new_matrix<std::int32_t>(in.rows, in.cols);
+    const auto rows = matrix_of(out);
+    {
+        const py::gil_scoped_release release;
+        mutate(space, in, probabilities, {seed, generation, first}, rows);
+    }
+    return out;
+}
+
+IntArray bind_crossover(py::handle a, py::handle b, py::handle cardinalities, py::handle conditions,
+                        const std::string& kind, py::ssize_t points, double probability, std::uint64_t seed,
+                        std::uint32_t generation, std::uint64_t first) {
+    const Decisions space = decisions(cardinalities, conditions);
+    const auto left = matrix<std::int32_t>(a, "a");
+    const auto right = matrix<std::int32_t>(b, "b");
+    const Crossover how = crossover_settings(kind, points, probability);
+    auto out = new_matrix<std::int32_t>(left.rows, left.cols);
+    const auto rows = matrix_of(out);
+    {
+        const py::gil_scoped_release release;
+        crossover(space, left, right, how, {seed, generation, first}, rows);
+    }
+    return out;
+}
+
+IntArray bind_tournament(py::handle ranks, py::handle crowding, py::ssize_t n, py::ssize_t size,
+                         std::uint64_t seed, std::uint32_t generation, std::uint64_t first) {
+    const auto r = vector<std::int32_t>(ranks, "ranks");
+    const auto c = vector<double>(crowding, "crowding");
+    const std::size_t contestants = count(size, "size");
+    auto out = new_vector<std::int32_t>(count(n, "n"));
+    const auto winners = span_of(out);
+    {
+        const py::gil_scoped_release release;
+        tournament(r, c, contestants, {seed, generation, first}, winners);
+    }
+    return out;
+}
+
+py::array_t<bool> bind_insert(GenotypeSet& set, py::handle rows) {
+    const auto in = matrix<std::int32_t>(rows, "rows");
+    auto out = new_vector<bool>(in.rows);
+    const auto mask = span_of(out);
+    {
+        const py::gil_scoped_release release;
+        set.insert(in, mask);
+    }
+    return out;
+}
+
+py::array_t<bool> bind_contains(const GenotypeSet& set, py::handle rows) {
+    const auto in = matrix<std::int32_t>(rows, "rows");
+    auto out = new_vector<bool>(in.rows);
+    const auto mask = span_of(out);
+    {
+        const py::gil_scoped_release release;
+        set.contains(in, mask);
+    }
+    return out;
+}
+
+py::array_t<std::int64_t> bind_find(const GenotypeSet& set, py::handle rows) {
+    const auto in = matrix<std::int32_t>(rows, "rows");
+    auto out = new_vector<std::int64_t>(in.rows);
+    const auto places = span_of(out);
+    {
+        const py::gil_scoped_release release;
+        set.find(in, places);
+    }
+    return out;
+}
+
+IntArray bind_rows(const GenotypeSet& set) {
+    std::vector<std::int32_t> rows;
+    {
+        const py::gil_scoped_release release;
+        rows = set.rows();
+    }
+    auto out = new_matrix<std::int32_t>(rows.size() / set.width(), set.width());
+    std::memcpy(out.mutable_data(), rows.data(), rows.size() * sizeof(std::int32_t));
+    return out;
+}
+
+std::size_t bind_size(const GenotypeSet& set) {
+    const py::gil_scoped_release release;
+    return set.size();
+}
+
+}  // namespace
+
+void register_population(py::module_ module) {
+    module.def("sample", &bind_sample, py::arg("cardinalities"), py::arg("conditions"), py::arg("n"),
+               py::arg("seed"), py::arg("generation"), py::arg("first"), "Random genotypes.");
+    module.def("repair", &bind_repair, py::arg("genotypes"), py::arg("cardinalities"), py::arg("conditions"),
+               py::arg("seed"), py::arg("generation"), py::arg("first"), "Canonical genotypes.");
+    module.def("mutate", &bind_mutate, py::arg("genotypes"), py::arg("cardinalities"), py::arg("conditions"),
+               py::arg("rates"), py::arg("seed"), py::arg("generation"), py::arg("first"),
+               "Changed genotypes.");
+    module.def("crossover", &bind_crossover, py::arg("a"), py::arg("b"), py::arg("cardinalities"),
+               py::arg("conditions"), py::arg("kind"), py::arg("points"), py::arg("probability"),
+               py::arg("seed"), py::arg("generation"), py::arg("first"), "Children of pairs of rows.");
+    module.def("tournament", &bind_tournament, py::arg("ranks"), py::arg("crowding"), py::arg("n"),
+               py::arg("size"), py::arg("seed"), py::arg("generation"), py::arg("first"),
+               "Indices of winners.");
+    py::class_<GenotypeSet>(module, "GenotypeSet", "Genotypes in the order in which they came.")
+        .def(py::init([](py::ssize_t width) { return std::make_unique<GenotypeSet>(count(width, "width")); }),
+             py::arg("width"))
+        .def("insert", &bind_insert, py::arg("rows"))
+        .def("contains", &bind_contains, py::arg("rows"))
+        .def("find", &bind_find, py::arg("rows"))
+        .def("rows", &bind_rows)
+        .def("__len__", &bind_size)
+        .def_property_readonly("width", &GenotypeSet::width);
+}
+
+}  // namespace nasx::bindings

@@ -1,0 +1,14 @@
+#include "arguments.hpp"
+#include "nasx/cpu.hpp"
+
+PYBIND11_MODULE(_core, module) {
+    using namespace nasx::bindings;
+    module.doc() = "The compiled core of nasx. Use nasx.pareto and nasx.population, which check and convert.";
+    module.attr("__version__") = NASX_VERSION;
+    // A wrong NASX_SIMD shows at import, not in the middle of a search.
+    nasx::simd_level();
+    register_runtime(module.def_submodule("runtime", "Threads and CPU levels."));
+    register_pareto(module.def_submodule("pareto", "Non-dominated sorting and crowding distances."));
+    register_population(module.def_submodule("population", "Operations on genotype matrices."));
+    register_evolution(module.def_submodule("evolution", "The halves of an NSGA-II generation."));
+}

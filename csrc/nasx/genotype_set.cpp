@@ -1,0 +1,114 @@
+#include "nasx/genotype_set.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+namespace nasx {
+namespace {
+
+// The 128-bit product of two words, folded: every bit of either reaches every bit of the result.
+std::uint64_t fold_product(std::uint64_t a, std::uint64_t b) {
+    __extension__ using Wide = unsigned __int128;
+    const Wide product = static_cast<Wide>(a) * b;
+    return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
+}
+
+}  // namespace
+
+GenotypeSet::GenotypeSet(std::size_t width) : width_(width), slots_(16) {
+    if (width == 0) {
+        throw std::invalid_argument("d must be at least 1; got 0");
+    }
+}
+
+void GenotypeSet::check(Matrix<const std::int32_t> rows) const {
+    if (rows.cols != width_) {
+        throw std::invalid_argument("rows must have " + std::to_string(width_) + " columns; got " +
+                                    std::to_string(rows.cols));
+    }
+}
+
+std::uint64_t GenotypeSet::hash(const std::int32_t* row) const {
+    // Odd constants from the digits of the golden ratio and of pi.
+    std::uint64_t state = 0x9E3779B97F4A7C15u ^ width_;
+    for (std::size_t j = 0; j < width_; j += 2) {
+        const std::uint64_t low = static_cast<std::uint32_t>(row[j]);
+        const std::uint64_t high = j + 1 < width_ ? static_cast<std::uint32_t>(row[j + 1]) : 0u;
+        state = fold_product(state ^ (high << 32 | low), 0x243F6A8885A308D3u) + 0x13198A2E03707345u;
+    }
+    return fold_product(state, 0x9E3779B97F4A7C15u);
+}
+
+std::size_t GenotypeSet::slot_of(const std::int32_t* row, std::uint64_t hash) const {
+    const std::size_t mask = slots_.size() - 1;
+    std::size_t at = static_cast<std::size_t>(hash) & mask;
+    while (slots_[at].place >= 0) {
+        const std::int32_t* known = data_.data() + static_cast<std::size_t>(slots_[at].place) * width_;
+        if (slots_[at].hash == hash && std::equal(row, row + width_, known)) {
+            break;
+        }
+        at = (at + 1) & mask;
+    }
+    return at;
+}
+
+void GenotypeSet::grow() {
+    std::vector<Slot> old(slots_.size() * 2);
+    old.swap(slots_);
+    const std::size_t mask = slots_.size() - 1;
+    for (const Slot& slot : old) {
+        if (slot.place >= 0) {
+            std::size_t at = static_cast<std::size_t>(slot.hash) & mask;
+            while (slots_[at].place >= 0) {
+                at = (at + 1) & mask;
+            }
+            slots_[at] = slot;
+        }
+    }
+}
+
+void GenotypeSet::insert(Matrix<const std::int32_t> rows, std::span<bool> is_new) {
+    check(rows);
+    const std::lock_guard lock(mutex_);
+    for (std::size_t i = 0; i < rows.rows; ++i) {
+        if ((count_ + 1) * 2 > slots_.size()) {
+            grow();
+        }
+        const std::uint64_t h = hash(rows.row(i));
+        Slot& slot = slots_[slot_of(rows.row(i), h)];
+        is_new[i] = slot.place < 0;
+        if (is_new[i]) {
+            data_.insert(data_.end(), rows.row(i), rows.row(i) + width_);
+            slot = {h, static_cast<std::int64_t>(count_++)};
+        }
+    }
+}
+
+void GenotypeSet::contains(Matrix<const std::int32_t> rows, std::span<bool> found) const {
+    check(rows);
+    const std::lock_guard lock(mutex_);
+    for (std::size_t i = 0; i < rows.rows; ++i) {
+        found[i] = slots_[slot_of(rows.row(i), hash(rows.row(i)))].place >= 0;
+    }
+}
+
+void GenotypeSet::find(Matrix<const std::int32_t> rows, std::span<std::int64_t> places) const {
+    check(rows);
+    const std::lock_guard lock(mutex_);
+    for (std::size_t i = 0; i < rows.rows; ++i) {
+        places[i] = slots_[slot_of(rows.row(i), hash(rows.row(i)))].place;
+    }
+}
+
+std::size_t GenotypeSet::size() const {
+    const std::lock_guard lock(mutex_);
+    return count_;
+}
+
+std::vector<std::int32_t> GenotypeSet::rows() const {
+    const std::lock_guard lock(mutex_);
+    return data_;
+}
+
+}  // namespace nasx

@@ -1,0 +1,54 @@
+// A set of genotypes that remembers the order in which they came.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "nasx/array.hpp"
+
+namespace nasx {
+
+// Open addressing over 64-bit hashes; rows are always compared too. O(d) for each row, amortised.
+// Calls from several threads are served one after another. Throws std::invalid_argument for rows of a width
+// other than d, and for d = 0.
+class GenotypeSet {
+  public:
+    explicit GenotypeSet(std::size_t width);
+
+    // Writes for each row, in order, whether it was new; a row repeated in one call is new once.
+    void insert(Matrix<const std::int32_t> rows, std::span<bool> is_new);
+
+    void contains(Matrix<const std::int32_t> rows, std::span<bool> found) const;
+
+    // Writes each row's place in the order of insertion, or -1.
+    void find(Matrix<const std::int32_t> rows, std::span<std::int64_t> places) const;
+
+    std::size_t size() const;
+    std::size_t width() const { return width_; }
+
+    // A copy, in the order of insertion.
+    std::vector<std::int32_t> rows() const;
+
+  private:
+    struct Slot {
+        std::uint64_t hash = 0;
+        std::int64_t place = -1;
+    };
+
+    void check(Matrix<const std::int32_t> rows) const;
+    std::uint64_t hash(const std::int32_t* row) const;
+    // Index of the slot that holds the row, or of the free one where it belongs.
+    std::size_t slot_of(const std::int32_t* row, std::uint64_t hash) const;
+    void grow();
+
+    std::size_t width_;
+    std::size_t count_ = 0;
+    std::vector<std::int32_t> data_;
+    std::vector<Slot> slots_;  // a power of two, at most half full
+    mutable std::mutex mutex_;
+};
+
+}  // namespace nasx

@@ -1,0 +1,247 @@
+#include "nasx/population.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <stdexcept>
+#include <string>
+
+namespace nasx {
+namespace {
+
+std::string where(const char* argument, std::size_t row, std::size_t j) {
+    return std::string(argument) + ": row " + std::to_string(row) + ", decision " + std::to_string(j);
+}
+
+void check_probability(double p, const std::string& what) {
+    if (!(p >= 0 && p <= 1)) {
+        throw std::invalid_argument(what + " must be in [0, 1]; got " + std::to_string(p));
+    }
+}
+
+}  // namespace
+
+Decisions::Decisions(std::span<const std::int32_t> cardinalities, Matrix<const std::int32_t> conditions)
+    : cardinalities_(cardinalities) {
+    const std::size_t d = cardinalities.size();
+    for (std::size_t j = 0; j < d; ++j) {
+        if (cardinalities[j] < 1) {
+            throw std::invalid_argument("cardinalities must be at least 1; got " +
+                                        std::to_string(cardinalities[j]) + " for decision " +
+                                        std::to_string(j));
+        }
+    }
+    if (conditions.rows == 0) {
+        return;
+    }
+    if (conditions.cols != 3) {
+        throw std::invalid_argument("conditions must have rows of (decision, parent, choice); got " +
+                                    std::to_string(conditions.cols) + " columns");
+    }
+    std::vector<std::array<std::int32_t, 3>> rows(conditions.rows);
+    for (std::size_t i = 0; i < conditions.rows; ++i) {
+        const auto [decision, parent, choice] =
+            rows[i] = {conditions(i, 0), conditions(i, 1), conditions(i, 2)};
+        const bool known = decision >= 0 && static_cast<std::size_t>(decision) < d && parent >= 0 &&
+                           parent < decision && choice >= 0 &&
+                           choice < cardinalities[static_cast<std::size_t>(parent)];
+        if (!known) {
+            throw std::invalid_argument("conditions: row " + std::to_string(i) +
+                                        " must be (decision, parent, choice) with parent < decision < " +
+                                        std::to_string(d) + " and a choice of that parent; got (" +
+                                        std::to_string(decision) + ", " + std::to_string(parent) + ", " +
+                                        std::to_string(choice) + ")");
+        }
+    }
+    std::sort(rows.begin(), rows.end());
+    group_starts_.assign(d + 1, 0);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        if (i == 0 || rows[i][0] != rows[i - 1][0] || rows[i][1] != rows[i - 1][1]) {
+            groups_.push_back({static_cast<std::size_t>(rows[i][1]), i, i});
+            ++group_starts_[static_cast<std::size_t>(rows[i][0]) + 1];
+        }
+        allowed_.push_back(rows[i][2]);
+        groups_.back().end = i + 1;
+    }
+    for (std::size_t j = 0; j < d; ++j) {
+        group_starts_[j + 1] += group_starts_[j];
+    }
+}
+
+void Decisions::check(Genotypes genotypes, const char* argument) const {
+    if (genotypes.cols != size()) {
+        throw std::invalid_argument(std::string(argument) + " must have one column for each of the " +
+                                    std::to_string(size()) + " cardinalities; got " +
+                                    std::to_string(genotypes.cols));
+    }
+    for (std::size_t i = 0; i < genotypes.rows; ++i) {
+        for (std::size_t j = 0; j < genotypes.cols; ++j) {
+            const std::int32_t choice = genotypes(i, j);
+            if (choice < -1 || choice >= cardinality(j)) {
+                throw std::invalid_argument(where(argument, i, j) + ": choices must be in [-1, " +
+                                            std::to_string(cardinality(j)) + "); got " +
+                                            std::to_string(choice));
+            }
+        }
+    }
+}
+
+void Crossover::check() const {
+    check_probability(probability, "probability");
+    if (points < 1) {
+        throw std::invalid_argument("points must be at least 1; got 0");
+    }
+}
+
+void check_rates(std::span<const double> rates, const Decisions& decisions) {
+    if (rates.size() != decisions.size()) {
+        throw std::invalid_argument("rates must have one value for each of the " +
+                                    std::to_string(decisions.size()) + " decisions; got " +
+                                    std::to_string(rates.size()));
+    }
+    for (std::size_t j = 0; j < rates.size(); ++j) {
+        check_probability(rates[j], "rates: decision " + std::to_string(j));
+    }
+}
+
+void check_contestants(std::span<const std::int32_t> ranks, std::span<const double> crowding) {
+    if (ranks.empty()) {
+        throw std::invalid_argument("ranks is empty; a tournament needs contestants");
+    }
+    if (!crowding.empty() && crowding.size() != ranks.size()) {
+        throw std::invalid_argument("crowding must have one value for each of the " +
+                                    std::to_string(ranks.size()) + " ranks; got " +
+                                    std::to_string(crowding.size()));
+    }
+    for (std::size_t i = 0; i < crowding.size(); ++i) {
+        if (std::isnan(crowding[i])) {
+            throw std::invalid_argument("crowding holds NaN in row " + std::to_string(i));
+        }
+    }
+}
+
+void repair_row(const Decisions& decisions, Stream& stream, std::int32_t* row) {
+    for (std::size_t j = 0; j < decisions.size(); ++j) {
+        if (!decisions.active(j, row)) {
+            row[j] = -1;
+        } else if (row[j] == -1) {
+            row[j] = static_cast<std::int32_t>(stream.below(decisions.choices(j)));
+        }
+    }
+}
+
+void mutate_row(const Decisions& decisions, std::span<const double> rates, Stream& stream,
+                std::int32_t* row) {
+    for (std::size_t j = 0; j < decisions.size(); ++j) {
+        if (row[j] >= 0 && decisions.choices(j) > 1 && stream.bernoulli(rates[j])) {
+            const auto other = static_cast<std::int32_t>(stream.below(decisions.choices(j) - 1));
+            row[j] = other + (other >= row[j]);
+        }
+    }
+    repair_row(decisions, stream, row);
+}
+
+void crossover_row(const Decisions& decisions, const std::int32_t* a, const std::int32_t* b,
+                   const Crossover& how, Stream& stream, std::int32_t* child) {
+    const std::size_t d = decisions.size();
+    if (!stream.bernoulli(how.probability)) {
+        std::copy_n(a, d, child);
+    } else if (how.kind == CrossoverKind::uniform) {
+        std::uint32_t coins = 0;
+        for (std::size_t j = 0; j < d; ++j) {
+            coins = j % 32 == 0 ? stream.next_u32() : coins >> 1;
+            child[j] = (coins & 1) != 0 ? b[j] : a[j];
+        }
+    } else {
+        // Each place is cut with probability (cuts left) / (places left): all sets of cuts are equally
+        // likely.
+        std::size_t cuts = std::min(how.points, d > 0 ? d - 1 : 0);
+        for (std::size_t j = 0; j < d; ++j) {
+            if (j > 0 && cuts > 0 && stream.below(static_cast<std::uint32_t>(d - j)) < cuts) {
+                --cuts;
+                std::swap(a, b);
+            }
+            child[j] = a[j];
+        }
+    }
+    repair_row(decisions, stream, child);
+}
+
+void sample(const Decisions& decisions, const StreamKey& key, MutableGenotypes out) {
+    for_rows(out.rows, out.cols, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t i = begin; i < end; ++i) {
+            Stream stream(key, Purpose::sample, i);
+            std::fill_n(out.row(i), out.cols, -1);
+            repair_row(decisions, stream, out.row(i));
+        }
+    });
+}
+
+void repair(const Decisions& decisions, Genotypes genotypes, const StreamKey& key, MutableGenotypes out) {
+    decisions.check(genotypes, "genotypes");
+    for_rows(out.rows, out.cols, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t i = begin; i < end; ++i) {
+            Stream stream(key, Purpose::repair, i);
+            std::copy_n(genotypes.row(i), out.cols, out.row(i));
+            repair_row(decisions, stream, out.row(i));
+        }
+    });
+}
+
+void mutate(const Decisions& decisions, Genotypes genotypes, std::span<const double> rates,
+            const StreamKey& key, MutableGenotypes out) {
+    decisions.check(genotypes, "genotypes");
+    check_rates(rates, decisions);
+    for_rows(out.rows, out.cols, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t i = begin; i < end; ++i) {
+            Stream stream(key, Purpose::mutate, i);
+            std::copy_n(genotypes.row(i), out.cols, out.row(i));
+            mutate_row(decisions, rates, stream, out.row(i));
+        }
+    });
+}
+
+void crossover(const Decisions& decisions, Genotypes a, Genotypes b, const Crossover& how,
+               const StreamKey& key, MutableGenotypes out) {
+    decisions.check(a, "a");
+    decisions.check(b, "b");
+    how.check();
+    if (a.rows != b.rows) {
+        throw std::invalid_argument("b must have as many rows as a (" + std::to_string(a.rows) + "); got " +
+                                    std::to_string(b.rows));
+    }
+    for_rows(out.rows, out.cols, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t i = begin; i < end; ++i) {
+            Stream stream(key, Purpose::crossover, i);
+            crossover_row(decisions, a.row(i), b.row(i), how, stream, out.row(i));
+        }
+    });
+}
+
+void tournament(std::span<const std::int32_t> ranks, std::span<const double> crowding, std::size_t size,
+                const StreamKey& key, std::span<std::int32_t> winners) {
+    if (size < 1) {
+        throw std::invalid_argument("size must be at least 1; got 0");
+    }
+    if (winners.empty()) {
+        return;
+    }
+    check_contestants(ranks, crowding);
+    const auto contestants = static_cast<std::uint32_t>(ranks.size());
+    const auto beats = [&](std::size_t x, std::size_t y) {
+        return ranks[x] != ranks[y] ? ranks[x] < ranks[y] : !crowding.empty() && crowding[x] > crowding[y];
+    };
+    for_rows(winners.size(), size, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t i = begin; i < end; ++i) {
+            Stream stream(key, Purpose::tournament, i);
+            std::uint32_t best = stream.below(contestants);
+            for (std::size_t k = 1; k < size; ++k) {
+                const std::uint32_t other = stream.below(contestants);
+                best = beats(other, best) ? other : best;
+            }
+            winners[i] = static_cast<std::int32_t>(best);
+        }
+    });
+}
+
+}  // namespace nasx

@@ -1,0 +1,125 @@
+// Operations on whole populations of genotypes.
+//
+// A genotype is a row of int32: the choice taken at each decision, -1 where the decision is inactive. Row i
+// of a call draws its random numbers from the stream of item first + i, so rows do not depend on how many are
+// made at once, nor on threads.
+//
+// All functions throw std::invalid_argument, naming the argument, the row and the decision, for choices
+// outside
+// [-1, cardinality) and for shapes, rates or probabilities that do not fit. All are O(n d), and O(n c) for c
+// conditions. Outputs must not overlap inputs unless they are the same.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "nasx/array.hpp"
+#include "nasx/parallel.hpp"
+#include "nasx/rng.hpp"
+
+namespace nasx {
+
+using Genotypes = Matrix<const std::int32_t>;
+using MutableGenotypes = Matrix<std::int32_t>;
+
+// The decisions of a space: how many choices each has, and when it is active.
+class Decisions {
+  public:
+    // cardinalities (d,), at least 1, must outlive this object. conditions (c, 3): rows of (decision, parent,
+    // choice) with parent < decision, in any order. A decision with conditions is active when, for each of
+    // its parents, the parent's choice is among those listed.
+    Decisions(std::span<const std::int32_t> cardinalities, Matrix<const std::int32_t> conditions);
+
+    std::size_t size() const { return cardinalities_.size(); }
+    std::int32_t cardinality(std::size_t j) const { return cardinalities_[j]; }
+    std::uint32_t choices(std::size_t j) const { return static_cast<std::uint32_t>(cardinalities_[j]); }
+
+    // Whether decision j is active, given the choices of the earlier ones.
+    bool active(std::size_t j, const std::int32_t* row) const {
+        if (groups_.empty()) {
+            return true;
+        }
+        for (std::size_t g = group_starts_[j]; g < group_starts_[j + 1]; ++g) {
+            if (!listed(groups_[g], row[groups_[g].parent])) {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    // Throws unless each row has d choices in [-1, cardinality).
+    void check(Genotypes genotypes, const char* argument) const;
+
+  private:
+    struct Group {
+        std::size_t parent, begin, end;  // of allowed_
+    };
+
+    bool listed(const Group& group, std::int32_t choice) const {
+        for (std::size_t i = group.begin; i < group.end; ++i) {
+            if (allowed_[i] == choice) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    std::span<const std::int32_t> cardinalities_;
+    std::vector<std::size_t> group_starts_;  // (d + 1,) when there are conditions
+    std::vector<Group> groups_;
+    std::vector<std::int32_t> allowed_;
+};
+
+enum class CrossoverKind { uniform, k_point };
+
+struct Crossover {
+    CrossoverKind kind = CrossoverKind::uniform;
+    std::size_t points = 2;  // cuts of k_point; at most d - 1 are made
+    double probability = 1;  // else the child is the first parent
+
+    void check() const;
+};
+
+// Throws unless there is one rate in [0, 1] for each decision.
+void check_rates(std::span<const double> rates, const Decisions& decisions);
+
+// Each active decision uniform over its choices, in order.
+void sample(const Decisions& decisions, const StreamKey& key, MutableGenotypes out);
+
+// Inactive decisions become -1; active ones that are -1 are drawn; the others stay.
+void repair(const Decisions& decisions, Genotypes genotypes, const StreamKey& key, MutableGenotypes out);
+
+// Each decision that is not -1 and has several choices takes, with probability rates[j], one of the others;
+// then the row is repaired.
+void mutate(const Decisions& decisions, Genotypes genotypes, std::span<const double> rates,
+            const StreamKey& key, MutableGenotypes out);
+
+// Row i of a with row i of b: each decision from either by a fair coin, or from a and b in turn between cuts
+// that are uniform without repetition; then the row is repaired.
+void crossover(const Decisions& decisions, Genotypes a, Genotypes b, const Crossover& how,
+               const StreamKey& key, MutableGenotypes out);
+
+// Indices of winners: of `size` contestants drawn with replacement, the smallest rank, then the largest
+// crowding distance, then the first drawn. An empty `crowding` counts as equal.
+void tournament(std::span<const std::int32_t> ranks, std::span<const double> crowding, std::size_t size,
+                const StreamKey& key, std::span<std::int32_t> winners);
+
+// Throws unless both have the same length, not 0, and crowding has no NaN.
+void check_contestants(std::span<const std::int32_t> ranks, std::span<const double> crowding);
+
+// The same for one row, drawn from a stream that the caller has. Nothing is checked.
+void repair_row(const Decisions& decisions, Stream& stream, std::int32_t* row);
+void mutate_row(const Decisions& decisions, std::span<const double> rates, Stream& stream, std::int32_t* row);
+void crossover_row(const Decisions& decisions, const std::int32_t* a, const std::int32_t* b,
+                   const Crossover& how, Stream& stream, std::int32_t* child);
+
+// Calls function(begin, end) for ranges of n rows of d decisions, on several threads where it pays.
+template <class Function>
+void for_rows(std::size_t n, std::size_t d, Function&& function) {
+    constexpr std::size_t decisions_per_piece = 8192;
+    parallel_for(0, n, decisions_per_piece / (d + 1) + 1, function);
+}
+
+}  // namespace nasx

@@ -1,0 +1,105 @@
+"""Neural architecture search: every well-known method behind one call, on a C++ core.
+
+Public names are imported on first use, so ``import nasx`` itself costs almost nothing and
+needs neither torch nor pandas nor matplotlib.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pkgutil import extend_path
+from typing import TYPE_CHECKING, Any
+
+# In the root of a checkout the source folder hides an installed nasx, but holds no compiled module: look
+# for that in every nasx folder on the path.
+__path__ = extend_path(__path__, __name__)
+
+if TYPE_CHECKING:
+    from nasx import errors, hardware, pareto, plots, population, spaces, tasks
+    from nasx._runtime import get_num_threads, set_num_threads, simd_level
+    from nasx.architecture import Architecture
+    from nasx.errors import NasxError, StopSearch
+    from nasx.loop import search
+    from nasx.registry import available_strategies, register_strategy
+    from nasx.result import Result
+    from nasx.space import Boolean, Categorical, Integer, Ordinal, Space
+    from nasx.strategies.base import SampledStrategy, Strategy
+    from nasx.strategies.baseline.random_search import RandomSearch
+    from nasx.strategies.multi_objective.nsga2 import NSGA2
+    from nasx.tasks.base import Task, TaskSpec
+    from nasx.trial import Trial
+
+_MODULES = ("errors", "hardware", "pareto", "plots", "population", "spaces", "tasks")
+_EXPORTS = {
+    "Architecture": "nasx.architecture",
+    "Boolean": "nasx.space",
+    "Categorical": "nasx.space",
+    "Integer": "nasx.space",
+    "NSGA2": "nasx.strategies.multi_objective.nsga2",
+    "NasxError": "nasx.errors",
+    "Ordinal": "nasx.space",
+    "RandomSearch": "nasx.strategies.baseline.random_search",
+    "Result": "nasx.result",
+    "SampledStrategy": "nasx.strategies.base",
+    "Space": "nasx.space",
+    "StopSearch": "nasx.errors",
+    "Strategy": "nasx.strategies.base",
+    "Task": "nasx.tasks.base",
+    "TaskSpec": "nasx.tasks.base",
+    "Trial": "nasx.trial",
+    "available_strategies": "nasx.registry",
+    "get_num_threads": "nasx._runtime",
+    "register_strategy": "nasx.registry",
+    "search": "nasx.loop",
+    "set_num_threads": "nasx._runtime",
+    "simd_level": "nasx._runtime",
+}
+
+__all__ = [
+    "Architecture",
+    "Boolean",
+    "Categorical",
+    "Integer",
+    "NSGA2",
+    "NasxError",
+    "Ordinal",
+    "RandomSearch",
+    "Result",
+    "SampledStrategy",
+    "Space",
+    "StopSearch",
+    "Strategy",
+    "Task",
+    "TaskSpec",
+    "Trial",
+    "available_strategies",
+    "errors",
+    "get_num_threads",
+    "hardware",
+    "pareto",
+    "plots",
+    "population",
+    "register_strategy",
+    "search",
+    "set_num_threads",
+    "simd_level",
+    "spaces",
+    "tasks",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"nasx.{name}")
+    if name in _EXPORTS:
+        value = getattr(importlib.import_module(_EXPORTS[name]), name)
+    elif name == "__version__":
+        value = importlib.import_module("nasx._core").__version__
+    else:
+        raise AttributeError(f"module 'nasx' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

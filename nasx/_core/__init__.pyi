@@ -1,0 +1,6 @@
+from nasx._core import evolution as evolution
+from nasx._core import pareto as pareto
+from nasx._core import population as population
+from nasx._core import runtime as runtime
+
+__version__: str

@@ -1,0 +1,59 @@
+import numpy as np
+from numpy.typing import NDArray
+
+def sample(
+    cardinalities: NDArray[np.int32],
+    conditions: NDArray[np.int32] | None,
+    n: int,
+    seed: int,
+    generation: int,
+    first: int,
+) -> NDArray[np.int32]: ...
+def repair(
+    genotypes: NDArray[np.int32],
+    cardinalities: NDArray[np.int32],
+    conditions: NDArray[np.int32] | None,
+    seed: int,
+    generation: int,
+    first: int,
+) -> NDArray[np.int32]: ...
+def mutate(
+    genotypes: NDArray[np.int32],
+    cardinalities: NDArray[np.int32],
+    conditions: NDArray[np.int32] | None,
+    rates: NDArray[np.float64],
+    seed: int,
+    generation: int,
+    first: int,
+) -> NDArray[np.int32]: ...
+def crossover(
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    cardinalities: NDArray[np.int32],
+    conditions: NDArray[np.int32] | None,
+    kind: str,
+    points: int,
+    probability: float,
+    seed: int,
+    generation: int,
+    first: int,
+) -> NDArray[np.int32]: ...
+def tournament(
+    ranks: NDArray[np.int32],
+    crowding: NDArray[np.float64],
+    n: int,
+    size: int,
+    seed: int,
+    generation: int,
+    first: int,
+) -> NDArray[np.int32]: ...
+
+class GenotypeSet:
+    def __init__(self, width: int) -> None: ...
+    def insert(self, rows: NDArray[np.int32]) -> NDArray[np.bool_]: ...
+    def contains(self, rows: NDArray[np.int32]) -> NDArray[np.bool_]: ...
+    def find(self, rows: NDArray[np.int32]) -> NDArray[np.int64]: ...
+    def rows(self) -> NDArray[np.int32]: ...
+    def __len__(self) -> int: ...
+    @property
+    def width(self) -> int: ...

@@ -1,0 +1,179 @@
+"""`Architecture`: an immutable view of one genotype in one space."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nasx.decisions import Choice
+    from nasx.space import Space
+    from nasx.tasks.base import TaskSpec
+
+__all__ = ["Architecture"]
+
+
+class Architecture(Mapping[str, "Choice"]):
+    """One architecture: a mapping from the active decisions' names to the choices taken.
+
+    Hashable, comparable, immutable; made by ``space.decode`` or found in a trial.
+
+    Parameters
+    ----------
+    space : Space
+        The space it belongs to.
+    genotype : ndarray of int32, shape (d,)
+        A genotype that the space has checked.
+    spec : TaskSpec, optional
+        What the network is for, bound by a search so that `build` needs no argument.
+
+    Examples
+    --------
+    >>> from nasx import Categorical, Ordinal, Space
+    >>> space = Space({"op": Categorical(["conv", "skip"]), "width": Ordinal([8, 16])})
+    >>> architecture = space.decode([0, 1])
+    >>> dict(architecture)
+    {'op': 'conv', 'width': 16}
+    >>> Architecture.from_json(architecture.to_json()) == architecture
+    True
+    """
+
+    __slots__ = ("_genotype", "_space", "_spec")
+
+    def __init__(
+        self, space: Space, genotype: npt.NDArray[np.int32], *, spec: TaskSpec | None = None
+    ) -> None:
+        genotype = np.array(genotype, np.int32)
+        genotype.flags.writeable = False
+        self._space, self._genotype, self._spec = space, genotype, spec
+
+    @property
+    def space(self) -> Space:
+        """The space it belongs to."""
+        return self._space
+
+    @property
+    def genotype(self) -> npt.NDArray[np.int32]:
+        """Choice indices, shape ``(d,)``, -1 where inactive; read-only."""
+        return self._genotype
+
+    @property
+    def spec(self) -> TaskSpec | None:
+        """What the network is for, if a search bound it."""
+        return self._spec
+
+    def __getitem__(self, name: str) -> Choice:
+        try:
+            position = self._space._position[name]
+        except KeyError:
+            raise KeyError(f"{name!r} is no decision of this space") from None
+        index = int(self._genotype[position])
+        if index < 0:
+            raise KeyError(f"decision {name!r} is inactive in this architecture")
+        return self._space.decisions[name].choices[index]
+
+    def __iter__(self) -> Iterator[str]:
+        return (
+            name for name, index in zip(self._space.names, self._genotype.tolist(), strict=True) if index >= 0
+        )
+
+    def __len__(self) -> int:
+        return int((self._genotype >= 0).sum())
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Architecture):
+            return np.array_equal(self._genotype, other._genotype) and self._space == other._space
+        return Mapping.__eq__(self, other)
+
+    def __hash__(self) -> int:
+        return hash(self._genotype.tobytes())
+
+    def __repr__(self) -> str:
+        return f"Architecture({dict(self)})"
+
+    def build(self, spec: TaskSpec | None = None) -> nn.Module:
+        """Make the network.
+
+        Parameters
+        ----------
+        spec : TaskSpec, optional
+            Shape of the inputs and number of outputs; needed unless a search bound it.
+
+        Returns
+        -------
+        torch.nn.Module
+            A freshly initialised network; seed torch first for the same weights.
+
+        Raises
+        ------
+        ValueError
+            If neither `spec` nor a bound one is there.
+        TypeError
+            If the space cannot build networks.
+        """
+        spec = spec or self._spec
+        if spec is None and self._space.can_build:
+            raise ValueError(
+                "build needs spec=nasx.TaskSpec(input_shape, num_outputs, kind): this architecture does not come "
+                "from a search on a task, so nothing says what the network is for"
+            )
+        return self._space.build(self, spec)  # type: ignore[arg-type]  # a space that cannot build says so
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the architecture and its space as JSON types.
+
+        Returns
+        -------
+        dict
+            ``space`` and ``choices``.
+        """
+        return {"space": self._space.to_dict(), "choices": dict(self)}
+
+    def to_json(self) -> str:
+        """Write the architecture, with its space, as JSON.
+
+        Returns
+        -------
+        str
+            A document that `from_json` reads.
+        """
+        return json.dumps(self.to_dict(), indent=1)
+
+    @staticmethod
+    def from_json(text: str, *, space: Space | None = None, spec: TaskSpec | None = None) -> Architecture:
+        """Read what `to_json` wrote.
+
+        Parameters
+        ----------
+        text : str
+            The document.
+        space : Space, optional
+            Use this space instead of the one in the document.
+        spec : TaskSpec, optional
+            What the network is for.
+
+        Returns
+        -------
+        Architecture
+            An equal architecture.
+
+        Raises
+        ------
+        ValueError
+            If the text is no such document or does not fit the space.
+        """
+        from nasx.space import Space
+
+        try:
+            data = json.loads(text)
+            choices = data["choices"]
+            space = space or Space.from_dict(data["space"])
+            return Architecture(space, space.encode(choices), spec=spec)
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not an architecture in JSON: {error!r}") from None

@@ -1,0 +1,70 @@
+"""The ``nasx`` command: reads the arguments and imports no more than the chosen command needs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="nasx", description="Neural architecture search.")
+    parser.add_argument("--traceback", action="store_true", help="show the whole traceback of an error")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    search = commands.add_parser(
+        "search",
+        help="run the search that a TOML file describes, or go on with it",
+        description="Run the search that a TOML file describes. Ctrl-C ends it cleanly; the same command goes on.",
+    )
+    search.add_argument("file", metavar="FILE.toml", help="space, task, strategy, objectives and output")
+    search.add_argument(
+        "--fresh", action="store_true", help="drop the journal of an earlier run and start anew"
+    )
+
+    show = commands.add_parser("show", help="show what a run found, or has found so far")
+    show.add_argument("run", metavar="RUN", help="the run's folder or its journal")
+    show.add_argument("--json", action="store_true", help="print the whole result as JSON instead")
+
+    commands.add_parser("info", help="show the versions, the CPU level and the threads in use")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        By default those of the process.
+
+    Returns
+    -------
+    int
+        The exit status: 0, 1 if a search found nothing, 2 for wrong input, 130 after Ctrl-C.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "search":
+            from nasx.cli.run import run
+
+            return run(options.file, fresh=options.fresh)
+        if options.command == "show":
+            from nasx.cli.show import show
+
+            return show(options.run, as_json=options.json)
+        from nasx.cli.info import info
+
+        return info()
+    except KeyboardInterrupt:
+        print("nasx: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        from nasx.errors import NasxError
+
+        if options.traceback or not isinstance(error, NasxError | ValueError | OSError):
+            raise
+        print(f"nasx: error: {error}", file=sys.stderr)
+        return 2

@@ -1,0 +1,377 @@
+"""The journal: one SQLite file that holds everything needed to show, resume or audit a search."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from nasx.architecture import Architecture
+from nasx.errors import JournalError
+from nasx.space import Genotypes, Space
+from nasx.trial import Trial
+
+__all__ = ["Ask", "Journal"]
+
+_APPLICATION_ID = 0x6E617378  # "nasx"
+_VERSION = 1
+_TABLES = """
+CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE asks (
+    id INTEGER PRIMARY KEY, requested INTEGER NOT NULL, told_before INTEGER NOT NULL, genotypes BLOB NOT NULL);
+CREATE TABLE trials (
+    told INTEGER PRIMARY KEY, number INTEGER NOT NULL UNIQUE, state TEXT NOT NULL, metrics TEXT NOT NULL,
+    violation REAL NOT NULL, error TEXT, started REAL NOT NULL, seconds REAL NOT NULL);
+CREATE TABLE costs (genotype BLOB PRIMARY KEY, value BLOB NOT NULL);
+"""
+
+
+class Ask(NamedTuple):
+    """One recorded proposal: how many rows were requested, after how many results, and what came."""
+
+    requested: int
+    told_before: int
+    genotypes: Genotypes
+
+
+class Journal:
+    """A journal on disk, open for writing or for reading.
+
+    Every result is one transaction in SQLite's write-ahead log: a process that is killed loses nothing that
+    was told. One process writes at a time; any number may read meanwhile.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    read_only : bool, default False
+        Open an existing journal without locking it.
+
+    Raises
+    ------
+    JournalError
+        If the file is damaged or no journal, or another process is writing it.
+    FileNotFoundError
+        If it is to be read and is not there.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
+        self.path = Path(path)
+        self._lock: Any = None
+        if read_only and not self.path.is_file():
+            raise FileNotFoundError(f"there is no journal at {self.path}")
+        if not read_only:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(self.path)
+        try:
+            with self._named_errors():
+                self._open(read_only)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, read_only: bool) -> None:
+        mode = "ro" if read_only else "rwc"
+        uri = f"{self.path.absolute().as_uri()}?mode={mode}"
+        self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        application = self._value("PRAGMA application_id")
+        if not self._value("SELECT count(*) FROM sqlite_master") and application == 0 and not read_only:
+            self._execute("PRAGMA journal_mode=WAL")
+            self._connection.executescript(
+                f"BEGIN; PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={_VERSION}; {_TABLES} COMMIT;"
+            )
+        elif application != _APPLICATION_ID:
+            raise JournalError(
+                f"{self.path} is not a journal of nasx; it was left as it is. Choose another path"
+            )
+        version = self._value("PRAGMA user_version")
+        if version != _VERSION:
+            raise JournalError(
+                f"{self.path} has journal version {version}; this nasx reads version {_VERSION}"
+            )
+        if (verdict := self._value("PRAGMA quick_check(1)")) != "ok":
+            raise JournalError(f"{self.path} is damaged ({verdict}); it was left as it is")
+        self._execute("PRAGMA synchronous=NORMAL")
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise JournalError(f"journal {self.path}: {error}; everything told before is kept") from error
+
+    def _execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        with self._named_errors():
+            return self._connection.execute(sql, values)
+
+    def _value(self, sql: str) -> Any:
+        return self._execute(sql).fetchone()[0]
+
+    def close(self) -> None:
+        """Close the file and let others write it; harmless if closed already."""
+        connection, self._connection = getattr(self, "_connection", None), None  # type: ignore[assignment]
+        if connection is not None:
+            connection.close()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- the search it belongs to ----------------------------------------------------------------------------
+
+    def header(self) -> dict[str, Any]:
+        """Read what the search is.
+
+        Returns
+        -------
+        dict
+            What `begin` recorded; empty for a new journal.
+
+        Raises
+        ------
+        JournalError
+            If it cannot be read.
+        """
+        rows = self._execute("SELECT key, value FROM run").fetchall()
+        try:
+            return {key: json.loads(value) for key, value in rows}
+        except json.JSONDecodeError as error:
+            raise JournalError(f"{self.path} is damaged ({error}); it was left as it is") from None
+
+    def begin(self, header: Mapping[str, Any]) -> None:
+        """Record which search this is, or make sure that it is the same one.
+
+        Parameters
+        ----------
+        header : mapping of str to JSON types
+            Everything that a resumed run must share.
+
+        Raises
+        ------
+        JournalError
+            If the journal belongs to another search; what differs is named.
+        """
+        header = json.loads(json.dumps(header))
+        found = self.header()
+        if not found:
+            rows = [(key, json.dumps(value)) for key, value in header.items()]
+            with self._named_errors(), self._connection:
+                self._connection.execute("BEGIN")
+                self._connection.executemany("INSERT INTO run VALUES (?, ?)", rows)
+            return
+        for key in header.keys() | found.keys():
+            difference = _difference(key, found.get(key), header.get(key))
+            if difference:
+                raise JournalError(
+                    f"{self.path} belongs to another search: {difference}. Use another journal, or the same settings"
+                )
+
+    def stopped(self) -> Any:
+        """Read why the search ended.
+
+        Returns
+        -------
+        str
+            ``"running"`` if it has not, or was killed.
+        """
+        row = self._execute("SELECT value FROM state WHERE key = 'stopped'").fetchone()
+        return row[0] if row else "running"
+
+    def set_stopped(self, why: str) -> None:
+        """Record why the search ended, or that it goes on.
+
+        Parameters
+        ----------
+        why : str
+            As in ``Result.stopped``.
+        """
+        self._execute("INSERT OR REPLACE INTO state VALUES ('stopped', ?)", (why,))
+
+    # -- events ----------------------------------------------------------------------------------------------
+
+    def asked(self, genotypes: Genotypes, *, requested: int, told_before: int) -> None:
+        """Record a proposal before any of it is evaluated.
+
+        Parameters
+        ----------
+        genotypes : ndarray of int32, shape (n, d)
+            What was proposed.
+        requested : int
+            How many rows were asked for; 0 for architectures that the user gave.
+        told_before : int
+            How many results had been told.
+        """
+        blob = genotypes.astype("<i4").tobytes()
+        sql = "INSERT INTO asks (requested, told_before, genotypes) VALUES (?, ?, ?)"
+        self._execute(sql, (requested, told_before, blob))
+
+    def told(self, trial: Trial) -> None:
+        """Record a result.
+
+        Parameters
+        ----------
+        trial : Trial
+            What was told to the strategy.
+        """
+        values = (
+            trial.number,
+            trial.state,
+            json.dumps(trial.metrics),
+            trial.violation,
+            trial.error,
+            trial.started,
+            trial.seconds,
+        )
+        sql = "INSERT INTO trials (number, state, metrics, violation, error, started, seconds) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        self._execute(sql, values)
+
+    def measured(self, genotypes: Genotypes, values: npt.NDArray[np.float64]) -> None:
+        """Record measured costs, so that a resumed run decides by the same values.
+
+        Parameters
+        ----------
+        genotypes : ndarray of int32, shape (n, d)
+            Architectures.
+        values : ndarray of float64, shape (n, number of costs)
+            Their costs.
+        """
+        rows = [
+            (g.astype("<i4").tobytes(), v.astype("<f8").tobytes())
+            for g, v in zip(genotypes, values, strict=True)
+        ]
+        with self._named_errors(), self._connection:
+            self._connection.execute("BEGIN")
+            self._connection.executemany("INSERT OR REPLACE INTO costs VALUES (?, ?)", rows)
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def asks(self, width: int) -> list[Ask]:
+        """Read the proposals in order.
+
+        Parameters
+        ----------
+        width : int
+            Number of decisions in the space.
+
+        Returns
+        -------
+        list of Ask
+            Every recorded proposal.
+        """
+        rows = self._execute("SELECT requested, told_before, genotypes FROM asks ORDER BY id").fetchall()
+        return [
+            Ask(requested, told, self._matrix(blob, "<i4", np.int32, width)) for requested, told, blob in rows
+        ]
+
+    def costs(self, width: int, number: int) -> tuple[Genotypes, npt.NDArray[np.float64]]:
+        """Read the measured costs.
+
+        Parameters
+        ----------
+        width : int
+            Number of decisions in the space.
+        number : int
+            Number of costs.
+
+        Returns
+        -------
+        genotypes : ndarray of int32, shape (n, width)
+            Architectures.
+        values : ndarray of float64, shape (n, number)
+            Their costs.
+        """
+        rows = self._execute("SELECT genotype, value FROM costs ORDER BY rowid").fetchall()
+        genotypes = self._matrix(b"".join(row[0] for row in rows), "<i4", np.int32, width)
+        return genotypes, self._matrix(b"".join(row[1] for row in rows), "<f8", np.float64, number)
+
+    def _matrix(self, blob: bytes, stored: str, dtype: Any, width: int) -> Any:
+        try:
+            return np.frombuffer(blob, stored).astype(dtype).reshape(-1, width)
+        except (ValueError, TypeError):
+            raise JournalError(f"{self.path} is damaged: a recorded matrix has not {width} columns") from None
+
+    def trials(self, space: Space, spec: Any = None) -> list[Trial]:
+        """Read the results in the order in which they were told.
+
+        Parameters
+        ----------
+        space : Space
+            The search's space.
+        spec : TaskSpec, optional
+            Bound to the architectures.
+
+        Returns
+        -------
+        list of Trial
+            Every recorded result.
+
+        Raises
+        ------
+        JournalError
+            If the records do not fit the space.
+        """
+        asked = [ask.genotypes for ask in self.asks(len(space))]
+        sql = "SELECT number, state, metrics, violation, error, started, seconds FROM trials ORDER BY told"
+        try:
+            rows = space.check(np.concatenate(asked)) if asked else np.empty((0, len(space)), np.int32)
+            return [
+                Trial(
+                    number=number,
+                    architecture=Architecture(space, rows[number], spec=spec),
+                    state=state,
+                    metrics=json.loads(metrics),
+                    violation=violation,
+                    error=error,
+                    started=started,
+                    seconds=seconds,
+                )
+                for number, state, metrics, violation, error, started, seconds in self._execute(sql)
+            ]
+        except (ValueError, IndexError, TypeError) as error:
+            raise JournalError(f"{self.path} is damaged: {error}; it was left as it is") from None
+
+
+def _difference(where: str, there: Any, here: Any) -> str:
+    """Name the first place at which two JSON values differ; empty if they are equal."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in [*there, *(key for key in here if key not in there)]:
+            if found := _difference(f"{where}.{key}", there.get(key), here.get(key)):
+                return found
+        # Order matters too: of decisions, and of objectives.
+        return f"{where} has another order" if list(there) != list(here) else ""
+    return "" if there == here else f"{where} is {_short(there)} there and {_short(here)} here"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _lock(path: Path) -> Any:
+    """Hold a lock beside the journal until closed; the system drops it when the process dies."""
+    handle = open(f"{path}.lock", "a")  # noqa: SIM115 - closed by Journal.close
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # no flock on this system; SQLite still keeps the file whole
+        pass
+    except OSError:
+        handle.close()
+        raise JournalError(
+            f"{path} is being written by another process; wait for it, or use another path"
+        ) from None
+    return handle

@@ -1,0 +1,357 @@
+"""`search`: the one loop that asks a strategy, evaluates, tells it, and writes everything down."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nasx.architecture import Architecture
+from nasx.errors import StopSearch
+from nasx.journal import Journal
+from nasx.problem import Costs, Direction, Problem
+from nasx.progress import Progress
+from nasx.registry import get_strategy, strategy_name
+from nasx.result import Result, Stopped
+from nasx.space import Genotypes, Space
+from nasx.strategies.base import SampledStrategy, Strategy
+from nasx.tasks.base import Task
+from nasx.trial import State, Trial
+
+__all__ = ["Callback", "search"]
+
+Callback = Callable[[Result, Trial], None]
+
+
+def search(
+    space: Space,
+    task: Task | Callable[[Architecture], float | Mapping[str, float]],
+    *,
+    strategy: str | Strategy | type[Strategy] = "nsga2",
+    evaluations: int | None = None,
+    seconds: float | None = None,
+    objectives: Mapping[str, Direction] | None = None,
+    costs: Costs | None = None,
+    limits: Mapping[str, float] | None = None,
+    seed: int = 0,
+    initial: Iterable[Mapping[str, Any]] = (),
+    device: str | None = None,
+    journal: str | os.PathLike[str] | None = None,
+    callbacks: Sequence[Callback] = (),
+    progress: bool | None = None,
+) -> Result:
+    """Search for the best architectures of a space.
+
+    Parameters
+    ----------
+    space : Space
+        The architectures.
+    task : Task or callable
+        What is being learned; or a function of an `Architecture` that returns a number, or a dict of numbers
+        by name.
+    strategy : str, Strategy or type, default "nsga2"
+        The method: a name of `available_strategies`, or an instance with settings. An instance is copied
+        and stays as it is.
+    evaluations : int, optional
+        How many architectures to evaluate in all; those of a resumed run count.
+    seconds : float, optional
+        Begin no evaluation after so much time; the evaluations of a resumed run count.
+    objectives : mapping of str to {"minimize", "maximize"}, optional
+        Metrics to optimise, the most important first. Needed for a function; a task brings its own.
+    costs : mapping or sequence of str, optional
+        Metrics known without training, usable in `objectives` and `limits`: names of `nasx.hardware`
+        (``["parameters", "latency_ms"]``), or name -> cost or function from genotypes ``(n, d)`` to ``(n,)``.
+    limits : mapping of str to float, optional
+        Hard upper bounds on metrics. One on a cost is checked before anything is trained.
+    seed : int, default 0
+        Seeds the strategy and, with the trial's number, every evaluation.
+    initial : iterable of mapping, optional
+        Architectures to evaluate first, as name -> choice.
+    device : str, optional
+        Where a `Task` trains, for example ``"cuda"``; by default the task decides.
+    journal : path-like, optional
+        SQLite file that records every proposal and result. If it exists and belongs to the same search, the
+        search goes on where that one ended, with the same trials as if it had never stopped.
+    callbacks : sequence of callable, optional
+        Each is called as ``callback(result, trial)`` after every trial; raising `StopSearch` ends the search.
+    progress : bool, optional
+        Show progress on the standard error stream; by default on a terminal, once two seconds have passed.
+
+    Returns
+    -------
+    Result
+        Also after Ctrl-C, with everything that was finished (``result.stopped == "interrupted"``).
+
+    Raises
+    ------
+    ValueError
+        If an argument is wrong; the message names it.
+    JournalError
+        If the journal is damaged, in use, or of another search; it is left as it is.
+
+    Warns
+    -----
+    RuntimeWarning
+        If every evaluation failed, or a resumed strategy proposes other architectures than before.
+
+    Notes
+    -----
+    An evaluation that raises, or whose metrics are missing or not finite, becomes a failed trial with its
+    traceback, and the search goes on.
+
+    Examples
+    --------
+    >>> import nasx
+    >>> space = nasx.Space({"depth": nasx.Integer(1, 8), "op": nasx.Categorical(["conv", "skip"])})
+    >>> result = nasx.search(
+    ...     space,
+    ...     lambda architecture: abs(architecture["depth"] - 5) + (architecture["op"] == "skip"),
+    ...     objectives={"error": "minimize"},
+    ...     evaluations=16,
+    ... )
+    >>> dict(result.best.architecture), result.best.metrics
+    ({'depth': 5, 'op': 'conv'}, {'error': 0.0})
+    """
+    _check_budget(evaluations, seconds)
+    problem = Problem(space, task, objectives=objectives, costs=costs, limits=limits)
+    method = get_strategy(strategy)
+    if not isinstance(method, SampledStrategy):
+        raise TypeError(f"strategy {strategy_name(method)!r} is no sampled strategy")
+    first = space.encode(list(initial))
+    if not space.satisfies(first).all():
+        raise ValueError(
+            f"initial: architecture {int(np.argmin(space.satisfies(first)))} breaks a constraint"
+        )
+    method.setup(
+        space,
+        objectives=len(problem.names),
+        seed=seed,
+        cost_violation=problem.cost_violation if problem.limited_costs else None,
+    )
+    result = Result(
+        space=space,
+        objectives=problem.objectives,
+        limits=problem.limits,
+        strategy=strategy_name(method),
+        seed=seed,
+        trials=[],
+    )
+    run = _Run(problem, task, method, result, device=device, callbacks=callbacks)
+    with Progress(result, evaluations=evaluations, seconds=seconds, show=progress) as run.progress:
+        if journal is None:
+            run.go(first, evaluations, seconds)
+        else:
+            with Journal(journal) as run.journal:
+                run.journal.begin(_header(problem, task, method, result, first))
+                run.resume()
+                run.journal.set_stopped("running")
+                run.go(first, evaluations, seconds)
+                run.journal.set_stopped(result.stopped)
+    if result.trials and all(trial.state == "failed" for trial in result.trials):
+        warnings.warn(f"{result.reason}\n{result.trials[0].error}", RuntimeWarning, stacklevel=2)
+    return result
+
+
+class _Run:
+    """The state of one search."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        task: Task | Callable[..., Any],
+        strategy: SampledStrategy,
+        result: Result,
+        *,
+        device: str | None,
+        callbacks: Sequence[Callback],
+    ) -> None:
+        self.problem, self.task, self.strategy, self.result = problem, task, strategy, result
+        self.device, self.callbacks = device, callbacks
+        self.journal: Journal | None = None
+        self.progress: Progress | None = None
+        self.asked = 0
+        self.waiting: list[tuple[int, Genotypes]] = []  # numbers and genotypes that were asked and not told
+
+    def go(self, first: Genotypes, evaluations: int | None, seconds: float | None) -> None:
+        """Evaluate until a budget is spent, nothing is left, or somebody stops it."""
+        trials = self.result.trials
+        deadline = None if seconds is None else time.monotonic() + seconds - sum(t.seconds for t in trials)
+        try:
+            if len(first) and not self.asked:
+                self.take(first, requested=0)
+            while True:
+                if evaluations is not None and len(trials) >= evaluations:
+                    self.result.stopped = "evaluations"
+                    break
+                if deadline is not None and time.monotonic() >= deadline:
+                    self.result.stopped = "seconds"
+                    break
+                if not self.waiting:
+                    rows = self.strategy.ask(1)
+                    if not len(rows):
+                        self.result.stopped = "exhausted"
+                        break
+                    self.take(rows, requested=1)
+                number, genotype = self.waiting[0]
+                self.finish(self.evaluate(number, genotype))
+        except KeyboardInterrupt:
+            self.result.stopped = "interrupted"
+        except StopSearch:
+            self.result.stopped = "callback"
+
+    def take(self, rows: Genotypes, *, requested: int) -> None:
+        """Number new proposals and write them down before any is evaluated."""
+        if self.journal is not None:
+            self.journal.asked(rows, requested=requested, told_before=len(self.result.trials))
+        self.waiting += [(self.asked + i, row) for i, row in enumerate(rows)]
+        self.asked += len(rows)
+
+    def evaluate(self, number: int, genotype: Genotypes) -> Trial:
+        """Evaluate one architecture; whatever goes wrong with it ends up in the trial."""
+        problem = self.problem
+        architecture = Architecture(problem.space, genotype, spec=problem.spec)
+        metrics: dict[str, float] = {}
+        state: State = "complete"
+        error = None
+        started, clock = time.time(), time.perf_counter()
+        try:
+            metrics = problem.metrics_of_costs(genotype)
+            if problem.violation(metrics) == 0:  # otherwise known to be over a limit: not worth training
+                if isinstance(self.task, Task):
+                    seed = trial_seed(self.result.seed, number)
+                    outcome: Any = self.task.evaluate(architecture, seed=seed, device=self.device)
+                else:
+                    outcome = self.task(architecture)
+                metrics = problem.check_metrics(outcome, metrics)
+        except Exception:
+            state, error = "failed", traceback.format_exc()
+        violation = problem.violation(metrics)
+        if state == "complete" and violation > 0:
+            state = "infeasible"
+        return Trial(
+            number=number,
+            architecture=architecture,
+            state=state,
+            metrics=metrics,
+            violation=violation,
+            error=error,
+            started=started,
+            seconds=time.perf_counter() - clock,
+        )
+
+    def finish(self, trial: Trial) -> None:
+        """Write a result down, tell the strategy, and let everybody know."""
+        if self.journal is not None:
+            self.journal.told(trial)
+        self.tell([trial])
+        if self.progress is not None:
+            self.progress.update(trial)
+        for callback in self.callbacks:
+            callback(self.result, trial)
+
+    def tell(self, trials: Sequence[Trial]) -> None:
+        """Tell the strategy and take the trials off those that are waited for."""
+        if not trials:
+            return
+        names = self.problem.names
+        losses = np.full((len(trials), len(names)), np.nan)
+        for i, trial in enumerate(trials):
+            if trial.state != "failed" and all(name in trial.metrics for name in names):
+                losses[i] = self.problem.losses(trial.metrics)
+            elif trial.state == "infeasible":  # known by its cost alone; its violation says how bad it is
+                losses[i] = np.inf
+        self.strategy.tell(
+            np.array([trial.genotype for trial in trials]),
+            losses,
+            violations=np.array([trial.violation for trial in trials]),
+            failed=np.array([trial.state == "failed" for trial in trials]),
+        )
+        done = {trial.number for trial in trials}
+        self.waiting = [item for item in self.waiting if item[0] not in done]
+        self.result.trials += trials
+
+    def resume(self) -> None:
+        """Replay the journal: the same asks and tells in the same order bring the strategy where it was."""
+        journal, problem = self.journal, self.problem
+        assert journal is not None
+        if problem.remembers_costs:
+            problem.remember_costs(*journal.costs(len(problem.space), len(problem.costs)))
+            problem.on_cost = journal.measured
+        trials = journal.trials(problem.space, problem.spec)
+        diverged = 0
+        for ask in journal.asks(len(problem.space)):
+            self.tell(trials[len(self.result.trials) : ask.told_before])
+            if ask.requested:
+                proposed = self.strategy.ask(ask.requested)
+                diverged += not np.array_equal(proposed, ask.genotypes)
+            self.waiting += [(self.asked + i, row) for i, row in enumerate(ask.genotypes)]
+            self.asked += len(ask.genotypes)
+        self.tell(trials[len(self.result.trials) :])
+        if diverged:
+            warnings.warn(
+                f"{journal.path}: {diverged} of its proposals differ from what the strategy proposes now (another "
+                "version or machine?); its results are kept, the search goes on from them",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        if self.progress is not None:
+            self.progress.resumed()
+
+
+def trial_seed(seed: int, number: int) -> int:
+    """Give the seed of one evaluation.
+
+    Parameters
+    ----------
+    seed : int
+        The search's seed.
+    number : int
+        The trial's number.
+
+    Returns
+    -------
+    int
+        In 0..2**31-1, the same everywhere.
+
+    Examples
+    --------
+    >>> trial_seed(0, 0) != trial_seed(0, 1)
+    True
+    """
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0] >> 1)
+
+
+def _check_budget(evaluations: int | None, seconds: float | None) -> None:
+    if evaluations is None and seconds is None:
+        raise ValueError("a search needs a budget: give evaluations= or seconds=")
+    if evaluations is not None and (
+        isinstance(evaluations, bool) or int(evaluations) != evaluations or evaluations < 1
+    ):
+        raise ValueError(f"evaluations must be a positive integer; got {evaluations!r}")
+    if seconds is not None and not seconds > 0:
+        raise ValueError(f"seconds must be positive; got {seconds!r}")
+
+
+def _header(
+    problem: Problem, task: Any, strategy: Strategy, result: Result, first: Genotypes
+) -> dict[str, Any]:
+    """Everything that a resumed run must share with the one that began the journal."""
+    if isinstance(task, Task):
+        identity: dict[str, Any] = {"name": type(task).__name__, "settings": task.settings}
+    else:
+        identity = {"name": getattr(task, "__qualname__", type(task).__qualname__), "settings": None}
+    return {
+        "space": problem.space.to_dict(),
+        "spec": dataclasses.asdict(problem.spec) if problem.spec else None,
+        "task": identity,
+        "strategy": {"name": result.strategy, "settings": strategy.settings},
+        **problem.describe(),
+        "seed": result.seed,
+        "initial": first.tolist(),
+    }

@@ -1,0 +1,12 @@
+"""Building blocks and networks in PyTorch; importing this package imports torch."""
+
+from __future__ import annotations
+
+from nasx.errors import require
+
+require("torch", "nasx.nn", "torch")
+
+from nasx.nn.blocks import OPERATIONS, ConvBlock  # noqa: E402 - after the check that torch is there
+from nasx.nn.convnet import ConvNetModule  # noqa: E402
+
+__all__ = ["OPERATIONS", "ConvBlock", "ConvNetModule"]

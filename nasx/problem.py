@@ -1,0 +1,327 @@
+"""What a search is asked to do: objectives, costs and limits, and what metrics mean under them."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from nasx.errors import EvaluationError, unknown
+from nasx.hardware import get_cost
+from nasx.space import Genotypes, Space
+from nasx.tasks.base import Task, TaskSpec
+
+__all__ = ["CostFunction", "Costs", "Direction", "Problem"]
+
+Direction: TypeAlias = Literal["minimize", "maximize"]
+CostFunction: TypeAlias = Callable[[Genotypes], npt.ArrayLike]
+Costs: TypeAlias = Mapping[str, "str | CostFunction"] | Sequence[str]
+
+
+class Problem:
+    """Objectives, costs and limits of one search, checked once.
+
+    Parameters
+    ----------
+    space : Space
+        Where to search.
+    task : Task or callable
+        What evaluates; a `Task` gives the spec that costs need, and default objectives.
+    objectives : mapping of str to {"minimize", "maximize"}, optional
+        Metrics to optimise, in order of importance for ``result.best``.
+    costs : mapping or sequence of str, optional
+        Metrics known without training: name -> a cost of `nasx.hardware`, its name, or a function from
+        genotypes ``(n, d)`` to values ``(n,)``; or names alone.
+    limits : mapping of str to float, optional
+        Hard upper bounds on metrics.
+
+    Raises
+    ------
+    ValueError
+        If a direction, name or limit is wrong.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        task: Task | Callable[..., Any],
+        *,
+        objectives: Mapping[str, Direction] | None = None,
+        costs: Costs | None = None,
+        limits: Mapping[str, float] | None = None,
+    ) -> None:
+        if not isinstance(space, Space):
+            raise TypeError(f"space must be a nasx.Space; got {space!r}")
+        if not callable(task) and not isinstance(task, Task):
+            raise TypeError(f"task must be a nasx.Task or a function of an architecture; got {task!r}")
+        self.space = space
+        self.spec: TaskSpec | None = task.spec if isinstance(task, Task) else None
+        self.objectives = _check_objectives(task, objectives)
+        self.names = tuple(self.objectives)
+        self._signs = np.array([1.0 if d == "minimize" else -1.0 for d in self.objectives.values()])
+        named = costs if isinstance(costs, Mapping) else {name: name for name in costs or ()}
+        self.costs: dict[str, CostFunction] = {name: self._bind(name, cost) for name, cost in named.items()}
+        self.limits = _check_limits(limits)
+        self.limited_costs = tuple(name for name in self.limits if name in self.costs)
+        # Values by genotype, in the order of `costs`; NaN where the cost raised, with the traceback beside it.
+        self._known: dict[bytes, npt.NDArray[np.float64]] = {}
+        self._cost_errors: dict[bytes, str] = {}
+        self.on_cost: Callable[[Genotypes, npt.NDArray[np.float64]], None] | None = None
+
+    def _bind(self, name: str, cost: str | CostFunction) -> CostFunction:
+        if isinstance(cost, str):
+            cost = get_cost(cost)
+        if not callable(cost):
+            raise ValueError(
+                f"costs[{name!r}] must be a cost of nasx.hardware, its name, or a function; got {cost!r}"
+            )
+        bind = getattr(cost, "bind", None)
+        if bind is None:
+            return cost
+        if self.spec is None:
+            raise ValueError(
+                f"costs[{name!r}] measures a network, but the task is a plain function that does not say what the "
+                f"network is for; bind it yourself: cost.bind(space, nasx.TaskSpec(...)), and pass that"
+            )
+        bound: CostFunction = bind(self.space, self.spec)
+        return bound
+
+    @property
+    def remembers_costs(self) -> bool:
+        """Whether proposals depend on a measured cost, so that a resumed run needs the values of this one."""
+        return any(not getattr(self.costs[name], "deterministic", True) for name in self.limited_costs)
+
+    def remember_costs(self, genotypes: Genotypes, values: npt.NDArray[np.float64]) -> None:
+        """Take cost values from an earlier run instead of measuring again.
+
+        Parameters
+        ----------
+        genotypes : ndarray of int32, shape (n, d)
+            Architectures.
+        values : ndarray of float64, shape (n, number of costs)
+            Their costs, in the order of `costs`.
+        """
+        for row, value in zip(genotypes, values, strict=True):
+            self._known[row.tobytes()] = value
+
+    def cost_values(self, genotypes: Genotypes) -> npt.NDArray[np.float64]:
+        """Costs of architectures; each is computed once.
+
+        Parameters
+        ----------
+        genotypes : ndarray of int32, shape (n, d)
+            Architectures.
+
+        Returns
+        -------
+        ndarray of float64, shape (n, number of costs)
+            NaN where a cost raised; `metrics_of_costs` raises what it said.
+        """
+        keys = [row.tobytes() for row in genotypes]
+        new = [i for i, key in enumerate(keys) if key not in self._known]
+        if new:
+            rows = genotypes[new]
+            values = np.column_stack([self._compute(name, cost, rows) for name, cost in self.costs.items()])
+            for i, value in zip(new, values, strict=True):
+                self._known[keys[i]] = value
+            if self.on_cost is not None:
+                self.on_cost(rows, values)
+        return np.array([self._known[key] for key in keys]).reshape(len(keys), len(self.costs))
+
+    def _compute(self, name: str, cost: CostFunction, rows: Genotypes) -> npt.NDArray[np.float64]:
+        try:
+            values = np.asarray(cost(rows), np.float64)
+            if values.shape != (len(rows),):
+                raise EvaluationError(f"costs[{name!r}] must return shape ({len(rows)},); got {values.shape}")
+            if not np.isfinite(values).all():
+                raise EvaluationError(
+                    f"costs[{name!r}] gave {values[~np.isfinite(values)][0]}; it must be finite"
+                )
+        except Exception:
+            if len(rows) > 1:  # find out which architectures it is, and keep the others
+                return np.concatenate([self._compute(name, cost, rows[i : i + 1]) for i in range(len(rows))])
+            self._cost_errors[rows[0].tobytes()] = traceback.format_exc()
+            return np.array([np.nan])
+        return values
+
+    def cost_violation(self, genotypes: Genotypes) -> npt.NDArray[np.float64]:
+        """How far architectures are over the limits on costs.
+
+        Parameters
+        ----------
+        genotypes : ndarray of int32, shape (n, d)
+            Architectures.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+            0 within all limits. 0 too where a cost raised: the architecture is then proposed, and its
+            trial fails with the traceback, so that nothing is hidden.
+        """
+        values = self.cost_values(genotypes)
+        order = list(self.costs)
+        total = np.zeros(len(genotypes))
+        for name in self.limited_costs:
+            total += _excess(values[:, order.index(name)], self.limits[name])
+        return np.nan_to_num(total, nan=0.0)
+
+    def metrics_of_costs(self, genotype: Genotypes) -> dict[str, float]:
+        """Costs of one architecture by name.
+
+        Parameters
+        ----------
+        genotype : ndarray of int32, shape (d,)
+            The architecture.
+
+        Returns
+        -------
+        dict of str to float
+            One value a cost.
+
+        Raises
+        ------
+        EvaluationError
+            If a cost raised; the message is its traceback.
+        """
+        if not self.costs:
+            return {}
+        values = self.cost_values(genotype[None])[0]
+        if np.isnan(values).any():
+            raise EvaluationError(
+                "a cost could not be computed\n" + self._cost_errors.get(genotype.tobytes(), "")
+            )
+        return dict(zip(self.costs, values.tolist(), strict=True))
+
+    def check_metrics(self, outcome: Any, known: Mapping[str, float]) -> dict[str, float]:
+        """Check what a task returned and join it with the costs.
+
+        Parameters
+        ----------
+        outcome : float or mapping of str to float
+            A number if there is one objective that is no cost.
+        known : mapping of str to float
+            The costs.
+
+        Returns
+        -------
+        dict of str to float
+            All metrics, costs first.
+
+        Raises
+        ------
+        EvaluationError
+            If an objective or a limited metric is missing or not finite, or anything is not a number.
+        """
+        if not isinstance(outcome, Mapping):
+            wanted = [name for name in self.names if name not in self.costs]
+            if len(wanted) != 1:
+                raise EvaluationError(
+                    f"the task must return a dict with {', '.join(wanted)}; got {outcome!r}"
+                )
+            outcome = {wanted[0]: outcome}
+        metrics = dict(known)
+        for name, value in outcome.items():
+            if name in known:
+                raise EvaluationError(
+                    f"metric {name!r} comes from the task and from costs; rename one of them"
+                )
+            try:
+                metrics[str(name)] = float(value)
+            except (TypeError, ValueError):
+                raise EvaluationError(f"metric {name!r} must be a number; got {value!r}") from None
+        for name in (*self.names, *self.limits):
+            if name not in metrics:
+                raise EvaluationError(
+                    f"the task gave no metric {name!r}; it gave {', '.join(metrics) or 'nothing'}"
+                )
+            if not np.isfinite(metrics[name]):
+                raise EvaluationError(f"metric {name!r} is {metrics[name]}; it must be a finite number")
+        return metrics
+
+    def losses(self, metrics: Mapping[str, float]) -> npt.NDArray[np.float64]:
+        """Objectives as losses, smaller is better.
+
+        Parameters
+        ----------
+        metrics : mapping of str to float
+            Checked metrics.
+
+        Returns
+        -------
+        ndarray of float64, shape (number of objectives,)
+            Signs turned where an objective is maximised.
+        """
+        losses: npt.NDArray[np.float64] = self._signs * np.array([metrics[name] for name in self.names])
+        return losses
+
+    def violation(self, metrics: Mapping[str, float]) -> float:
+        """How far metrics are over the limits.
+
+        Parameters
+        ----------
+        metrics : mapping of str to float
+            Those there are; limits on others do not count.
+
+        Returns
+        -------
+        float
+            Sum over the limits of the excess relative to the limit; 0 within all of them.
+        """
+        return float(
+            sum(_excess(metrics[name], limit) for name, limit in self.limits.items() if name in metrics)
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Describe objectives, costs and limits as JSON types.
+
+        Returns
+        -------
+        dict
+            What two runs must share for one to resume the other.
+        """
+        costs = {
+            name: {
+                "kind": getattr(cost, "name", None) or getattr(cost, "__qualname__", type(cost).__qualname__),
+                "settings": getattr(cost, "settings", {}),
+            }
+            for name, cost in self.costs.items()
+        }
+        return {"objectives": self.objectives, "costs": costs, "limits": self.limits}
+
+
+def _excess(value: Any, limit: float) -> Any:
+    """How far over a limit, relative to it (absolute for a limit of 0)."""
+    return np.maximum(value - limit, 0.0) / (abs(limit) or 1.0)
+
+
+def _check_objectives(task: Any, objectives: Mapping[str, Direction] | None) -> dict[str, Direction]:
+    if objectives is None:
+        if not isinstance(task, Task):
+            raise ValueError(
+                'objectives is missing: say what the task\'s metrics mean, as in {"accuracy": "maximize"}'
+            )
+        objectives = task.objectives
+    if not isinstance(objectives, Mapping) or not objectives:
+        raise ValueError(
+            f'objectives must map metrics to directions, as in {{"error": "minimize"}}; got {objectives!r}'
+        )
+    for name, direction in objectives.items():
+        if direction not in ("minimize", "maximize"):
+            raise ValueError(
+                f"objectives[{name!r}]: " + unknown("direction", direction, ["minimize", "maximize"])
+            )
+    return dict(objectives)
+
+
+def _check_limits(limits: Mapping[str, float] | None) -> dict[str, float]:
+    checked: dict[str, float] = {}
+    for name, limit in (limits or {}).items():
+        if isinstance(limit, bool) or not isinstance(limit, int | float | np.number) or not np.isfinite(limit):
+            raise ValueError(
+                f"limits[{name!r}] must be a finite number, the largest value allowed; got {limit!r}"
+            )
+        checked[name] = float(limit)
+    return checked

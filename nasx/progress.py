@@ -1,0 +1,177 @@
+"""The live display of a search."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from nasx.result import Result
+    from nasx.trial import Trial
+
+__all__ = ["Progress", "format_seconds"]
+
+_QUIET_SECONDS = 2.0
+_LINE_SECONDS = 10.0
+
+
+class Progress:
+    """Show how a search is doing: a live bar on a terminal, a line now and then elsewhere.
+
+    Nothing is shown for the first two seconds.
+
+    Parameters
+    ----------
+    result : Result
+        The live result.
+    evaluations, seconds : int and float, optional
+        The budgets.
+    show : bool, optional
+        By default on a terminal only.
+    """
+
+    def __init__(
+        self, result: Result, *, evaluations: int | None, seconds: float | None, show: bool | None = None
+    ) -> None:
+        self._result, self._evaluations, self._seconds = result, evaluations, seconds
+        self._terminal = sys.stderr.isatty()
+        self._show = self._terminal if show is None else show
+        self._begun = self._printed = time.monotonic()
+        self._before = self._failed = 0
+        self._bar: Any = None
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(_QUIET_SECONDS, self._start)
+        self._timer.daemon = True
+        self._found, self._look_again = "", 0.0
+
+    def __enter__(self) -> Self:
+        if self._show and self._terminal:
+            self._timer.start()  # also when the first evaluation takes an hour
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._timer.cancel()
+            self._show, bar, self._bar = False, self._bar, None
+        if bar is not None:
+            self._look_again = 0.0
+            bar.stop()
+        elif not self._terminal and self._printed > self._begun:
+            self._print_line()
+
+    def resumed(self) -> None:
+        """Leave the trials of the earlier run out of the rate."""
+        self._before = len(self._result.trials)
+        self._failed = sum(trial.state == "failed" for trial in self._result.trials)
+
+    def update(self, trial: Trial) -> None:
+        """Count one more trial.
+
+        Parameters
+        ----------
+        trial : Trial
+            The new one.
+        """
+        self._failed += trial.state == "failed"
+        if self._show and not self._terminal and time.monotonic() - self._printed > _LINE_SECONDS:
+            self._print_line()
+
+    def _start(self) -> None:
+        from rich import progress
+        from rich.console import Console
+        from rich.text import Text
+
+        class Status(progress.ProgressColumn):
+            """Everything right of the bar, made anew at every refresh."""
+
+            def render(column, task: progress.Task) -> Text:  # noqa: N805 - self is the display around it
+                task.completed = self._completed()
+                return Text(self.status())
+
+        with self._lock:
+            if not self._show:
+                return
+            self._bar = progress.Progress(
+                progress.TextColumn(self._result.strategy),
+                progress.BarColumn(bar_width=20),
+                Status(),
+                console=Console(stderr=True),
+                refresh_per_second=4,
+            )
+            self._bar.add_task("", total=self._evaluations or self._seconds)
+            self._bar.start()
+
+    def _completed(self) -> float:
+        return len(self._result.trials) if self._evaluations else time.monotonic() - self._begun
+
+    def _print_line(self) -> None:
+        self._printed = time.monotonic()
+        print(f"{self._result.strategy}: {self.status()}", file=sys.stderr, flush=True)
+
+    def status(self) -> str:
+        """Write done/total, best so far, size of the front, rate, failures and time left.
+
+        Returns
+        -------
+        str
+            One line.
+        """
+        done, now = len(self._result.trials), time.monotonic()
+        if now >= self._look_again:
+            self._found = self._describe_best()
+            # Looking through a long history takes a while: spend at most a twentieth of the time on it.
+            self._look_again = now + 20 * (time.monotonic() - now)
+        elapsed = now - self._begun
+        rate = (done - self._before) / elapsed if elapsed > 0 else 0.0
+        left = []
+        if self._evaluations is not None and rate > 0:
+            left.append((self._evaluations - done) / rate)
+        if self._seconds is not None:
+            left.append(max(self._seconds - elapsed, 0.0))
+        parts = [
+            f"{done}/{self._evaluations}" if self._evaluations is not None else f"{done} done",
+            self._found,
+            f"{rate:.2g}/s" if rate < 10 else f"{rate:.0f}/s",
+            f"{self._failed} failed" if self._failed else "",
+            f"{format_seconds(min(left))} left" if left else "",
+        ]
+        return " | ".join(part for part in parts if part)
+
+    def _describe_best(self) -> str:
+        result = self._result
+        front = result.pareto_front
+        if not front:
+            return "nothing feasible yet"
+        values = " ".join(f"{name} {front[0].metrics[name]:.4g}" for name in result.objectives)
+        return f"best {values}" + (f" | front {len(front)}" if len(result.objectives) > 1 else "")
+
+
+def format_seconds(seconds: float) -> str:
+    """Write a duration for people.
+
+    Parameters
+    ----------
+    seconds : float
+        Not negative.
+
+    Returns
+    -------
+    str
+        For example ``"42 s"``, ``"3:05"`` or ``"2:00:00"``.
+
+    Examples
+    --------
+    >>> format_seconds(42.3), format_seconds(185), format_seconds(7200)
+    ('42 s', '3:05', '2:00:00')
+    """
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    minutes, rest = divmod(rest, 60)
+    if hours:
+        return f"{hours}:{minutes:02}:{rest:02}"
+    return f"{minutes}:{rest:02}" if minutes else f"{whole} s"

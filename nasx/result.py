@@ -1,0 +1,282 @@
+"""`Result`: what a search found."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from nasx import pareto
+from nasx.errors import JournalError, require
+from nasx.journal import Journal
+from nasx.space import Space
+from nasx.tasks.base import TaskSpec
+from nasx.trial import Trial
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["Result", "Stopped"]
+
+Stopped: TypeAlias = Literal["running", "evaluations", "seconds", "exhausted", "interrupted", "callback"]
+
+
+class Result:
+    """What a search found: every trial, the best one and the Pareto front.
+
+    Made by `nasx.search`, or read from a journal by `load`.
+
+    Attributes
+    ----------
+    space : Space
+        Where was searched.
+    objectives : dict of str to {"minimize", "maximize"}
+        What was optimised.
+    limits : dict of str to float
+        Upper bounds that feasible architectures obey.
+    strategy : str
+        The strategy's name.
+    seed : int
+        The search's seed.
+    trials : list of Trial
+        All of them, in the order in which they finished.
+    stopped : str
+        Why the search ended: ``"evaluations"``, ``"seconds"``, ``"exhausted"`` (nothing new is left),
+        ``"interrupted"`` (Ctrl-C), ``"callback"``, or ``"running"``.
+    """
+
+    def __init__(
+        self,
+        *,
+        space: Space,
+        objectives: Mapping[str, Literal["minimize", "maximize"]],
+        limits: Mapping[str, float],
+        strategy: str,
+        seed: int,
+        trials: list[Trial],
+        stopped: Stopped = "running",
+    ) -> None:
+        self.space = space
+        self.objectives = dict(objectives)
+        self.limits = dict(limits)
+        self.strategy = strategy
+        self.seed = seed
+        self.trials = trials
+        self.stopped: Stopped = stopped
+
+    # -- what was found --------------------------------------------------------------------------------------
+
+    @property
+    def complete(self) -> list[Trial]:
+        """The trials with a result within all limits."""
+        return [trial for trial in self.trials if trial.state == "complete"]
+
+    def losses(self, trials: list[Trial]) -> npt.NDArray[np.float64]:
+        """Objectives as losses, smaller is better.
+
+        Parameters
+        ----------
+        trials : list of Trial
+            Trials with metrics.
+
+        Returns
+        -------
+        ndarray of float64, shape (n, number of objectives)
+            Signs turned where an objective is maximised.
+        """
+        signs = np.array([1.0 if direction == "minimize" else -1.0 for direction in self.objectives.values()])
+        values = [[trial.metrics[name] for name in self.objectives] for trial in trials]
+        return signs * np.array(values, np.float64).reshape(len(values), len(self.objectives))
+
+    @property
+    def pareto_front(self) -> list[Trial]:
+        """The feasible trials that no other feasible one beats in every objective, best first objective first.
+
+        With one objective, all trials that share the best value.
+        """
+        trials = self.complete
+        if not trials:
+            return []
+        losses = self.losses(trials)
+        on_front = np.flatnonzero(pareto.front(losses))
+        order = np.lexsort(losses[on_front].T[::-1])
+        return [trials[i] for i in on_front[order]]
+
+    @property
+    def best(self) -> Trial | None:
+        """The best trial over the whole history, or None if none is feasible; `reason` then says why.
+
+        With several objectives, the member of `pareto_front` with the best first objective.
+        """
+        front = self.pareto_front
+        return front[0] if front else None
+
+    @property
+    def reason(self) -> str | None:
+        """Why `best` is None, or None if there is a best trial."""
+        if any(trial.state == "complete" for trial in self.trials):
+            return None
+        if not self.trials:
+            return "nothing was evaluated" + (
+                ": no architecture within the limits on costs was found"
+                if self.stopped == "exhausted"
+                else ""
+            )
+        failed = [trial for trial in self.trials if trial.state == "failed"]
+        if len(failed) == len(self.trials):
+            last = (failed[0].error or "").strip().splitlines()[-1:]
+            return f"all {len(failed)} evaluations failed; the first with: {''.join(last)}"
+        nearest = min(
+            (trial for trial in self.trials if trial.state == "infeasible"), key=lambda t: t.violation
+        )
+        over = ", ".join(
+            f"{name} {nearest.metrics[name]:.4g} > {limit:.4g}"
+            for name, limit in self.limits.items()
+            if nearest.metrics.get(name, limit) > limit
+        )
+        return f"none of {len(self.trials)} architectures is within the limits; the nearest has {over}"
+
+    # -- other forms -----------------------------------------------------------------------------------------
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Put the trials into a table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a trial, indexed by its number: state, metrics, violation, seconds, whether it is on the
+            Pareto front, and one column ``choice.NAME`` a decision (missing where inactive).
+
+        Raises
+        ------
+        MissingDependencyError
+            If pandas is not installed.
+        """
+        pandas = require("pandas", "Result.to_dataframe", "data")
+        front = {trial.number for trial in self.pareto_front}
+        rows = [
+            {
+                "number": trial.number,
+                "state": trial.state,
+                **trial.metrics,
+                "violation": trial.violation,
+                "seconds": trial.seconds,
+                "on_front": trial.number in front,
+                **{f"choice.{name}": trial.architecture.get(name) for name in self.space.names},
+            }
+            for trial in self.trials
+        ]
+        columns = None if rows else ["number", "state", "violation", "seconds", "on_front"]
+        frame: pd.DataFrame = pandas.DataFrame(rows, columns=columns).set_index("number")
+        return frame
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON types.
+
+        Returns
+        -------
+        dict
+            Settings, all trials, and the numbers of the best one and of those on the front.
+        """
+        best = self.best
+        return {
+            "strategy": self.strategy,
+            "seed": self.seed,
+            "objectives": self.objectives,
+            "limits": self.limits,
+            "stopped": self.stopped,
+            "best": best.number if best else None,
+            "reason": self.reason,
+            "pareto_front": [trial.number for trial in self.pareto_front],
+            "space": self.space.to_dict(),
+            "trials": [trial.to_dict() for trial in self.trials],
+        }
+
+    def to_json(self) -> str:
+        """Write the result as JSON.
+
+        Returns
+        -------
+        str
+            The document of `to_dict`.
+        """
+        return json.dumps(self.to_dict(), indent=1)
+
+    def plot(self, path: str | os.PathLike[str] | None = None, *, other: Result | None = None) -> Figure:
+        """Draw the Pareto front, or with one objective the best value over the evaluations.
+
+        Parameters
+        ----------
+        path : path-like, optional
+            Write the picture here too.
+        other : Result, optional
+            Another search on the same objectives, drawn for comparison.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            The picture; notebooks show it.
+
+        Raises
+        ------
+        MissingDependencyError
+            If matplotlib is not installed.
+        """
+        from nasx import plots
+
+        return plots.plot(self, other=other, path=path)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Result:
+        """Read a result from a journal, finished or still being written.
+
+        Parameters
+        ----------
+        path : path-like
+            The journal, or a folder with a ``journal.db``.
+
+        Returns
+        -------
+        Result
+            With ``stopped="running"`` if the search has not ended.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no journal.
+        JournalError
+            If it is damaged or no journal.
+        """
+        path = Path(path)
+        if path.is_dir():
+            path = path / "journal.db"
+        with Journal(path, read_only=True) as journal:
+            header = journal.header()
+            try:
+                space = Space.from_dict(header["space"])
+                spec = TaskSpec(**header["spec"]) if header["spec"] else None
+                return Result(
+                    space=space,
+                    objectives=header["objectives"],
+                    limits=header["limits"],
+                    strategy=header["strategy"]["name"],
+                    seed=header["seed"],
+                    trials=journal.trials(space, spec),
+                    stopped=journal.stopped(),
+                )
+            except (KeyError, TypeError, AttributeError, ValueError) as error:
+                raise JournalError(f"{path} is damaged or empty: {error!r}") from None
+
+    def __repr__(self) -> str:
+        best = self.best
+        if best is None:
+            return f"<Result: {self.reason}>"
+        values = ", ".join(f"{name}={best.metrics[name]:.4g}" for name in self.objectives)
+        front = f", {len(self.pareto_front)} on the front" if len(self.objectives) > 1 else ""
+        return f"<Result of {len(self.trials)} trials by {self.strategy}: best {values}{front}>"

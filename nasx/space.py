@@ -1,0 +1,497 @@
+"""`Space`: named decisions, each with its choices, and the genotypes they span."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from nasx import population
+from nasx.architecture import Architecture
+from nasx.decisions import Boolean, Categorical, Choice, Decision, Integer, Ordinal, decision_from_dict
+from nasx.errors import unknown
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nasx.tasks.base import TaskSpec
+
+__all__ = ["Boolean", "Categorical", "Choice", "Decision", "Genotypes", "Integer", "Ordinal", "Space"]
+
+Genotypes: TypeAlias = npt.NDArray[np.int32]
+Constraint: TypeAlias = Callable[[Genotypes], npt.ArrayLike]
+
+_ENUMERABLE = 10_000_000
+
+
+class Space:
+    """A search space: named decisions, each with its choices.
+
+    One architecture is one *genotype*: a row of ``int32`` with the index of the choice taken at each
+    decision, -1 where the decision is inactive.
+
+    Parameters
+    ----------
+    decisions : mapping of str to Decision
+        The decisions in order. A decision's condition (``when=``) may only name earlier ones.
+    constraints : sequence of callable, optional
+        Each maps genotypes of shape ``(n, d)`` to bool of shape ``(n,)``: True where the architecture is
+        allowed. Strategies propose allowed architectures only.
+
+    Raises
+    ------
+    ValueError
+        If there are no decisions, a name is not a non-empty string, or a condition names an unknown or
+        later decision or an unknown choice.
+
+    Examples
+    --------
+    >>> space = Space({
+    ...     "depth": Ordinal([1, 2]),
+    ...     "op1": Categorical(["conv3x3", "conv5x5"]),
+    ...     "op2": Categorical(["conv3x3", "conv5x5"], when={"depth": 2}),
+    ... })
+    >>> space.size
+    6
+    >>> dict(space.decode(space.sample(1, seed=3)[0]))
+    {'depth': 1, 'op1': 'conv3x3'}
+    """
+
+    def __init__(self, decisions: Mapping[str, Decision], *, constraints: Sequence[Constraint] = ()) -> None:
+        if not decisions:
+            raise ValueError("decisions is empty; a space needs at least one")
+        for name, decision in decisions.items():
+            if not isinstance(name, str) or not name:
+                raise ValueError(f"decisions: names must be non-empty strings; got {name!r}")
+            if not isinstance(decision, Decision):
+                raise ValueError(
+                    f"decisions[{name!r}] must be a Categorical, Ordinal, Integer or Boolean; got {decision!r}"
+                )
+        self.decisions: dict[str, Decision] = dict(decisions)
+        self.names: tuple[str, ...] = tuple(decisions)
+        self.constraints = tuple(constraints)
+        self._position = {name: j for j, name in enumerate(self.names)}
+        self.cardinalities: Genotypes = np.array([len(d) for d in decisions.values()], np.int32)
+        self.conditions: Genotypes = self._conditions()
+        self.cardinalities.flags.writeable = self.conditions.flags.writeable = False
+
+    def _conditions(self) -> Genotypes:
+        rows = []
+        for j, (name, decision) in enumerate(self.decisions.items()):
+            for parent, allowed in decision.when.items():
+                if parent not in self.names[:j]:
+                    raise ValueError(
+                        f"decisions[{name!r}]: when= must name earlier decisions: "
+                        + unknown("decision", parent, self.names[:j])
+                    )
+                if not allowed:
+                    raise ValueError(
+                        f"decisions[{name!r}]: when= allows no choice of {parent!r}; it is never active"
+                    )
+                for choice in allowed:
+                    try:
+                        rows.append((j, self._position[parent], self.decisions[parent].index(choice)))
+                    except ValueError as error:
+                        raise ValueError(f"decisions[{name!r}]: when= on {parent!r}: {error}") from None
+        return np.array(sorted(set(rows)), np.int32).reshape(-1, 3)
+
+    # -- what it holds -------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, name: str) -> Decision:
+        try:
+            return self.decisions[name]
+        except KeyError:
+            raise KeyError(unknown("decision", name, self.names)) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.decisions
+
+    @cached_property
+    def size(self) -> int:
+        """Number of different architectures, before `constraints`; exact, of any magnitude.
+
+        Complexity: linear in the decisions, times the number of combinations of parents whose
+        children are still to come.
+        """
+        last_use = {parent: j for j, parent, _ in self.conditions.tolist()}
+        states: dict[tuple[int, ...], int] = {(): 1}
+        live: list[int] = []
+        for j, cardinality in enumerate(self.cardinalities.tolist()):
+            now_live = [p for p in [*live, j] if last_use.get(p, -1) > j]
+            counts: dict[tuple[int, ...], int] = {}
+            for state, count in states.items():
+                taken = dict(zip(live, state, strict=True))
+                active = self._is_active(j, taken)
+                if j in last_use:
+                    options = [(c, count) for c in range(cardinality)] if active else [(-1, count)]
+                else:
+                    options = [(-1, count * (cardinality if active else 1))]
+                for choice, ways in options:
+                    taken[j] = choice
+                    key = tuple(taken[p] for p in now_live)
+                    counts[key] = counts.get(key, 0) + ways
+            states, live = counts, now_live
+        return sum(states.values())
+
+    @cached_property
+    def _rules(self) -> dict[int, dict[int, list[int]]]:
+        rules: dict[int, dict[int, list[int]]] = {}
+        for j, parent, choice in self.conditions.tolist():
+            rules.setdefault(j, {}).setdefault(parent, []).append(choice)
+        return rules
+
+    def _is_active(self, j: int, taken: Mapping[int, int]) -> bool:
+        return all(taken[parent] in allowed for parent, allowed in self._rules.get(j, {}).items())
+
+    def _active(self, genotypes: Genotypes, j: int) -> npt.NDArray[np.bool_]:
+        active = np.ones(len(genotypes), bool)
+        for parent, allowed in self._rules.get(j, {}).items():
+            active &= np.isin(genotypes[:, parent], allowed)
+        return active
+
+    # -- genotypes -----------------------------------------------------------------------------------------
+
+    def sample(self, n: int, *, seed: int = 0) -> Genotypes:
+        """Draw random architectures.
+
+        Each active decision is uniform over its choices, in order; with conditions this is not uniform
+        over architectures. Architectures that break a constraint are drawn again.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+        seed : int, default 0
+            Same seed, same rows; the first rows do not depend on `n`.
+
+        Returns
+        -------
+        ndarray of int32, shape (n, d)
+            Genotypes; repeats are possible.
+
+        Raises
+        ------
+        ValueError
+            If `n` is negative, or practically no architecture meets the constraints.
+
+        Examples
+        --------
+        >>> Space({"op": Categorical("abc"), "width": Integer(1, 4)}).sample(2, seed=0).shape
+        (2, 2)
+        """
+        rows = population.sample(self.cardinalities, n, seed=seed, conditions=self.conditions)
+        if not self.constraints or n == 0:
+            return rows
+        kept = rows[self.satisfies(rows)]
+        drawn, block = n, max(n, 1024)
+        while len(kept) < n:
+            if drawn > 1_000_000 and len(kept) * 100_000 < drawn:
+                raise ValueError(f"constraints: only {len(kept)} of {drawn} random architectures meet them")
+            rows = population.sample(
+                self.cardinalities, block, seed=seed, first=drawn, conditions=self.conditions
+            )
+            drawn += block
+            kept = np.concatenate([kept, rows[self.satisfies(rows)]])
+        return kept[:n]
+
+    def enumerate(self) -> Genotypes:
+        """All architectures that meet the constraints, in lexicographic order.
+
+        Returns
+        -------
+        ndarray of int32, shape (size, d)
+            Every genotype once.
+
+        Raises
+        ------
+        ValueError
+            If the space has more than ten million architectures.
+
+        Examples
+        --------
+        >>> Space({"a": Boolean(), "b": Categorical("xy", when={"a": True})}).enumerate().tolist()
+        [[0, -1], [1, 0], [1, 1]]
+        """
+        if self.size > _ENUMERABLE:
+            raise ValueError(f"the space has {self.size} architectures, too many to enumerate; sample it")
+        rows = np.empty((1, 0), np.int32)
+        for j, cardinality in enumerate(self.cardinalities.tolist()):
+            active = self._active(rows, j)
+            repeats = np.where(active, cardinality, 1)
+            first = np.cumsum(repeats) - repeats
+            choice = np.arange(repeats.sum()) - np.repeat(first, repeats)
+            column = np.where(np.repeat(active, repeats), choice, -1).astype(np.int32)
+            rows = np.column_stack([np.repeat(rows, repeats, axis=0), column])
+        return rows[self.satisfies(rows)]
+
+    def satisfies(self, genotypes: Genotypes) -> npt.NDArray[np.bool_]:
+        """Which architectures meet the constraints.
+
+        Parameters
+        ----------
+        genotypes : ndarray of int32, shape (n, d)
+            Well-formed genotypes.
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+            True where every constraint holds.
+
+        Raises
+        ------
+        ValueError
+            If a constraint returns another shape.
+        """
+        allowed = np.ones(len(genotypes), bool)
+        for constraint in self.constraints:
+            verdict = np.asarray(constraint(genotypes))
+            if verdict.shape != (len(genotypes),):
+                raise ValueError(
+                    f"constraints: {constraint!r} must return shape ({len(genotypes)},); got {verdict.shape}"
+                )
+            allowed &= verdict.astype(bool)
+        return allowed
+
+    def check(self, genotypes: npt.ArrayLike) -> Genotypes:
+        """Check that rows are well-formed genotypes of this space.
+
+        Parameters
+        ----------
+        genotypes : array_like of int, shape (n, d)
+            Rows to check.
+
+        Returns
+        -------
+        ndarray of int32, shape (n, d)
+            The same rows, C-contiguous.
+
+        Raises
+        ------
+        ValueError
+            If the shape or type is wrong, a choice is out of range, a decision that must be taken is -1,
+            or an inactive one is not. The first offending row and decision are named.
+
+        Examples
+        --------
+        >>> Space({"a": Boolean()}).check([[1], [2]])
+        Traceback (most recent call last):
+            ...
+        ValueError: genotypes[1]: decision 'a' has 2 choices, so its index must be in 0..1; got 2
+        """
+        rows = np.asarray(genotypes)
+        if rows.ndim != 2 or rows.shape[1] != len(self):
+            raise ValueError(
+                f"genotypes must have shape (n, {len(self)}), one column a decision; got {rows.shape}"
+            )
+        if not np.issubdtype(rows.dtype, np.integer) and rows.size:
+            raise ValueError(f"genotypes must be integers; got dtype {rows.dtype}")
+        for j, name in enumerate(self.names):
+            active, column = self._active(rows, j), rows[:, j]
+            cardinality = int(self.cardinalities[j])
+            wrong = np.where(active, (column < 0) | (column >= cardinality), column != -1)
+            if wrong.any():
+                i = int(np.argmax(wrong))
+                what = (
+                    f"has {cardinality} choices, so its index must be in 0..{cardinality - 1}"
+                    if active[i]
+                    else "is inactive here and must be -1"
+                )
+                raise ValueError(f"genotypes[{i}]: decision {name!r} {what}; got {column[i]}")
+        return np.ascontiguousarray(rows, np.int32)
+
+    @overload
+    def encode(self, architectures: Mapping[str, Any]) -> Genotypes: ...
+    @overload
+    def encode(self, architectures: Sequence[Mapping[str, Any]]) -> Genotypes: ...
+    def encode(self, architectures: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Genotypes:
+        """Turn choices into genotypes.
+
+        Parameters
+        ----------
+        architectures : mapping or sequence of mapping
+            Name -> choice for every active decision (an `Architecture` is such a mapping). Choices of
+            inactive decisions are ignored, so that equal networks get equal genotypes.
+
+        Returns
+        -------
+        ndarray of int32, shape (d,) or (n, d)
+            One row for one mapping, a matrix for a sequence.
+
+        Raises
+        ------
+        ValueError
+            If a name or choice is unknown, or an active decision is missing.
+
+        Examples
+        --------
+        >>> Space({"op": Categorical(["conv", "skip"]), "width": Ordinal([8, 16])}).encode(
+        ...     {"op": "skip", "width": 8}
+        ... )
+        array([1, 0], dtype=int32)
+        """
+        if not isinstance(architectures, Mapping):
+            rows = [self.encode(one) for one in architectures]
+            return np.array(rows, np.int32).reshape(len(rows), len(self))
+        for name in architectures:
+            if name not in self.decisions:
+                raise ValueError(unknown("decision", name, self.names))
+        row = np.full(len(self), -1, np.int32)
+        for j, (name, decision) in enumerate(self.decisions.items()):
+            if not self._is_active(j, row):  # type: ignore[arg-type]  # indexed by position, as the mapping is
+                continue
+            if name not in architectures:
+                raise ValueError(
+                    f"architecture: decision {name!r} is active and missing; choose one of "
+                    f"{list(decision.choices)}"
+                )
+            try:
+                row[j] = decision.index(architectures[name])
+            except ValueError as error:
+                raise ValueError(f"architecture: decision {name!r}: {error}") from None
+        return row
+
+    def decode(self, genotype: npt.ArrayLike, *, spec: TaskSpec | None = None) -> Architecture:
+        """Turn one genotype into an `Architecture`.
+
+        Parameters
+        ----------
+        genotype : array_like of int, shape (d,)
+            Choice indices, -1 where inactive.
+        spec : TaskSpec, optional
+            What the network is for; then ``architecture.build()`` needs no argument.
+
+        Returns
+        -------
+        Architecture
+            An immutable mapping name -> choice.
+
+        Raises
+        ------
+        ValueError
+            If it is not a genotype of this space.
+
+        Examples
+        --------
+        >>> Space({"op": Categorical(["conv", "skip"])}).decode([1])["op"]
+        'skip'
+        """
+        return Architecture(self, self.check(np.asarray(genotype)[None])[0], spec=spec)
+
+    # -- networks ------------------------------------------------------------------------------------------
+
+    def build(self, architecture: Architecture, spec: TaskSpec) -> nn.Module:
+        """Make the network of an architecture; spaces that can build override this.
+
+        Parameters
+        ----------
+        architecture : Architecture
+            One of this space.
+        spec : TaskSpec
+            Shape of the inputs and number of outputs.
+
+        Returns
+        -------
+        torch.nn.Module
+            A freshly initialised network.
+
+        Raises
+        ------
+        TypeError
+            If this space describes architectures without building them.
+        """
+        raise TypeError(
+            f"{type(self).__name__} has no build(): subclass Space and define build(self, architecture, spec), "
+            "or use a built-in space of nasx.spaces"
+        )
+
+    @property
+    def can_build(self) -> bool:
+        """Whether the space overrides `build`."""
+        return type(self).build is not Space.build
+
+    # -- JSON ----------------------------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> dict[str, Any] | None:
+        """Arguments that rebuild a built-in space; None for a space written decision by decision."""
+        return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the space as JSON types.
+
+        Returns
+        -------
+        dict
+            ``name`` of the class, its ``settings`` if it has any, and its ``decisions``.
+            Constraints are code and stay out.
+        """
+        decisions = {name: decision.to_dict() for name, decision in self.decisions.items()}
+        return {"name": type(self).__name__, "settings": self.settings, "decisions": decisions}
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Space:
+        """Rebuild a space from what `to_dict` gave.
+
+        Parameters
+        ----------
+        data : mapping
+            ``name``, ``settings`` and ``decisions``.
+
+        Returns
+        -------
+        Space
+            The built-in space of that name, if there is one with the same decisions; otherwise a plain
+            `Space` of the decisions, which cannot build networks.
+
+        Raises
+        ------
+        ValueError
+            If the data describe no space.
+
+        Examples
+        --------
+        >>> space = Space({"op": Categorical(["conv", "skip"])})
+        >>> Space.from_dict(space.to_dict()) == space
+        True
+        """
+        from nasx import spaces
+
+        try:
+            name, settings, decisions = data["name"], data["settings"], data["decisions"]
+            plain = Space({key: decision_from_dict(value) for key, value in decisions.items()})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a space: {error!r}") from None
+        if settings is not None and name in spaces.available_spaces():
+            try:
+                built = spaces.get(name)(**settings)
+            except TypeError as error:
+                raise ValueError(f"settings of space {name!r}: {error}") from None
+            if built.decisions == plain.decisions:
+                return built
+        return plain
+
+    @cached_property
+    def _identity(self) -> str:
+        return json.dumps(self.to_dict()["decisions"])
+
+    def __eq__(self, other: object) -> bool:
+        """Spaces are equal when their decisions are, in the same order."""
+        return self is other or (isinstance(other, Space) and self._identity == other._identity)
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    def __repr__(self) -> str:
+        if self.settings is not None:
+            return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.settings.items())})"
+        return f"Space({self.decisions!r})"

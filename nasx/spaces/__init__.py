@@ -1,0 +1,71 @@
+"""Built-in search spaces, imported on first use."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from nasx.errors import unknown
+from nasx.space import Space
+
+if TYPE_CHECKING:
+    from nasx.spaces.convnet import ConvNet
+
+__all__ = ["ConvNet", "available_spaces", "get"]
+
+_SPACES = {"ConvNet": "nasx.spaces.convnet"}
+
+
+def available_spaces() -> tuple[str, ...]:
+    """Names of the built-in spaces.
+
+    Returns
+    -------
+    tuple of str
+        The names that `get` takes, sorted.
+
+    Examples
+    --------
+    >>> "ConvNet" in available_spaces()
+    True
+    """
+    return tuple(sorted(_SPACES))
+
+
+def get(name: str) -> type[Space]:
+    """Look a built-in space up by name.
+
+    Parameters
+    ----------
+    name : str
+        One of `available_spaces`.
+
+    Returns
+    -------
+    type
+        The class; its keyword arguments are the space's settings.
+
+    Raises
+    ------
+    ValueError
+        If there is no such space; the message names the nearest one.
+
+    Examples
+    --------
+    >>> get("ConvNet")(depths=[1, 2]).settings["depths"]
+    [1, 2]
+    """
+    if name not in _SPACES:
+        raise ValueError(unknown("space", name, _SPACES))
+    space: type[Space] = getattr(importlib.import_module(_SPACES[name]), name)
+    return space
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SPACES:
+        return get(name)
+    raise AttributeError(f"module 'nasx.spaces' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_SPACES])

@@ -1,0 +1,145 @@
+"""`ConvNet`: chains of convolutional blocks for small images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from nasx.space import Boolean, Categorical, Decision, Ordinal, Space
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nasx.architecture import Architecture
+    from nasx.tasks.base import TaskSpec
+
+__all__ = ["ConvNet"]
+
+
+class ConvNet(Space):
+    """Convolutional image classifiers: a stem, up to `max(depths)` blocks, average pooling, a linear layer.
+
+    ``depth`` and ``stem_width`` are decided once; ``block<i>.operation``, ``.width``, ``.kernel_size``,
+    ``.stride`` and ``.residual`` for each block, and only if the network is that deep. Blocks are
+    `nasx.nn.ConvBlock`. The default settings span some 4e10 architectures.
+
+    Parameters
+    ----------
+    depths : sequence of int, default (1, 2, 3, 4, 5)
+        Possible numbers of blocks.
+    widths : sequence of int, default (8, 16, 32, 64)
+        Possible numbers of channels, of the stem and of each block.
+    kernel_sizes : sequence of int, default (3, 5)
+        Possible kernel sizes; odd.
+    operations : sequence of str, default ("conv", "separable", "bottleneck")
+        Possible operations.
+    strides : sequence of int, default (1, 2)
+        Possible strides. Images smaller than the product of the strides shrink to one pixel and stay there.
+    residual : bool, default True
+        Whether each block decides on a residual connection; if False, no block has one.
+
+    Raises
+    ------
+    ValueError
+        If numbers do not increase, are not positive integers, a kernel size is even, or an operation is
+        unknown.
+
+    Examples
+    --------
+    >>> from nasx import TaskSpec
+    >>> space = ConvNet(depths=[1, 2], widths=[8, 16])
+    >>> space.size
+    4704
+    >>> architecture = space.decode(space.sample(1, seed=0)[0])
+    >>> network = architecture.build(TaskSpec((1, 8, 8), num_outputs=10, kind="image_classification"))
+    >>> sum(p.numel() for p in network.parameters()) > 0
+    True
+    """
+
+    def __init__(
+        self,
+        *,
+        depths: Sequence[int] = (1, 2, 3, 4, 5),
+        widths: Sequence[int] = (8, 16, 32, 64),
+        kernel_sizes: Sequence[int] = (3, 5),
+        operations: Sequence[str] = ("conv", "separable", "bottleneck"),
+        strides: Sequence[int] = (1, 2),
+        residual: bool = True,
+    ) -> None:
+        numbers = {"depths": depths, "widths": widths, "kernel_sizes": kernel_sizes, "strides": strides}
+        for name, values in numbers.items():
+            _check_numbers(name, values)
+        if any(size % 2 == 0 for size in kernel_sizes):
+            raise ValueError(f"kernel_sizes must be odd, so that stride 1 keeps the size; got {list(kernel_sizes)}")
+        known = ("conv", "separable", "bottleneck")
+        if isinstance(operations, str) or not operations or not set(operations) <= set(known):
+            raise ValueError(f"operations must be a non-empty list of {', '.join(known)}; got {operations!r}")
+        if not isinstance(residual, bool):
+            raise ValueError(f"residual must be True or False; got {residual!r}")
+        self._settings: dict[str, Any] = {
+            **{name: list(values) for name, values in numbers.items()},
+            "operations": list(operations),
+            "residual": residual,
+        }
+        decisions: dict[str, Decision] = {"depth": Ordinal(depths), "stem_width": Ordinal(widths)}
+        for i in range(1, max(depths) + 1):
+            when = {"depth": [depth for depth in depths if depth >= i]} if i > min(depths) else None
+            decisions[f"block{i}.operation"] = Categorical(operations, when=when)
+            decisions[f"block{i}.width"] = Ordinal(widths, when=when)
+            decisions[f"block{i}.kernel_size"] = Ordinal(kernel_sizes, when=when)
+            decisions[f"block{i}.stride"] = Ordinal(strides, when=when)
+            if residual:
+                decisions[f"block{i}.residual"] = Boolean(when=when)
+        super().__init__(decisions)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The constructor's arguments, as JSON types."""
+        return {name: list(v) if isinstance(v, list) else v for name, v in self._settings.items()}
+
+    def build(self, architecture: Architecture, spec: TaskSpec) -> nn.Module:
+        """Make the network of an architecture.
+
+        Parameters
+        ----------
+        architecture : Architecture
+            One of this space.
+        spec : TaskSpec
+            ``input_shape`` ``(C, H, W)`` and the number of outputs.
+
+        Returns
+        -------
+        nasx.nn.ConvNetModule
+            Maps ``(B, C, H, W)`` to ``(B, num_outputs)``; freshly initialised from torch's random state.
+
+        Raises
+        ------
+        ValueError
+            If the input is not an image.
+        nasx.errors.MissingDependencyError
+            If torch is not installed.
+        """
+        if len(spec.input_shape) != 3:
+            raise ValueError(f"ConvNet needs images, input_shape (C, H, W); got input_shape {spec.input_shape}")
+        from nasx.nn import ConvNetModule
+
+        blocks = [
+            {
+                option: architecture[f"block{i}.{option}"]
+                for option in ("operation", "width", "kernel_size", "stride", "residual")
+                if f"block{i}.{option}" in architecture
+            }
+            for i in range(1, int(architecture["depth"]) + 1)  # type: ignore[arg-type]  # an integer by construction
+        ]
+        stem_width: Any = architecture["stem_width"]
+        return ConvNetModule(spec.input_shape[0], spec.num_outputs, stem_width=stem_width, blocks=blocks)
+
+
+def _check_numbers(name: str, values: Sequence[int]) -> None:
+    if isinstance(values, str | int) or not len(values):
+        raise ValueError(f"{name} must be a non-empty list of integers; got {values!r}")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must hold positive integers; got {value!r}")
+    if any(a >= b for a, b in zip(values, values[1:], strict=False)):
+        raise ValueError(f"{name} must increase; got {list(values)}")

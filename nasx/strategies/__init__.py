@@ -1,0 +1,1 @@
+"""The search methods, one folder a family and one file a method."""

@@ -1,0 +1,287 @@
+"""The ask-and-tell protocol that every sampled strategy follows."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from nasx.population import GenotypeSet, sample
+from nasx.space import Genotypes, Space
+
+__all__ = ["CostViolation", "SampledStrategy", "Strategy"]
+
+CostViolation: TypeAlias = Callable[[Genotypes], npt.NDArray[np.float64]]
+
+# So many proposals in a row that were seen before or break a limit, and ask looks for what is left instead.
+_PATIENCE = 256
+# Random draws of a space too large to enumerate before it counts as having nothing left within the limits.
+_DRAWS = 16_384
+_ENUMERABLE = 1_000_000
+_BLOCK = 64
+# The random stream of those draws; strategies sample from other ones.
+_LEFT = 2**32 - 1
+
+
+@dataclasses.dataclass(kw_only=True, eq=False)
+class Strategy(ABC):
+    """A search method and its settings.
+
+    Settings are keyword arguments, are documented by each method, and are all that the constructor takes;
+    the state of a run begins with it.
+    """
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings as JSON types, enough to make an equal strategy."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def fresh(self) -> Self:
+        """Copy the settings without the state of a run.
+
+        Returns
+        -------
+        Strategy
+            A strategy that has seen nothing.
+        """
+        return dataclasses.replace(self)
+
+
+@dataclasses.dataclass(kw_only=True, eq=False)
+class SampledStrategy(Strategy):
+    """A strategy that proposes architectures and learns from their losses.
+
+    It is driven through `setup`, `ask` and `tell`, and never evaluates anything itself. A method implements
+    `_start`, `_propose` and `_observe`; this class keeps the promises that all methods share: nothing is
+    proposed twice while something new is left, nothing over a cost limit or against a constraint is
+    proposed at all, failures lose to everything that finished, and asking for ``n`` at once gives the same
+    rows as asking ``n`` times.
+
+    Parameters
+    ----------
+    allow_repeats : bool, default False
+        Propose architectures that were already proposed or told; for noisy objectives.
+    """
+
+    allow_repeats: bool = False
+
+    def setup(
+        self, space: Space, *, objectives: int = 1, seed: int = 0, cost_violation: CostViolation | None = None
+    ) -> Self:
+        """Begin a run; the state of an earlier one is dropped.
+
+        Parameters
+        ----------
+        space : Space
+            Where to search.
+        objectives : int, default 1
+            Number of losses told for each architecture.
+        seed : int, default 0
+            Same seed and same tells, same proposals.
+        cost_violation : callable, optional
+            Maps genotypes ``(n, d)`` to float64 ``(n,)``: how far each is over the limits on costs, 0 or less
+            where it is within them. Only architectures within them are proposed.
+
+        Returns
+        -------
+        SampledStrategy
+            The strategy itself.
+
+        Raises
+        ------
+        ValueError
+            If `objectives` or `seed` is out of range.
+        """
+        if objectives < 1:
+            raise ValueError(f"objectives must be at least 1; got {objectives}")
+        if not 0 <= seed < 2**63:
+            raise ValueError(f"seed must be in 0..2**63-1; got {seed}")
+        self.space, self.objectives, self.seed = space, objectives, seed
+        self._cost_violation = cost_violation
+        self._seen = GenotypeSet(len(space))
+        self._asked = self._proposed = self._rejected = 0
+        self._left: Genotypes | None = None
+        self._left_from = 0
+        self._start()
+        return self
+
+    def ask(self, n: int = 1) -> Genotypes:
+        """Propose architectures; never waits for results that are still out.
+
+        Parameters
+        ----------
+        n : int, default 1
+            How many.
+
+        Returns
+        -------
+        ndarray of int32, shape (at most n, d)
+            Genotypes to evaluate. Fewer than `n` rows mean that nothing else is left.
+
+        Raises
+        ------
+        ValueError
+            If `n` is less than 1.
+        RuntimeError
+            If `setup` was not called.
+        """
+        self._require_setup()
+        if n < 1:
+            raise ValueError(f"n must be at least 1; got {n}")
+        found: list[Genotypes] = []
+        missing = n
+        while missing:
+            if self._rejected >= _PATIENCE:
+                rows = self._draw_left()
+                if not len(rows):
+                    break
+                self._rejected = 0
+            else:
+                rows = self._propose(min(missing, _PATIENCE - self._rejected), self._proposed)
+                self._proposed += len(rows)
+                rows = self._admit(rows)
+            if len(rows):
+                found.append(rows)
+                missing -= len(rows)
+                self._asked += len(rows)
+        return found[0] if len(found) == 1 else np.concatenate([self._none(), *found])
+
+    def tell(
+        self,
+        x: npt.ArrayLike,
+        losses: npt.ArrayLike,
+        *,
+        violations: npt.ArrayLike | None = None,
+        failed: npt.ArrayLike | None = None,
+    ) -> None:
+        """Learn from evaluated architectures, asked for or not.
+
+        Parameters
+        ----------
+        x : array_like of int, shape (n, d)
+            Genotypes.
+        losses : array_like of float, shape (n, objectives), or (n,) for one objective
+            Smaller is better. A row with NaN counts as failed.
+        violations : array_like of float, shape (n,), optional
+            How far each is over the limits, 0 where it is within them. Infeasible rows lose to feasible
+            ones, and among them the smaller violation wins.
+        failed : array_like of bool, shape (n,), optional
+            Evaluations that gave no result; they lose to every finished one, and their losses are ignored.
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit, a genotype is not of this space, or a violation is NaN.
+        RuntimeError
+            If `setup` was not called.
+        """
+        self._require_setup()
+        rows = self.space.check(x)
+        values = np.array(losses, np.float64)
+        if values.ndim == 1 and self.objectives == 1:
+            values = values[:, None]
+        if values.shape != (len(rows), self.objectives):
+            raise ValueError(
+                f"losses must have shape ({len(rows)}, {self.objectives}); got {np.shape(losses)}"
+            )
+        over = np.zeros(len(rows)) if violations is None else np.array(violations, np.float64)
+        lost = np.isnan(values).any(axis=1)
+        if failed is not None:
+            flags = np.asarray(failed)
+            if flags.shape != (len(rows),) or flags.dtype != np.bool_:
+                raise ValueError(
+                    f"failed must be bool of shape ({len(rows)},); got {flags.dtype} {flags.shape}"
+                )
+            lost |= flags
+        if over.shape != (len(rows),):
+            raise ValueError(f"violations must have shape ({len(rows)},); got {over.shape}")
+        if np.isnan(over[~lost]).any():
+            raise ValueError("violations must not be NaN; mark the row as failed instead")
+        values[lost] = over[lost] = np.inf
+        self._asked += int(self._seen.insert(rows).sum())  # rows of the caller's own count as asked for
+        self._observe(rows, values, np.maximum(over, 0.0))
+
+    # -- what a method implements ----------------------------------------------------------------------------
+
+    @abstractmethod
+    def _start(self) -> None:
+        """Reset the method's own state; ``self.space`` and the like are set."""
+
+    @abstractmethod
+    def _propose(self, n: int, first: int) -> Genotypes:
+        """Give 1 to `n` candidates, a function of the state and of their numbers `first`, `first` + 1, ..."""
+
+    @abstractmethod
+    def _observe(
+        self, x: Genotypes, losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64]
+    ) -> None:
+        """Learn from rows; failed ones have infinite losses and violation. The same as one row at a time."""
+
+    # -- shared machinery ------------------------------------------------------------------------------------
+
+    def _require_setup(self) -> None:
+        if not hasattr(self, "_seen"):
+            raise RuntimeError(f"{type(self).__name__}: call setup(space, objectives=..., seed=...) first")
+
+    def _none(self) -> Genotypes:
+        return np.empty((0, len(self.space)), np.int32)
+
+    def _admit(self, rows: Genotypes) -> Genotypes:
+        """Keep the candidates that are new and within the limits, and count the rejections in a row."""
+        admitted = np.ones(len(rows), bool) if self.allow_repeats else self._seen.insert(rows)
+        if self.space.constraints or self._cost_violation is not None:
+            admitted[admitted] = self._within_limits(rows[admitted])
+        if admitted.all():
+            self._rejected = 0
+            return rows
+        if admitted.any():
+            self._rejected = int(np.argmax(admitted[::-1]))
+        else:
+            self._rejected += len(rows)
+        return rows[admitted]
+
+    def _within_limits(self, rows: Genotypes) -> npt.NDArray[np.bool_]:
+        within = self.space.satisfies(rows)
+        if self._cost_violation is not None and within.any():
+            violation = np.asarray(self._cost_violation(rows[within]), np.float64)
+            if violation.shape != (int(within.sum()),):
+                raise ValueError(f"cost_violation must return shape ({within.sum()},); got {violation.shape}")
+            within[within] = violation <= 0
+        return within
+
+    def _draw_left(self) -> Genotypes:
+        """Draw one architecture from what is new and within the limits; no row if nothing seems left."""
+        for _ in range(_DRAWS // _BLOCK):
+            block = self._next_block()
+            eligible = np.ones(len(block), bool) if self.allow_repeats else ~self._seen.contains(block)
+            eligible[eligible] = self._within_limits(block[eligible])
+            if eligible.any():
+                taken = int(np.argmax(eligible))
+                self._left_from += taken + 1
+                self._seen.insert(block[taken : taken + 1])
+                return block[taken : taken + 1]
+            self._left_from += len(block)
+            if not len(block):
+                break
+        return self._none()
+
+    def _next_block(self) -> Genotypes:
+        """Give the rows to look at next: of a shuffled enumeration if the space is small, else random ones."""
+        space = self.space
+        if space.size > _ENUMERABLE:
+            return sample(
+                space.cardinalities,
+                _BLOCK,
+                seed=self.seed,
+                generation=_LEFT,
+                first=self._left_from,
+                conditions=space.conditions,
+            )
+        if self._left is None:
+            everything = space.enumerate()
+            self._left = everything[np.random.default_rng([self.seed, _LEFT]).permutation(len(everything))]
+        return self._left[self._left_from : self._left_from + _BLOCK]

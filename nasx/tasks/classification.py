@@ -1,0 +1,484 @@
+"""`ImageClassification`: train one network on labelled images and measure its validation error."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - torch's own short name
+
+from nasx.architecture import Architecture
+from nasx.errors import EvaluationError, unknown
+from nasx.tasks.base import Report, Task, TaskSpec
+from nasx.tasks.batches import Augment, Batches, stream
+from nasx.tasks.splits import Batch, Held, Joined, Split, Summary, as_split
+from nasx.tasks.training import Recipe, fit
+
+__all__ = ["ImageClassification", "TrainedNetwork"]
+
+
+class TrainedNetwork(NamedTuple):
+    """A trained network, in evaluation mode, and its metrics."""
+
+    model: nn.Module
+    metrics: dict[str, float]
+
+
+class ImageClassification(Task):
+    """Classify images: every architecture is trained from scratch and judged by its validation error.
+
+    Each of `train`, `valid` and `test` is a pair ``(images, labels)`` of arrays or tensors, a torch
+    ``Dataset``, or a ``DataLoader`` (or a list of batches). Images are ``(N, H, W)`` or ``(N, C, H, W)``,
+    floating point or uint8, which is scaled to 0..1; labels are class numbers from 0. Arrays and data sets
+    up to 1 GiB are held in memory and batched there; a data set is read once, so random transforms in it
+    are drawn once: use `augment` or a loader for those. Loaders are iterated as they are, and read once
+    more at the start, to check them.
+
+    Parameters
+    ----------
+    train, valid : data
+        What networks are trained on and compared on.
+    test : data, optional
+        What only `retrain` scores.
+    epochs : int, default 20
+        Passes over the training images.
+    batch_size : int, default 96
+        Images in a training batch, where the data are not loaders.
+    optimizer : {"sgd", "adamw"}, default "sgd"
+        Nesterov's momentum method, or Adam with decoupled weight decay.
+    lr : float, optional
+        Peak learning rate; by default 0.1 for "sgd" and 0.003 for "adamw".
+    momentum : float, default 0.9
+        Momentum of "sgd".
+    weight_decay : float, default 5e-4
+        Weight decay, on all parameters.
+    schedule : {"cosine", "constant"}, default "cosine"
+        How the learning rate goes on after the warm-up; "cosine" falls to 0 at the last epoch [1]_.
+    warmup : float, default 1
+        Epochs of linear increase to `lr`.
+    label_smoothing : float, default 0
+        Share of the target spread over all classes, in training only.
+    augment : "standard" or callable, optional
+        Changes training images, before normalisation. "standard" shifts each by up to an eighth of its size.
+        A callable maps a float32 batch to a batch of the same shape and draws from torch's global generator.
+    flip : bool, default False
+        Whether "standard" also flips images left to right, at random.
+    normalize : bool, default True
+        Shift and scale each channel to mean 0 and deviation 1 over the training images.
+    patience : int, optional
+        Stop after so many epochs without a lower validation error, and keep the network of the best epoch.
+    grad_clip : float, optional
+        Largest norm of the gradient.
+    num_classes : int, optional
+        By default one more than the largest label.
+    device : str, optional
+        Where to train; by default "cuda" if there is one, else "cpu".
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of range, or data are empty, not finite, of the wrong shape or type, or labelled
+        outside the classes; the message names the split.
+    TypeError
+        If a split is none of the three kinds.
+
+    Warns
+    -----
+    UserWarning
+        If a class has no training image.
+
+    References
+    ----------
+    .. [1] I. Loshchilov and F. Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR 2017.
+
+    Examples
+    --------
+    >>> from nasx.spaces import ConvNet
+    >>> from nasx.tasks.datasets import load
+    >>> data = load("digits")
+    >>> task = ImageClassification(data["train"], data["valid"], epochs=2, device="cpu")
+    >>> space = ConvNet(depths=[1], widths=[8])
+    >>> metrics = task.evaluate(space.decode(space.sample(1)[0]), seed=0)
+    >>> sorted(metrics), metrics["error"] < 0.8
+    (['accuracy', 'epochs', 'error', 'loss'], True)
+    """
+
+    def __init__(
+        self,
+        train: Any,
+        valid: Any,
+        test: Any = None,
+        *,
+        epochs: int = 20,
+        batch_size: int = 96,
+        optimizer: str = "sgd",
+        lr: float | None = None,
+        momentum: float = 0.9,
+        weight_decay: float = 5e-4,
+        schedule: str = "cosine",
+        warmup: float = 1.0,
+        label_smoothing: float = 0.0,
+        augment: str | Augment | None = None,
+        flip: bool = False,
+        normalize: bool = True,
+        patience: int | None = None,
+        grad_clip: float | None = None,
+        num_classes: int | None = None,
+        device: str | None = None,
+    ) -> None:
+        self._recipe = Recipe(
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=lr,
+            optimizer=optimizer,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            schedule=schedule,
+            warmup=warmup,
+            label_smoothing=label_smoothing,
+            patience=patience,
+            grad_clip=grad_clip,
+        )
+        if not (augment is None or augment == "standard" or callable(augment)):
+            raise ValueError(f"augment must be None, 'standard' or a callable; got {augment!r}")
+        if flip and augment != "standard":
+            raise ValueError("flip=True is part of augment='standard'; set that too")
+        self._augment, self._flip, self._normalize, self._device = augment, flip, normalize, device
+        _device(device)
+        given = {"train": train, "valid": valid, "test": test}
+        self._splits = {n: as_split(n, data, batch_size) for n, data in given.items() if data is not None}
+        # Loaders may draw random numbers; nobody else's are disturbed.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self._summaries = {name: Summary.of(name, split) for name, split in self._splits.items()}
+        self._spec = TaskSpec(*_describe(self._summaries, num_classes), kind="image_classification")
+
+    @property
+    def spec(self) -> TaskSpec:
+        """Shape of an image, number of classes, and "image_classification"."""
+        return self._spec
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The training settings and what identifies the data, as JSON types.
+
+        The device is left out: a search may be resumed on another one.
+        """
+        augment = self._augment
+        if callable(augment):
+            augment = getattr(augment, "__qualname__", type(augment).__qualname__)
+        return {
+            "name": "ImageClassification",
+            **dataclasses.asdict(self._recipe),
+            "augment": augment,
+            "flip": self._flip,
+            "normalize": self._normalize,
+            "num_classes": self._spec.num_outputs,
+            "data": {name: self._identity(name, split) for name, split in self._splits.items()},
+        }
+
+    def _identity(self, name: str, split: Split) -> dict[str, Any]:
+        summary = self._summaries[name]
+        identity: dict[str, Any] = {"images": summary.images, "shape": list(summary.shape)}
+        if isinstance(split, Held):
+            return {**identity, "fingerprint": split.fingerprint()}
+        return {**identity, "class_counts": list(summary.class_counts)}
+
+    def loaders(
+        self,
+        split: str | Sequence[str],
+        seed: int = 0,
+        *,
+        training: bool | None = None,
+        device: str | None = None,
+    ) -> Batches:
+        """Batches of a split, on the device, normalised; every pass is the next epoch.
+
+        Parameters
+        ----------
+        split : str or sequence of str
+            "train", "valid" or "test", or several of them, taken together.
+        seed : int, default 0
+            Seed of the order and of the augmentation; each epoch differs.
+        training : bool, optional
+            Shuffle and augment; by default for "train" and for several splits.
+        device : str, optional
+            By default the task's.
+
+        Returns
+        -------
+        Batches
+            An iterable of ``(images, labels)``: float32 ``(B, C, H, W)`` and int64 ``(B,)``.
+
+        Raises
+        ------
+        ValueError
+            If the task has no such split.
+        """
+        names = (split,) if isinstance(split, str) else tuple(split)
+        for name in names:
+            if name not in self._splits:
+                raise ValueError(unknown("split", name, self._splits))
+        if training is None:
+            training = names != ("valid",) and names != ("test",)
+        summary = self._summaries["train"]
+        return Batches(
+            Joined.of([self._splits[name] for name in names]),
+            batch_size=self._recipe.batch_size if training else max(self._recipe.batch_size, 256),
+            seed=seed,
+            training=training,
+            augment=self._augment,
+            flip=self._flip,
+            mean=summary.mean if self._normalize else None,
+            std=summary.std if self._normalize else None,
+            device=_device(device or self._device),
+        )
+
+    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of a network on a batch; with label smoothing if the network is in training mode.
+
+        Parameters
+        ----------
+        model : torch.nn.Module
+            A network for `spec`.
+        batch : tuple of Tensor
+            Images ``(B, C, H, W)`` and labels ``(B,)``, as `loaders` gives them.
+
+        Returns
+        -------
+        loss : Tensor
+            Mean over the batch, a scalar.
+        outputs : Tensor, shape (B, num_outputs)
+            The network's scores.
+
+        Raises
+        ------
+        nasx.errors.EvaluationError
+            If the network's output has another shape.
+        """
+        images, labels = batch
+        outputs: Tensor = model(images)
+        expected = (len(labels), self._spec.num_outputs)
+        if outputs.shape != expected:
+            raise EvaluationError(f"the network must return shape {expected}; it returned {tuple(outputs.shape)}")
+        smoothing = self._recipe.label_smoothing if model.training else 0.0
+        return F.cross_entropy(outputs, labels, label_smoothing=smoothing), outputs
+
+    def score(self, model: nn.Module, split: str = "valid", *, device: str | None = None) -> dict[str, float]:
+        """Measure a trained network.
+
+        Parameters
+        ----------
+        model : torch.nn.Module
+            A network for `spec`, on the device; it is left in evaluation mode.
+        split : str, default "valid"
+            What to measure it on.
+        device : str, optional
+            By default the task's.
+
+        Returns
+        -------
+        dict
+            "error", the share of wrong labels in 0..1, "accuracy", and "loss", the mean cross-entropy in nats.
+
+        Raises
+        ------
+        ValueError
+            If the task has no such split.
+        """
+        return self._score(model, self.loaders(split, training=False, device=device))
+
+    @torch.inference_mode()
+    def _score(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+        model.eval()
+        wrong = total = torch.zeros(())
+        count = 0
+        for batch in batches:
+            value, outputs = self.loss(model, batch)
+            wrong = wrong.to(value.device) + (outputs.argmax(1) != batch[1]).sum()
+            total = total.to(value.device) + value * len(batch[1])
+            count += len(batch[1])
+        error = float(wrong) / count
+        return {"error": error, "accuracy": 1 - error, "loss": float(total) / count}
+
+    def train(
+        self,
+        architecture: Architecture,
+        *,
+        seed: int = 0,
+        device: str | None = None,
+        epochs: int | None = None,
+        splits: Sequence[str] = ("train",),
+        report: Report | None = None,
+    ) -> tuple[nn.Module, list[dict[str, float]]]:
+        """Build a network and train it.
+
+        Initial weights, order, augmentation and dropout follow from `seed`, through torch's global generator,
+        whose state is restored at the end; so two trainings at once belong in two processes. On the CPU the
+        same seed and number of threads give the same network.
+
+        Parameters
+        ----------
+        architecture : Architecture
+            One of a space that can build networks.
+        seed : int, default 0
+            Seed of everything random.
+        device : str, optional
+            By default the task's.
+        epochs : int, optional
+            By default the task's; the schedule fits itself to it.
+        splits : sequence of str, default ("train",)
+            What to train on. Where "valid" is part of it, nothing is validated and `patience` is idle.
+        report : callable, optional
+            Called as ``report(epoch, metrics)`` after every epoch; training ends when it returns True.
+
+        Returns
+        -------
+        model : torch.nn.Module
+            The trained network, in evaluation mode.
+        history : list of dict
+            Of every epoch its number, "epoch", the "train_loss", and if measured the validation metrics.
+
+        Raises
+        ------
+        nasx.errors.EvaluationError
+            If the training diverges or the network's output has the wrong shape.
+        ValueError
+            If `epochs` is less than 1 or a split is unknown.
+        """
+        epochs = self._recipe.epochs if epochs is None else epochs
+        if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+            raise ValueError(f"epochs, or the budget, must be an integer of at least 1; got {epochs!r}")
+        place = _device(device or self._device)
+        batches = self.loaders(splits, seed, training=True, device=str(place))
+        validation = None if "valid" in splits else self.loaders("valid", device=str(place))
+        with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+            torch.manual_seed(stream(seed, 0, 1))
+            model = architecture.build(self._spec).to(place)
+            history = fit(
+                model,
+                batches,
+                self._recipe,
+                epochs=epochs,
+                images=sum(self._summaries[name].images for name in splits),
+                seed=seed,
+                loss=self.loss,
+                validate=None if validation is None else lambda trained: self._score(trained, validation),
+                report=report,
+            )
+        return model.eval(), history
+
+    def evaluate(
+        self,
+        architecture: Architecture,
+        *,
+        seed: int,
+        device: str | None = None,
+        budget: int | None = None,
+        report: Report | None = None,
+    ) -> dict[str, float]:
+        """Train a network and return its validation metrics.
+
+        Parameters
+        ----------
+        architecture : Architecture
+            One of a space that can build networks.
+        seed : int
+            Seed of everything random, see `train`.
+        device : str, optional
+            By default the task's.
+        budget : int, optional
+            Epochs, instead of the task's.
+        report : callable, optional
+            Called as ``report(epoch, metrics)`` after every epoch; training ends when it returns True.
+
+        Returns
+        -------
+        dict
+            "error" (top-1, in 0..1), "accuracy", "loss" (cross-entropy in nats), and "epochs" trained.
+
+        Raises
+        ------
+        nasx.errors.EvaluationError
+            If the training diverges or the network's output has the wrong shape.
+        """
+        _, history = self.train(architecture, seed=seed, device=device, epochs=budget, report=report)
+        chosen = min(history, key=lambda entry: entry["error"]) if self._recipe.patience else history[-1]
+        metrics = {name: chosen[name] for name in ("error", "accuracy", "loss")}
+        return {**metrics, "epochs": float(len(history))}
+
+    def retrain(
+        self, architecture: Architecture, *, epochs: int | None = None, seed: int = 0, device: str | None = None
+    ) -> TrainedNetwork:
+        """Train the chosen network on training and validation images together, and test it.
+
+        Parameters
+        ----------
+        architecture : Architecture
+            One of a space that can build networks.
+        epochs : int, optional
+            By default the task's.
+        seed : int, default 0
+            Seed of everything random, see `train`.
+        device : str, optional
+            By default the task's.
+
+        Returns
+        -------
+        TrainedNetwork
+            ``model`` and ``metrics``: "train_loss", "epochs", and if there are test images "test_error",
+            "test_accuracy" and "test_loss".
+
+        Raises
+        ------
+        nasx.errors.EvaluationError
+            If the training diverges or the network's output has the wrong shape.
+        """
+        model, history = self.train(
+            architecture, seed=seed, device=device, epochs=epochs, splits=("train", "valid")
+        )
+        metrics = {"train_loss": history[-1]["train_loss"], "epochs": float(len(history))}
+        if "test" in self._splits:
+            tested = self.score(model, "test", device=device)
+            metrics |= {f"test_{name}": value for name, value in tested.items()}
+        return TrainedNetwork(model, metrics)
+
+
+def _device(device: str | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device must be a name that torch knows, such as 'cpu' or 'cuda:0'; got {device!r}") from None
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r}: torch finds no GPU here; use device='cpu'")
+    return place
+
+
+def _describe(summaries: dict[str, Summary], num_classes: int | None) -> tuple[tuple[int, ...], int]:
+    """Shape of an image and number of classes, after checking that the splits agree."""
+    train = summaries["train"]
+    if train.images < 2:
+        raise ValueError(f"train must hold at least two images; got {train.images}")
+    largest = max(len(summary.class_counts) for summary in summaries.values())
+    classes = largest if num_classes is None else num_classes
+    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+        raise ValueError(f"num_classes must be a positive integer; got {num_classes!r}")
+    for name, summary in summaries.items():
+        if summary.shape != train.shape:
+            raise ValueError(f"{name}: images must have the shape of train's, {train.shape}; got {summary.shape}")
+        if len(summary.class_counts) > classes:
+            raise ValueError(
+                f"{name}: labels must be in 0..{classes - 1}, for num_classes is {classes}; "
+                f"got {len(summary.class_counts) - 1}"
+            )
+    counts = [*train.class_counts, *[0] * (classes - len(train.class_counts))]
+    absent = [label for label, count in enumerate(counts) if not count]
+    if absent:
+        warnings.warn(f"train holds no image of class {', '.join(map(str, absent))}", stacklevel=3)
+    return train.shape, classes

@@ -1,0 +1,243 @@
+"""The commands, run as a user runs them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nasx
+from nasx.cli.config import read_config
+from nasx.cli.main import main
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "digits.toml"
+SMALL = """
+[space]
+name = "ConvNet"
+depths = [1, 2]
+widths = [4, 8]
+
+[task]
+name = "ImageClassification"
+data = "digits"
+epochs = 1
+
+[strategy]
+name = "nsga2"
+population_size = 4
+
+[search]
+evaluations = 6
+seed = 1
+baseline = "random_search"
+
+[objectives]
+error = "minimize"
+parameters = "minimize"
+
+[costs.parameters]
+
+[output]
+directory = "{directory}"
+retrain_epochs = 1
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text=SMALL, **changes):
+        path = tmp_path / "small.toml"
+        text = text.format(directory=tmp_path / "run")
+        for old, new in changes.get("replace", {}).items():
+            assert old in text
+            text = text.replace(old, new)
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_the_example_reads_and_its_space_is_large():
+    config = read_config(EXAMPLE)
+    assert config.space.size >= 10**5
+    assert list(config.search["objectives"]) == ["error", "parameters", "latency_ms"]
+    images, labels = (sum(len(split[i]) for split in digits().values()) for i in range(2))
+    assert images == labels == 1797
+
+
+def digits():
+    from nasx.tasks import datasets
+
+    return datasets.load("digits")
+
+
+def test_search_writes_everything_and_resumes(write, tmp_path, capsys):
+    path = write()
+    assert main(["search", str(path)]) == 0
+    out = capsys.readouterr().out
+    for words in ("Pareto front of nsga2", "Chosen networks", "test_error", "random_search", "pareto.png"):
+        assert words in out
+    directory = tmp_path / "run"
+    names = {p.name for p in directory.iterdir()}
+    assert {
+        "journal.db",
+        "baseline.db",
+        "result.json",
+        "pareto.png",
+        "architecture.json",
+        "model.safetensors",
+    } <= names
+    result = nasx.Result.load(directory)
+    assert len(result.trials) == 6
+    document = json.loads((directory / "result.json").read_text())
+    assert document["chosen"]["number"] == result.best.number
+    assert 0 <= document["chosen"]["retrained"]["test_error"] <= 1
+
+    # The network that was left on disk is the one that was measured.
+    from safetensors.torch import load_model
+
+    architecture = nasx.Architecture.from_json((directory / "architecture.json").read_text())
+    task = read_config(path).task
+    module = architecture.build(task.spec)
+    load_model(module, str(directory / "model.safetensors"))
+    images, labels = digits()["test"]
+    assert error_of(task, module, images, labels) == pytest.approx(document["chosen"]["retrained"]["test_error"])
+
+    # More evaluations go on with the same trials; --fresh forgets them.
+    assert main(["search", str(write(replace={"evaluations = 6": "evaluations = 8"}))]) == 0
+    longer = nasx.Result.load(directory)
+    assert [t.architecture for t in longer.trials[:6]] == [t.architecture for t in result.trials]
+    assert [t.started for t in longer.trials[:6]] == [t.started for t in result.trials]
+    assert main(["search", "--fresh", str(write(replace={"seed = 1": "seed = 2"}))]) == 0
+    assert nasx.Result.load(directory).seed == 2
+
+
+def error_of(task, module, images, labels):
+    import torch
+
+    splits = task._held["test"] if hasattr(task, "_held") else None
+    del splits
+    batch = task.loaders("test", 0)
+    wrong = total = 0
+    module.eval()
+    with torch.inference_mode():
+        for x, y in batch:
+            wrong += int((module(x).argmax(1) != y).sum())
+            total += len(y)
+    assert total == len(labels)
+    return wrong / total
+
+
+def test_show(write, tmp_path, capsys):
+    main(["search", str(write())])
+    capsys.readouterr()
+    assert main(["show", str(tmp_path / "run")]) == 0
+    out = capsys.readouterr().out
+    assert "6 complete" in out
+    assert "best is trial" in out
+    assert main(["show", "--json", str(tmp_path / "run" / "journal.db")]) == 0
+    assert len(json.loads(capsys.readouterr().out)["trials"]) == 6
+
+
+def test_info(capsys):
+    assert main(["info"]) == 0
+    out = capsys.readouterr().out
+    assert nasx.__version__ in out
+    assert nasx.simd_level() in out
+
+
+@pytest.mark.parametrize(
+    ("replace", "message"),
+    [
+        ({"evaluations = 6": "evaluation = 6"}, r"in table \[search\]: unknown key 'evaluation'; did you mean 'eval"),
+        ({"[objectives]": "[objective]"}, "unknown table 'objective'; did you mean 'objectives'"),
+        ({"depths": "dephts"}, r"in table \[space\]: unknown key 'dephts'; did you mean 'depths'"),
+        ({"epochs = 1\n\n": "epoch = 1\n\n"}, r"in table \[task\]: unknown key 'epoch'; did you mean 'epochs'"),
+        ({"population_size": "popsize"}, r"in table \[strategy\]: unknown key 'popsize'"),
+        ({"[costs.parameters]": "[costs.params]"}, r"in table \[costs\]: unknown cost 'params'; did you mean 'param"),
+        ({'"nsga2"': '"nsga"'}, "unknown strategy 'nsga'; did you mean 'nsga2'.*random_search"),
+        ({'"ConvNet"': '"ConvNets"'}, "unknown space 'ConvNets'; did you mean 'ConvNet'"),
+        ({'"digits"': '"digit"'}, r"in table \[task\].*'digit'.*did you mean 'digits'"),
+        ({'data = "digits"': ""}, r"table \[task\] needs data"),
+        ({'name = "ConvNet"': ""}, r"table \[space\] needs a name"),
+        ({"population_size = 4": "population_size = 1"}, r"in table \[strategy\]: population_size must be at least 2"),
+        ({"retrain_epochs = 1": "retrain_epochs = 0"}, "retrain_epochs"),
+        ({"[search]": "search = 3\n[search]"}, "is not TOML"),
+        ({"[space]": "limits = 3\n[space]"}, "limits must be a table"),
+        ({"[costs.parameters]": "[costs]\nparameters = 3"}, r"\[costs\.parameters\]"),
+        ({'error = "minimize"': 'error = "minimise"'}, "did you mean 'minimize'"),
+    ],
+)
+def test_wrong_files_are_named(write, replace, message, capsys):
+    path = write(replace=replace)
+    assert main(["search", str(path)]) == 2
+    error = capsys.readouterr().err
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(error.replace("\n", " "))
+
+
+def test_missing_files_and_other_searches_are_refused(write, tmp_path, capsys):
+    assert main(["search", str(tmp_path / "none.toml")]) == 2
+    assert "none.toml" in capsys.readouterr().err
+    assert main(["show", str(tmp_path / "nowhere")]) == 2
+    assert "no journal" in capsys.readouterr().err
+    main(["search", str(write())])
+    capsys.readouterr()
+    assert main(["search", str(write(replace={"seed = 1": "seed = 2"}))]) == 2
+    assert "seed is 1 there and 2 here" in capsys.readouterr().err
+
+
+def test_a_search_in_which_everything_fails_exits_with_1(write, capsys):
+    path = write(replace={"epochs = 1\n\n": "epochs = 1\nlr = 1e30\n\n"})
+    with pytest.warns(RuntimeWarning, match="all 6 evaluations failed"):
+        assert main(["search", str(path)]) == 1
+    assert "all 6 evaluations failed" in capsys.readouterr().out
+
+
+def test_help_is_quick_and_imports_nothing():
+    begun = time.perf_counter()
+    code = "import sys; from nasx.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: print('numpy' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert out.strip().endswith("False")
+    assert time.perf_counter() - begun < 3
+
+
+def test_interrupting_ends_cleanly_and_the_same_command_goes_on(write, tmp_path):
+    path = write(replace={"evaluations = 6": "evaluations = 30"})
+    command = [sys.executable, "-m", "nasx", "search", str(path)]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    journal = tmp_path / "run" / "journal.db"
+    deadline = time.monotonic() + 60
+    while told(journal) < 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, out
+    assert "Interrupted" in out
+    assert "Traceback" not in out
+    before = nasx.Result.load(journal)
+    assert before.stopped == "interrupted"
+    assert 3 <= len(before.trials) < 30
+    assert main(["search", str(path)]) == 0
+    after = nasx.Result.load(journal)
+    assert [t.started for t in after.trials[: len(before.trials)]] == [t.started for t in before.trials]
+    assert len(after.trials) == 30
+
+
+def told(journal):
+    try:
+        return len(nasx.Result.load(journal).trials)
+    except (FileNotFoundError, nasx.errors.JournalError):
+        return 0
+
+
+def test_a_data_set_of_ones_own(write, tmp_path, capsys):
+    images, labels = digits()["train"]
+    np.savez(tmp_path / "mine.npz", images=images[:300], labels=labels[:300])
+    assert main(["search", str(write(replace={'"digits"': '"mine.npz"'}))]) == 0

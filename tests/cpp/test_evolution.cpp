@@ -1,0 +1,89 @@
+#include <doctest/doctest.h>
+
+#include <set>
+
+#include "helpers.hpp"
+#include "nasx/evolution.hpp"
+
+using namespace nasx;
+
+TEST_CASE("survivors are whole fronts, then the least crowded of the next") {
+    const auto losses = test::random_losses(200, 2, 1);
+    std::vector<std::int32_t> all_ranks(200);
+    rank(losses.view(), std::nullopt, all_ranks);
+    std::vector<double> all_crowding(200);
+    crowding_distance(losses.view(), all_ranks, all_crowding);
+    for (const std::size_t n : {0, 1, 50, 199, 200}) {
+        std::vector<std::int32_t> rows(n), ranks(n);
+        std::vector<double> crowding(n);
+        nsga2_select(losses.view(), std::nullopt, 3, 0, rows, ranks, crowding);
+        std::set<std::int32_t> kept(rows.begin(), rows.end());
+        REQUIRE(kept.size() == n);
+        for (std::size_t i = 0; i < n; ++i) {
+            const auto row = static_cast<std::size_t>(rows[i]);
+            REQUIRE(ranks[i] == all_ranks[row]);
+            REQUIRE(crowding[i] == all_crowding[row]);
+            if (i > 0) {
+                REQUIRE((ranks[i - 1] < ranks[i] ||
+                         (ranks[i - 1] == ranks[i] && crowding[i - 1] >= crowding[i])));
+            }
+        }
+        for (std::size_t i = 0; n > 0 && i < 200; ++i) {
+            if (!kept.contains(static_cast<std::int32_t>(i))) {
+                REQUIRE((all_ranks[i] > ranks.back() ||
+                         (all_ranks[i] == ranks.back() && all_crowding[i] <= crowding.back())));
+            }
+        }
+    }
+}
+
+TEST_CASE("equal rows survive by lot") {
+    const test::Losses same{std::vector<double>(40, 1.0), 20, 2};
+    std::vector<std::int32_t> rows(5), again(5), other(5), ranks(5);
+    std::vector<double> crowding(5);
+    nsga2_select(same.view(), std::nullopt, 1, 0, rows, ranks, crowding);
+    nsga2_select(same.view(), std::nullopt, 1, 0, again, ranks, crowding);
+    nsga2_select(same.view(), std::nullopt, 1, 1, other, ranks, crowding);
+    CHECK(rows == again);
+    CHECK(rows != other);
+}
+
+TEST_CASE("children do not depend on how many are made at once, and have two parents") {
+    // Each parent is marked by its own choice everywhere; ten decisions make a child of one parent unlikely.
+    const std::vector<std::int32_t> cardinalities(10, 8);
+    const Decisions space(cardinalities, {});
+    std::vector<std::int32_t> parents;
+    for (std::int32_t p = 0; p < 8; ++p) {
+        parents.insert(parents.end(), 10, p);
+    }
+    const std::vector<std::int32_t> ranks(8, 0);
+    const std::vector<double> crowding(8, 1.0), still(10, 0.0);
+    const Genotypes view{parents.data(), 8, 10};
+    std::vector<std::int32_t> all(400 * 10), one(10);
+    nsga2_offspring(space, view, ranks, crowding, {}, still, {7, 2, 0}, {all.data(), 400, 10});
+    int pure = 0;
+    for (std::size_t i = 0; i < 400; ++i) {
+        nsga2_offspring(space, view, ranks, crowding, {}, still, {7, 2, i}, {one.data(), 1, 10});
+        REQUIRE(std::equal(one.begin(), one.end(), all.begin() + static_cast<std::ptrdiff_t>(i) * 10));
+        const std::set<std::int32_t> sources(one.begin(), one.end());
+        REQUIRE(sources.size() <= 2);
+        pure += sources.size() == 1;
+    }
+    CHECK(pure < 10);
+}
+
+TEST_CASE("bad input is refused by name") {
+    const auto losses = test::random_losses(3, 2, 1);
+    std::vector<std::int32_t> rows(4), ranks(4);
+    std::vector<double> crowding(4);
+    CHECK(test::has(
+        test::refusal([&] { nsga2_select(losses.view(), std::nullopt, 0, 0, rows, ranks, crowding); }),
+        "at most the 3 rows"));
+    const std::vector<std::int32_t> cardinalities{2};
+    const Decisions space(cardinalities, {});
+    const std::vector<double> rates{0.5};
+    CHECK(test::has(test::refusal([&] {
+                        nsga2_offspring(space, {nullptr, 0, 1}, {}, {}, {}, rates, {}, {rows.data(), 4, 1});
+                    }),
+                    "ranks is empty"));
+}

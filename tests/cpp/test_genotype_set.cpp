@@ -1,0 +1,72 @@
+#include <doctest/doctest.h>
+
+#include <map>
+#include <memory>
+#include <thread>
+
+#include "helpers.hpp"
+#include "nasx/genotype_set.hpp"
+
+using namespace nasx;
+
+TEST_CASE("a set of genotypes agrees with a map") {
+    for (const std::size_t d : {1, 2, 3, 7}) {
+        GenotypeSet set(d);
+        std::map<std::vector<std::int32_t>, std::int64_t> known;
+        Stream stream(d, Purpose::sample, 0, 0);
+        for (int round = 0; round < 20; ++round) {
+            const std::size_t n = 100;
+            std::vector<std::int32_t> rows(n * d);
+            for (std::int32_t& x : rows) {
+                x = static_cast<std::int32_t>(stream.below(d == 1 ? 900 : 9)) - 1;
+            }
+            const auto is_new = std::make_unique<bool[]>(n), found = std::make_unique<bool[]>(n);
+            std::vector<std::int64_t> places(n);
+            const Matrix<const std::int32_t> view{rows.data(), n, d};
+            set.contains(view, {found.get(), n});
+            for (std::size_t i = 0; i < n; ++i) {
+                REQUIRE(found[i] == known.contains({view.row(i), view.row(i) + d}));
+            }
+            set.insert(view, {is_new.get(), n});
+            set.find(view, places);
+            for (std::size_t i = 0; i < n; ++i) {
+                const auto [at, fresh] = known.try_emplace({view.row(i), view.row(i) + d},
+                                                           static_cast<std::int64_t>(known.size()));
+                REQUIRE(is_new[i] == fresh);
+                REQUIRE(places[i] == at->second);
+            }
+        }
+        CHECK(set.size() == known.size());
+        const auto rows = set.rows();
+        for (const auto& [row, place] : known) {
+            REQUIRE(
+                std::equal(row.begin(), row.end(), rows.begin() + place * static_cast<std::ptrdiff_t>(d)));
+        }
+    }
+}
+
+TEST_CASE("several threads may share a set") {
+    GenotypeSet set(2);
+    std::vector<std::thread> threads;
+    for (std::int32_t t = 0; t < 4; ++t) {
+        threads.emplace_back([&set] {
+            for (std::int32_t i = 0; i < 500; ++i) {
+                const std::int32_t row[]{i, i % 7};
+                bool is_new = false;
+                set.insert({row, 1, 2}, {&is_new, 1});
+            }
+        });
+    }
+    for (std::thread& thread : threads) {
+        thread.join();
+    }
+    CHECK(set.size() == 500);
+}
+
+TEST_CASE("rows of another width are refused") {
+    GenotypeSet set(2);
+    const std::int32_t row[]{1, 2, 3};
+    bool is_new = false;
+    CHECK(test::has(test::refusal([&] { set.insert({row, 1, 3}, {&is_new, 1}); }), "2 columns"));
+    CHECK(test::has(test::refusal([] { GenotypeSet(0); }), "at least 1"));
+}

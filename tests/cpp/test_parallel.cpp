@@ -1,0 +1,116 @@
+#include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <numeric>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#include "helpers.hpp"
+#include "nasx/parallel.hpp"
+
+using namespace nasx;
+
+namespace {
+
+// Visits must be one each.
+bool covers_once(std::size_t begin, std::size_t end, std::size_t grain) {
+    std::vector<std::atomic<int>> visits(end);
+    parallel_for(begin, end, grain, [&](std::size_t b, std::size_t e) {
+        for (std::size_t i = b; i < e; ++i) {
+            ++visits[i];
+        }
+    });
+    for (std::size_t i = 0; i < end; ++i) {
+        if (visits[i] != (i >= begin ? 1 : 0)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+}  // namespace
+
+TEST_CASE("every index is visited once") {
+    for (const std::size_t threads : {1, 2, 5}) {
+        set_num_threads(threads);
+        CHECK(get_num_threads() == threads);
+        for (const std::size_t n : {0, 1, 2, 7, 1000}) {
+            for (const std::size_t grain : {1, 3, 64, 5000}) {
+                CHECK(covers_once(n / 3, n, grain));
+            }
+        }
+    }
+    CHECK(test::has(test::refusal([] { set_num_threads(0); }), "threads"));
+}
+
+TEST_CASE("nested loops run on the thread they are in") {
+    set_num_threads(4);
+    std::atomic<int> wrong{0};
+    parallel_for(0, 64, 1, [&](std::size_t, std::size_t) {
+        const auto self = std::this_thread::get_id();
+        parallel_for(0, 64, 1,
+                     [&](std::size_t, std::size_t) { wrong += std::this_thread::get_id() != self; });
+    });
+    CHECK(wrong == 0);
+}
+
+TEST_CASE("an exception reaches the caller and the pool goes on") {
+    set_num_threads(3);
+    for (int i = 0; i < 20; ++i) {
+        CHECK_THROWS_AS(parallel_for(0, 100, 1,
+                                     [](std::size_t b, std::size_t) {
+                                         if (b % 10 == 3) {
+                                             throw std::out_of_range("no");
+                                         }
+                                     }),
+                        std::out_of_range);
+        CHECK(covers_once(0, 100, 1));
+    }
+}
+
+TEST_CASE("several threads may call at once, and change the number of threads") {
+    std::vector<std::thread> callers;
+    std::atomic<int> failures{0};
+    for (std::size_t t = 0; t < 4; ++t) {
+        callers.emplace_back([&, t] {
+            for (std::size_t i = 0; i < 50; ++i) {
+                set_num_threads(1 + (t + i) % 3);
+                failures += !covers_once(0, 200, 5);
+            }
+        });
+    }
+    for (std::thread& caller : callers) {
+        caller.join();
+    }
+    CHECK(failures == 0);
+}
+
+// The thread sanitizer does not follow forks of a process with threads.
+#ifndef __SANITIZE_THREAD__
+TEST_CASE("a forked child makes its own pool, also while others use the parent's") {
+    set_num_threads(2);
+    std::atomic<bool> stop{false};
+    std::thread other([&] {
+        while (!stop) {
+            covers_once(0, 1000, 10);
+        }
+    });
+    for (int i = 0; i < 20; ++i) {
+        covers_once(0, 100, 1);
+        const pid_t child = fork();
+        if (child == 0) {
+            alarm(20);
+            _exit(covers_once(0, 1000, 10) && covers_once(0, 1000, 10) ? 0 : 1);
+        }
+        int status = -1;
+        CHECK(waitpid(child, &status, 0) == child);
+        CHECK(status == 0);
+    }
+    stop = true;
+    other.join();
+}
+#endif

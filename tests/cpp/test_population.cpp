@@ -1,0 +1,130 @@
+#include <doctest/doctest.h>
+
+#include <set>
+
+#include "helpers.hpp"
+#include "nasx/population.hpp"
+
+using namespace nasx;
+
+namespace {
+
+// Decision 1 needs choice 1 or 2 of decision 0; decision 3 needs choice 0 of 0 and choice 1 of 2.
+const std::vector<std::int32_t> cardinalities{3, 2, 2, 4, 1};
+const std::vector<std::int32_t> rules{3, 2, 1, 1, 0, 2, 1, 0, 1, 3, 0, 0};
+
+Decisions conditional() {
+    return {cardinalities, {rules.data(), 4, 3}};
+}
+
+bool canonical(const std::int32_t* row) {
+    const bool one = row[0] == 1 || row[0] == 2, three = row[0] == 0 && row[2] == 1;
+    return (row[1] >= 0) == one && (row[3] >= 0) == three && row[0] >= 0 && row[2] >= 0 && row[4] == 0;
+}
+
+struct Rows {
+    std::vector<std::int32_t> values;
+    std::size_t n, d;
+
+    explicit Rows(std::size_t rows, std::size_t cols = 5) : values(rows * cols, -7), n(rows), d(cols) {}
+    MutableGenotypes view() { return {values.data(), n, d}; }
+    Genotypes view() const { return {values.data(), n, d}; }
+};
+
+}  // namespace
+
+TEST_CASE("samples are canonical, in range and independent of how they are cut") {
+    const Decisions space = conditional();
+    Rows all(3000), part(1000);
+    sample(space, {9, 4, 0}, all.view());
+    sample(space, {9, 4, 2000}, part.view());
+    CHECK(std::equal(part.values.begin(), part.values.end(), all.values.begin() + 2000 * 5));
+    space.check(all.view(), "rows");
+    std::set<std::vector<std::int32_t>> seen;
+    for (std::size_t i = 0; i < all.n; ++i) {
+        REQUIRE(canonical(all.view().row(i)));
+        seen.emplace(all.view().row(i), all.view().row(i) + 5);
+    }
+    CHECK(seen.size() == 2 * 2 * 2 + 1 + 4);
+}
+
+TEST_CASE("repair touches only what it must") {
+    const Decisions space = conditional();
+    Rows in(2), out(2);
+    in.values = {0, 1, 1, -1, 0, 2, 1, 0, 3, -1};
+    repair(space, in.view(), {1, 0, 0}, out.view());
+    CHECK(canonical(out.view().row(0)));
+    CHECK(out.values[0] == 0);
+    CHECK(out.values[1] == -1);
+    CHECK(out.values[2] == 1);
+    CHECK(std::vector<std::int32_t>(out.values.begin() + 5, out.values.end()) ==
+          std::vector<std::int32_t>{2, 1, 0, -1, 0});
+}
+
+TEST_CASE("mutation at rate one changes every decision that can, at rate zero none") {
+    const Decisions space({cardinalities.data(), 5}, {});
+    Rows in(500), out(500);
+    sample(space, {3, 0, 0}, in.view());
+    mutate(space, in.view(), std::vector<double>(5, 1.0), {4, 0, 0}, out.view());
+    for (std::size_t i = 0; i < in.n; ++i) {
+        for (std::size_t j = 0; j < 5; ++j) {
+            REQUIRE((in.view()(i, j) != out.view()(i, j)) == (cardinalities[j] > 1));
+        }
+    }
+    mutate(space, in.view(), std::vector<double>(5, 0.0), {4, 0, 0}, out.view());
+    CHECK(out.values == in.values);
+}
+
+TEST_CASE("a k-point child changes parents as often as there are cuts") {
+    const std::vector<std::int32_t> binary(12, 2);
+    const Decisions space(binary, {});
+    Rows zeros(300, 12), ones(300, 12), children(300, 12);
+    std::fill(zeros.values.begin(), zeros.values.end(), 0);
+    std::fill(ones.values.begin(), ones.values.end(), 1);
+    for (const std::size_t points : {1, 3, 11, 40}) {
+        crossover(space, zeros.view(), ones.view(), {CrossoverKind::k_point, points, 1}, {5, 0, 0},
+                  children.view());
+        for (std::size_t i = 0; i < children.n; ++i) {
+            std::size_t changes = 0;
+            for (std::size_t j = 1; j < 12; ++j) {
+                changes += children.view()(i, j) != children.view()(i, j - 1);
+            }
+            REQUIRE(changes == std::min<std::size_t>(points, 11));
+            REQUIRE(children.view()(i, 0) == 0);
+        }
+    }
+    crossover(space, zeros.view(), ones.view(), {CrossoverKind::uniform, 2, 0}, {5, 0, 0}, children.view());
+    CHECK(children.values == zeros.values);
+}
+
+TEST_CASE("tournaments prefer low ranks, then large distances") {
+    const std::vector<std::int32_t> ranks{1, 0, 0, 2};
+    const std::vector<double> crowding{9, 1, 2, 9};
+    std::vector<std::int32_t> winners(50);
+    tournament(ranks, crowding, 60, {1, 0, 0}, winners);
+    CHECK(winners == std::vector<std::int32_t>(50, 2));
+}
+
+TEST_CASE("bad input is refused by name, row and decision") {
+    const Decisions space = conditional();
+    Rows in(1), out(1);
+    in.values = {0, 0, 0, 4, 0};
+    const std::string message = test::refusal([&] { repair(space, in.view(), {}, out.view()); });
+    CHECK(test::has(message, "genotypes: row 0, decision 3"));
+    CHECK(test::has(message, "[-1, 4)"));
+    in.values = {-2, 0, 0, 0, 0};
+    CHECK(test::has(test::refusal([&] { repair(space, in.view(), {}, out.view()); }), "decision 0"));
+    in.values = {0, 0, 0, 0, 0};
+    const std::vector<double> rates{0, 0, 1.5, 0, 0}, few{1};
+    CHECK(test::has(test::refusal([&] { mutate(space, in.view(), rates, {}, out.view()); }),
+                    "rates: decision 2"));
+    CHECK(test::has(test::refusal([&] { mutate(space, in.view(), few, {}, out.view()); }), "rates"));
+    CHECK(test::has(test::refusal([&] { Decisions(std::vector<std::int32_t>{2, 0}, {}); }), "cardinalities"));
+    for (const std::vector<std::int32_t>& rule :
+         {std::vector<std::int32_t>{1, 1, 0}, {0, 1, 0}, {5, 0, 0}, {1, 0, 3}, {1, -1, 0}, {1, 0, -1}}) {
+        CHECK(test::has(test::refusal([&] { Decisions(cardinalities, {rule.data(), 1, 3}); }),
+                        "conditions: row 0"));
+    }
+    std::vector<std::int32_t> winners(1);
+    CHECK(test::has(test::refusal([&] { tournament({}, {}, 2, {}, winners); }), "ranks is empty"));
+}

@@ -1,0 +1,250 @@
+"""Journals: a run that is killed or stopped goes on as if it never had been; foreign and damaged files are refused."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+
+import nasx
+from nasx import Categorical, Integer, Space
+from nasx.errors import JournalError
+from nasx.journal import Journal
+
+OBJECTIVES = {"error": "minimize", "size": "minimize"}
+
+
+@pytest.fixture
+def space():
+    return Space(
+        {"a": Integer(0, 9), "b": Integer(0, 9), "op": Categorical(["conv", "skip"], when={"a": [1, 2, 3]})}
+    )
+
+
+def task(architecture):
+    if architecture["b"] == 5:
+        raise ValueError("five")
+    return {"error": abs(architecture["a"] - 3) / 7, "size": architecture["b"] + 0.1}
+
+
+def run(space, journal=None, *, evaluations=60, **options):
+    arguments = {"objectives": OBJECTIVES, "strategy": nasx.NSGA2(population_size=8), "seed": 3} | options
+    return nasx.search(space, task, evaluations=evaluations, journal=journal, **arguments)
+
+
+def sequence(result):
+    return [(t.number, tuple(t.genotype), t.state, t.metrics, t.violation) for t in result.trials]
+
+
+@pytest.mark.parametrize("strategy", nasx.available_strategies())
+@pytest.mark.parametrize("limits", [None, {"size": 8.0}])
+def test_stopped_at_any_point_and_resumed_equals_never_stopped(space, tmp_path, strategy, limits):
+    whole = run(space, strategy=strategy, limits=limits)
+    path = tmp_path / "run.db"
+    for evaluations in (1, 2, 7, 8, 9, 30, 60):
+        result = run(space, path, evaluations=evaluations, strategy=strategy, limits=limits)
+        assert sequence(result) == sequence(whole)[:evaluations]
+        assert result.stopped == "evaluations"
+    loaded = nasx.Result.load(path)
+    assert sequence(loaded) == sequence(whole)
+    assert loaded.best.architecture == whole.best.architecture
+    assert loaded.stopped == "evaluations"
+    assert [t.error for t in loaded.trials] == [t.error for t in result.trials]
+
+
+def test_interrupted_evaluations_are_issued_again(space, tmp_path):
+    calls = []
+
+    def interrupted(architecture):
+        calls.append(architecture)
+        if len(calls) == 20:
+            raise KeyboardInterrupt
+        return task(architecture)
+
+    path = tmp_path / "run.db"
+    options = {
+        "objectives": OBJECTIVES,
+        "strategy": nasx.NSGA2(population_size=8),
+        "seed": 3,
+        "evaluations": 60,
+    }
+    interrupted.__qualname__ = task.__qualname__
+    result = nasx.search(space, interrupted, journal=path, **options)
+    assert (result.stopped, len(result.trials)) == ("interrupted", 19)
+    assert sequence(nasx.search(space, interrupted, journal=path, **options)) == sequence(run(space))
+    assert len(calls) == 61  # the interrupted one twice, the others once
+
+
+def test_measured_costs_are_remembered(space, tmp_path):
+    """Limits on a cost that differs at every measurement still give the same proposals after a resume."""
+
+    class Noisy:
+        name, deterministic, settings = "noisy", False, {}
+        random = np.random.default_rng()
+
+        def __call__(self, genotypes):
+            return self.random.uniform(0, 2, len(genotypes))
+
+    path = tmp_path / "run.db"
+    options = {"costs": {"noisy": Noisy()}, "limits": {"noisy": 1.0}}
+    first = run(space, path, evaluations=25, **options)
+    assert all(t.metrics["noisy"] <= 1 for t in first.trials)
+    again = run(space, path, evaluations=40, **options)  # a divergence would warn, and warnings are errors
+    assert sequence(again)[:25] == sequence(first)
+
+
+def test_initial_architectures_are_not_evaluated_twice(space, tmp_path):
+    initial = [{"a": 0, "b": 0}, {"a": 1, "b": 1, "op": "conv"}, {"a": 9, "b": 9}]
+    whole = run(space, initial=initial)
+    for evaluations in (2, 30, 60):
+        result = run(space, tmp_path / "run.db", evaluations=evaluations, initial=initial)
+    assert sequence(result) == sequence(whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 4}, "seed is 3 there and 4 here"),
+        ({"strategy": "random_search"}, 'strategy.name is "nsga2" there'),
+        (
+            {"strategy": nasx.NSGA2(population_size=9)},
+            "strategy.settings.population_size is 8 there and 9 here",
+        ),
+        ({"objectives": {"error": "minimize"}}, "objectives.size"),
+        ({"objectives": dict(reversed(OBJECTIVES.items()))}, "objectives has another order"),
+        ({"limits": {"size": 3}}, "limits.size is null there and 3.0 here"),
+        ({"costs": {"c": lambda x: x[:, 0]}}, "costs.c"),
+        ({"initial": [{"a": 0, "b": 0}]}, "initial is"),
+    ],
+)
+def test_a_journal_of_another_search_is_refused_by_name(space, tmp_path, change, message):
+    path = tmp_path / "run.db"
+    before = sequence(run(space, path, evaluations=5))
+    with pytest.raises(JournalError, match=message):
+        run(space, path, **change)
+    assert sequence(nasx.Result.load(path)) == before
+
+
+def test_a_journal_of_another_space_or_task_is_refused(space, tmp_path):
+    path = tmp_path / "run.db"
+    run(space, path, evaluations=5)
+    wider = Space(dict(space.decisions) | {"b": Integer(0, 10)})
+    with pytest.raises(JournalError, match=r"space\.decisions\.b\.choices"):
+        run(wider, path)
+    with pytest.raises(JournalError, match=r"task\.name"):
+        nasx.search(space, lambda a: 1.0, objectives=OBJECTIVES, evaluations=5, journal=path, seed=3)
+
+
+def test_foreign_damaged_and_missing_files_are_refused_and_kept(space, tmp_path):
+    text = tmp_path / "notes.txt"
+    text.write_text("not a database, but long enough to be mistaken for one " * 20)
+    other = tmp_path / "other.db"
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE mine (x)")
+    connection.close()
+    cut, flipped = tmp_path / "cut.db", tmp_path / "flipped.db"
+    run(space, cut, evaluations=60)
+    content = cut.read_bytes()
+    cut.write_bytes(content[: len(content) // 2])
+    damaged = bytearray(content)
+    for at in range(4096, len(damaged), 97):
+        damaged[at] ^= 0xFF
+    flipped.write_bytes(damaged)
+    for path in (text, other, cut, flipped):
+        before = path.read_bytes()
+        with pytest.raises(JournalError, match=path.name):
+            run(space, path)
+        with pytest.raises(JournalError, match=path.name):
+            nasx.Result.load(path)
+        assert path.read_bytes() == before
+    with pytest.raises(FileNotFoundError, match="no journal"):
+        nasx.Result.load(tmp_path / "missing.db")
+
+
+def test_nonsense_inside_a_journal_is_refused(space, tmp_path):
+    path = tmp_path / "run.db"
+    run(space, path, evaluations=5)
+    for sql in (
+        "UPDATE asks SET genotypes = x'00' WHERE id = 1",
+        "UPDATE asks SET genotypes = x'ff000000ff000000ff000000' WHERE id = 1",
+        "UPDATE trials SET number = 99 WHERE told = 1",
+        "UPDATE trials SET metrics = '{' WHERE told = 1",
+        "UPDATE run SET value = '{' WHERE key = 'space'",
+        "UPDATE run SET value = '3' WHERE key = 'space'",
+    ):
+        copy = tmp_path / "copy.db"
+        copy.write_bytes(path.read_bytes())
+        with sqlite3.connect(copy) as connection:
+            connection.execute(sql)
+        connection.close()
+        with pytest.raises(JournalError, match=r"copy\.db"):
+            nasx.Result.load(copy)
+
+
+def test_one_writer_at_a_time_and_readers_meanwhile(space, tmp_path):
+    path = tmp_path / "run.db"
+    seen = []
+
+    def callback(result, trial):
+        seen.append(len(nasx.Result.load(path).trials))
+        with pytest.raises(JournalError, match="written by another process"):
+            Journal(path)
+
+    run(space, path, evaluations=5, callbacks=[callback])
+    assert seen == [1, 2, 3, 4, 5]
+    assert nasx.Result.load(path).stopped == "evaluations"
+
+
+def test_a_divergence_is_reported_and_nothing_is_lost(space, tmp_path):
+    path = tmp_path / "run.db"
+    run(space, path, evaluations=30)
+    with sqlite3.connect(path) as connection:
+        blob = np.array([9, 9, -1], "<i4").tobytes()
+        connection.execute("UPDATE asks SET genotypes = ? WHERE id = 20", (blob,))
+    connection.close()
+    with pytest.warns(RuntimeWarning, match="1 of its proposals differ"):
+        result = run(space, path, evaluations=40)
+    assert len(result.trials) == 40
+
+
+KILLED = """
+import sys, time, nasx
+sys.path.insert(0, {tests!r})
+from test_journal import OBJECTIVES, task
+from nasx import Categorical, Integer, NSGA2, Space
+
+def slow(architecture):
+    time.sleep(0.005)
+    return task(architecture)
+
+slow.__qualname__ = task.__qualname__
+space = Space({{"a": Integer(0, 9), "b": Integer(0, 9), "op": Categorical(["conv", "skip"], when={{"a": [1, 2, 3]}})}})
+print("ready", flush=True)
+nasx.search(space, slow, objectives=OBJECTIVES, strategy=NSGA2(population_size=8), seed=3, evaluations=60,
+            journal=sys.argv[1])
+"""
+
+
+def test_killed_at_random_moments_and_resumed_equals_never_killed(space, tmp_path):
+    path = tmp_path / "run.db"
+    program = textwrap.dedent(KILLED).format(tests=os.path.dirname(__file__))
+    random = np.random.default_rng(0)
+    told = 0
+    for _ in range(6):
+        process = subprocess.Popen([sys.executable, "-c", program, path], stdout=subprocess.PIPE)
+        assert process.stdout.readline() == b"ready\n"
+        time.sleep(random.uniform(0.01, 0.12))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        if path.exists():
+            count = len(nasx.Result.load(path).trials) if Journal(path, read_only=True).header() else 0
+            assert count >= told  # nothing told is ever lost
+            told = count
+    assert 0 < told < 60
+    assert sequence(run(space, path)) == sequence(run(space))

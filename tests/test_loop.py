@@ -1,0 +1,322 @@
+"""`nasx.search`: budgets, failures, limits, costs, callbacks, and what the result says."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+
+import nasx
+from nasx import Categorical, Integer, Space
+from nasx.loop import trial_seed
+
+
+@pytest.fixture
+def space():
+    return Space({"a": Integer(0, 9), "b": Integer(0, 9), "op": Categorical(["conv", "skip"])})
+
+
+def error(architecture):
+    return (architecture["a"] - 3) ** 2 + (architecture["b"] - 7) ** 2 + (architecture["op"] == "skip")
+
+
+ERROR = {"error": "minimize"}
+
+
+@pytest.mark.parametrize("strategy", nasx.available_strategies())
+def test_a_small_space_is_searched_to_its_optimum(space, strategy):
+    result = nasx.search(space, error, objectives=ERROR, strategy=strategy, evaluations=1000)
+    assert result.stopped == "exhausted"
+    assert len(result.trials) == space.size
+    assert dict(result.best.architecture) == {"a": 3, "b": 7, "op": "conv"}
+    assert result.reason is None
+    assert [t.number for t in result.trials] == list(range(200))
+
+
+def test_maximising_turns_the_sign_once(space):
+    result = nasx.search(space, lambda a: -error(a), objectives={"score": "maximize"}, evaluations=200)
+    assert result.best.metrics == {"score": 0.0}
+    up = nasx.search(space, lambda a: -error(a), objectives={"score": "maximize"}, evaluations=60, seed=1)
+    down = nasx.search(space, error, objectives=ERROR, evaluations=60, seed=1)
+    assert [t.architecture for t in up.trials] == [t.architecture for t in down.trials]
+
+
+def test_budgets(space):
+    assert len(nasx.search(space, error, objectives=ERROR, evaluations=7).trials) == 7
+    result = nasx.search(space, error, objectives=ERROR, seconds=0.05)
+    assert result.stopped in ("seconds", "exhausted")
+    assert len(result.trials) > 0
+
+
+def test_strategy_instances_stay_as_they_are(space):
+    strategy = nasx.NSGA2(population_size=5)
+    first = nasx.search(space, error, objectives=ERROR, strategy=strategy, evaluations=20)
+    assert not hasattr(strategy, "space")
+    again = nasx.search(
+        space, error, objectives=ERROR, strategy=nasx.NSGA2(population_size=5), evaluations=20
+    )
+    assert [t.architecture for t in first.trials] == [t.architecture for t in again.trials]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "message"),
+    [
+        (lambda a: 1 / 0, "ZeroDivisionError"),
+        (lambda a: float("nan"), "'error' is nan; it must be a finite number"),
+        (lambda a: {"error": np.inf}, "'error' is inf"),
+        (lambda a: {"loss": 1.0}, "no metric 'error'; it gave loss"),
+        (lambda a: {"error": "low"}, "'error' must be a number; got 'low'"),
+        (lambda a: {"error": [1.0, 2.0]}, r"'error' must be a number; got \[1.0, 2.0\]"),
+        (lambda a: None, "'error' must be a number; got None"),
+        (lambda a: {}, "it gave nothing"),
+    ],
+)
+def test_a_bad_evaluation_is_a_failed_trial_and_the_search_goes_on(space, outcome, message):
+    def task(architecture):
+        return outcome(architecture) if architecture["a"] % 2 else error(architecture)
+
+    result = nasx.search(
+        space, task, objectives=ERROR, evaluations=40, strategy=nasx.NSGA2(population_size=8)
+    )
+    failed = [t for t in result.trials if t.state == "failed"]
+    assert failed
+    assert all(t.architecture["a"] % 2 for t in failed)
+    for trial in failed:
+        with pytest.raises(AssertionError, match=message):
+            raise AssertionError(trial.error)
+        assert "Traceback" in trial.error
+    assert result.best.state == "complete"
+
+
+def test_if_everything_fails_the_result_says_so(space):
+    with pytest.warns(RuntimeWarning, match="all 5 evaluations failed; the first with: ValueError: no luck"):
+        result = nasx.search(space, lambda a: int("no luck" and raise_()), objectives=ERROR, evaluations=5)
+    assert result.best is None
+    assert result.pareto_front == []
+
+
+def raise_():
+    raise ValueError("no luck")
+
+
+def test_limits_on_costs_are_checked_before_anything_is_trained(space):
+    trained = []
+
+    def task(architecture):
+        trained.append(architecture)
+        return error(architecture)
+
+    result = nasx.search(
+        space,
+        task,
+        objectives=ERROR,
+        costs={"sum": lambda x: x[:, 0] + x[:, 1]},
+        limits={"sum": 6},
+        evaluations=1000,
+    )
+    assert result.stopped == "exhausted"
+    assert len(trained) == len(result.trials) == sum(a + b <= 6 for a in range(10) for b in range(10)) * 2
+    assert all(a["a"] + a["b"] <= 6 for a in trained)
+    assert result.best.metrics["sum"] <= 6
+    assert {t.state for t in result.trials} == {"complete"}
+
+
+def test_limits_on_measured_metrics_become_violations(space):
+    def task(architecture):
+        return {"error": error(architecture), "memory": architecture["a"] * 2.0}
+
+    result = nasx.search(space, task, objectives=ERROR, limits={"memory": 4.0}, evaluations=1000)
+    assert result.best.architecture["a"] == 2
+    over = [t for t in result.trials if t.architecture["a"] == 9]
+    assert {t.state for t in over} == {"infeasible"}
+    assert {t.violation for t in over} == {14 / 4}
+
+
+def test_no_architecture_over_a_limit_is_ever_best(space):
+    result = nasx.search(
+        space,
+        lambda a: {"error": error(a), "size": 5.0 + a["a"]},
+        objectives=ERROR,
+        limits={"size": 4},
+        evaluations=50,
+    )
+    assert result.best is None
+    assert "none of 50 architectures is within the limits; the nearest has size 5 > 4" in result.reason
+    nothing = nasx.search(
+        space,
+        error,
+        objectives=ERROR,
+        costs={"c": lambda x: np.ones(len(x))},
+        limits={"c": 0},
+        evaluations=50,
+    )
+    assert nothing.best is None
+    assert nothing.trials == []
+    assert "within the limits on costs" in nothing.reason
+
+
+def test_initial_architectures_come_first_even_over_a_limit(space):
+    initial = [{"a": 9, "b": 9, "op": "skip"}, {"a": 0, "b": 0, "op": "conv"}]
+    result = nasx.search(
+        space,
+        error,
+        objectives=ERROR,
+        costs={"sum": lambda x: x.sum(axis=1)},
+        limits={"sum": 10},
+        evaluations=30,
+        initial=initial,
+    )
+    assert [dict(t.architecture) for t in result.trials[:2]] == initial
+    assert [t.state for t in result.trials[:2]] == ["infeasible", "complete"]
+    assert "error" not in result.trials[0].metrics
+    assert len({t.architecture for t in result.trials}) == 30
+
+
+def test_a_cost_that_raises_fails_its_trial_only(space):
+    def cost(x):
+        if (x[:, 0] == 4).any():
+            raise ArithmeticError("four")
+        return x[:, 0] + 1.0
+
+    result = nasx.search(
+        space, error, objectives=ERROR, costs={"cost": cost}, limits={"cost": 8}, evaluations=1000
+    )
+    failed = [t for t in result.trials if t.state == "failed"]
+    assert {t.architecture["a"] for t in failed} == {4}
+    assert len(failed) == 20
+    assert "ArithmeticError: four" in failed[0].error
+
+
+def test_costs_can_be_objectives(space):
+    result = nasx.search(
+        space,
+        error,
+        objectives={"error": "minimize", "sum": "minimize"},
+        costs={"sum": lambda x: x.sum(axis=1)},
+        evaluations=150,
+    )
+    front = [(t.metrics["error"], t.metrics["sum"]) for t in result.pareto_front]
+    assert front == sorted(front)
+    everything = np.array([[t.metrics["error"], t.metrics["sum"]] for t in result.trials])
+    for values in front:
+        assert not ((everything <= values).all(axis=1) & (everything < values).any(axis=1)).any()
+    assert result.best is result.pareto_front[0]
+
+
+def test_callbacks_see_every_trial_and_may_stop(space):
+    seen = []
+
+    def callback(result, trial):
+        assert result.trials[-1] is trial
+        seen.append(trial.number)
+        if len(seen) == 5:
+            raise nasx.StopSearch
+
+    result = nasx.search(space, error, objectives=ERROR, evaluations=50, callbacks=[callback])
+    assert seen == list(range(5))
+    assert result.stopped == "callback"
+
+
+def test_interrupting_keeps_what_is_finished(space):
+    def task(architecture):
+        if len(done) == 6:
+            raise KeyboardInterrupt
+        done.append(architecture)
+        return error(architecture)
+
+    done = []
+    result = nasx.search(space, task, objectives=ERROR, evaluations=50)
+    assert result.stopped == "interrupted"
+    assert len(result.trials) == 6
+
+
+def test_tasks_get_a_seed_that_depends_on_the_trial_alone(space):
+    class Recorder(nasx.Task):
+        spec = nasx.TaskSpec((1, 8, 8), 10, "image_classification")
+        settings = {}
+        seeds = []
+
+        def evaluate(self, architecture, *, seed, device=None, budget=None, report=None):
+            self.seeds.append(seed)
+            assert architecture.spec == self.spec
+            return {"error": 0.5}
+
+    nasx.search(space, Recorder(), evaluations=5, seed=3)
+    assert Recorder.seeds == [trial_seed(3, n) for n in range(5)]
+    assert len(set(Recorder.seeds)) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"evaluations": None}, "give evaluations= or seconds="),
+        ({"evaluations": 0}, "evaluations must be a positive integer"),
+        ({"evaluations": 2.5}, "evaluations must be a positive integer"),
+        ({"seconds": -1}, "seconds must be positive"),
+        ({"objectives": None}, "objectives is missing"),
+        ({"objectives": {}}, "objectives must map"),
+        ({"objectives": {"error": "minimise"}}, r"objectives\['error'\].*did you mean 'minimize'"),
+        ({"limits": {"error": "low"}}, r"limits\['error'\] must be a finite number"),
+        ({"limits": {"error": float("nan")}}, r"limits\['error'\] must be a finite number"),
+        ({"costs": ["params"]}, "unknown cost 'params'"),
+        ({"costs": {"c": 3}}, r"costs\['c'\] must be"),
+        ({"costs": ["parameters"]}, "plain function that does not say what the network is for"),
+        ({"strategy": "nsga"}, "unknown strategy 'nsga'; did you mean 'nsga2'"),
+        ({"initial": [{"a": 1}]}, "decision 'b' is active and missing"),
+        ({"seed": -1}, "seed must be"),
+    ],
+)
+def test_bad_arguments_are_named(space, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        nasx.search(space, error, **({"objectives": ERROR, "evaluations": 5} | arguments))
+
+
+def test_wrong_types_are_named(space):
+    with pytest.raises(TypeError, match=r"space must be a nasx\.Space"):
+        nasx.search({"a": [1]}, error, objectives=ERROR, evaluations=5)
+    with pytest.raises(TypeError, match="task must be"):
+        nasx.search(space, 3, objectives=ERROR, evaluations=5)
+
+
+def test_forms_of_a_result(space):
+    result = nasx.search(
+        space,
+        lambda a: 1 / 0 if a["a"] == 4 else {"error": error(a), "size": a["b"] + 1},
+        objectives={"error": "minimize", "size": "minimize"},
+        evaluations=40,
+    )
+    frame = result.to_dataframe()
+    assert len(frame) == 40
+    assert frame["on_front"].sum() == len(result.pareto_front)
+    assert set(frame["state"]) == {"complete", "failed"}
+    assert list(frame["choice.op"]) == [t.architecture["op"] for t in result.trials]
+    data = json.loads(result.to_json())
+    assert data["best"] == result.best.number
+    assert len(data["trials"]) == 40
+    assert Space.from_dict(data["space"]) == space
+    assert "best error=" in repr(result)
+
+
+def test_pictures(space, tmp_path):
+    two = {"error": "minimize", "size": "minimize"}
+
+    def task(a):
+        return {"error": error(a), "size": a["b"] + 1}
+
+    result = nasx.search(space, task, objectives=two, evaluations=40)
+    other = nasx.search(space, task, objectives=two, evaluations=40, strategy="random_search")
+    result.plot(tmp_path / "front.png", other=other)
+    one = nasx.search(space, error, objectives=ERROR, evaluations=40)
+    one.plot(tmp_path / "progress.png")
+    assert (tmp_path / "front.png").stat().st_size > 10_000
+    assert (tmp_path / "progress.png").stat().st_size > 10_000
+    with pytest.raises(ValueError, match="other must have the objectives"):
+        one.plot(other=result)
+    with pytest.raises(ValueError, match="at least two objectives"):
+        nasx.plots.plot_pareto_front(one)
+
+
+def test_nothing_warns_when_all_is_well(space):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nasx.search(space, error, objectives=ERROR, evaluations=5)
