@@ -124,6 +124,27 @@ class Journal:
             self._lock.close()
             self._lock = None
 
+    @staticmethod
+    def remove(path: str | os.PathLike[str]) -> None:
+        """Delete a journal; harmless if there is none.
+
+        Parameters
+        ----------
+        path : path-like
+            The journal.
+
+        Raises
+        ------
+        JournalError
+            If another process is writing it.
+        """
+        if not Path(path).exists():
+            return
+        lock = _lock(Path(path))
+        for ending in ("", "-wal", "-shm"):
+            Path(f"{path}{ending}").unlink(missing_ok=True)
+        lock.close()
+
     def __enter__(self) -> Self:
         return self
 

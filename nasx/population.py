@@ -57,7 +57,7 @@ def _rates(rates: npt.ArrayLike | None, d: int) -> npt.NDArray[np.float64]:
     if rates is None:
         return np.full(d, 1 / max(d, 1))
     if np.ndim(rates) == 0:
-        return np.repeat(floats([rates], "rates", 1), d)  # type: ignore[list-item]
+        rates = np.full(d, rates)
     return floats(rates, "rates", 1)
 
 
@@ -251,10 +251,8 @@ def crossover(
     array([[0, 1, 0, 1]], dtype=int32)
     """
     left, right = integers(a, "a", 2), integers(b, "b", 2)
-    how = (kind, unsigned(points, "points"), probability)
-    return _native.crossover(
-        left, right, *_space(cardinalities, conditions), *how, *_key(seed, generation, first)
-    )
+    cuts, key = unsigned(points, "points"), _key(seed, generation, first)
+    return _native.crossover(left, right, *_space(cardinalities, conditions), kind, cuts, probability, *key)
 
 
 def tournament(

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasx import population
+from nasx._core import population as _core_population
 from nasx.architecture import Architecture
 from nasx.decisions import Boolean, Categorical, Choice, Decision, Integer, Ordinal, decision_from_dict
 from nasx.errors import unknown
@@ -26,6 +27,7 @@ Genotypes: TypeAlias = npt.NDArray[np.int32]
 Constraint: TypeAlias = Callable[[Genotypes], npt.ArrayLike]
 
 _ENUMERABLE = 10_000_000
+_LARGEST = np.iinfo(np.int32).max
 
 
 class Space:
@@ -290,24 +292,25 @@ class Space:
         """
         rows = np.asarray(genotypes)
         if rows.ndim != 2 or rows.shape[1] != len(self):
-            raise ValueError(
-                f"genotypes must have shape (n, {len(self)}), one column a decision; got {rows.shape}"
-            )
-        if not np.issubdtype(rows.dtype, np.integer) and rows.size:
-            raise ValueError(f"genotypes must be integers; got dtype {rows.dtype}")
-        for j, name in enumerate(self.names):
-            active, column = self._active(rows, j), rows[:, j]
+            raise ValueError(f"genotypes must have shape (n, {len(self)}), one column a decision; got {rows.shape}")
+        if rows.dtype != np.int32:
+            if not np.issubdtype(rows.dtype, np.integer) and rows.size:
+                raise ValueError(f"genotypes must be integers; got dtype {rows.dtype}")
+            # What does not fit into int32 fits no decision either; -2 is refused in its place.
+            rows = np.where((rows < -2) | (rows > _LARGEST), -2, rows)
+        rows = np.ascontiguousarray(rows, np.int32)
+        place = _core_population.first_malformed(rows, self.cardinalities, self.conditions)
+        if place >= 0:
+            i, j = divmod(place, len(self))
             cardinality = int(self.cardinalities[j])
-            wrong = np.where(active, (column < 0) | (column >= cardinality), column != -1)
-            if wrong.any():
-                i = int(np.argmax(wrong))
-                what = (
-                    f"has {cardinality} choices, so its index must be in 0..{cardinality - 1}"
-                    if active[i]
-                    else "is inactive here and must be -1"
-                )
-                raise ValueError(f"genotypes[{i}]: decision {name!r} {what}; got {column[i]}")
-        return np.ascontiguousarray(rows, np.int32)
+            what = (
+                f"has {cardinality} choices, so its index must be in 0..{cardinality - 1}"
+                if self._is_active(j, dict(enumerate(rows[i].tolist())))
+                else "is inactive here and must be -1"
+            )
+            came = np.asarray(genotypes)[i, j]
+            raise ValueError(f"genotypes[{i}]: decision {self.names[j]!r} {what}; got {came}")
+        return rows
 
     @overload
     def encode(self, architectures: Mapping[str, Any]) -> Genotypes: ...

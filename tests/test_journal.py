@@ -192,12 +192,16 @@ def test_one_writer_at_a_time_and_readers_meanwhile(space, tmp_path):
 
     def callback(result, trial):
         seen.append(len(nasx.Result.load(path).trials))
-        with pytest.raises(JournalError, match="written by another process"):
-            Journal(path)
+        for refused in (Journal, Journal.remove):
+            with pytest.raises(JournalError, match="written by another process"):
+                refused(path)
 
     run(space, path, evaluations=5, callbacks=[callback])
     assert seen == [1, 2, 3, 4, 5]
     assert nasx.Result.load(path).stopped == "evaluations"
+    Journal.remove(path)
+    assert not path.exists()
+    Journal.remove(path)
 
 
 def test_a_divergence_is_reported_and_nothing_is_lost(space, tmp_path):

@@ -134,6 +134,7 @@ def test_encode_names_what_is_wrong(space, choices, message):
         ([[0.0, 0, 0, -1, 0]], "must be integers"),
         ([[0, 1, -1, -1, -1], [3, 1, -1, -1, -1]], r"genotypes\[1\]: decision 'depth' has 3 choices"),
         ([[0, 1, 0, -1, -1]], r"genotypes\[0\]: decision 'width' is inactive"),
+        ([[1, 0, 2**40, -1, -1]], r"decision 'width' has 4 choices, .* got 1099511627776"),
         ([[1, 0, 3, -1, -1]], r"genotypes\[0\]: decision 'residual' has 2 choices"),
     ],
 )

@@ -9,6 +9,15 @@ namespace {
 
 using IntArray = py::array_t<std::int32_t>;
 
+py::ssize_t bind_first_malformed(py::handle genotypes, py::handle cardinalities, py::handle conditions) {
+    const Decisions space = decisions(cardinalities, conditions);
+    const auto in = matrix<std::int32_t>(genotypes, "genotypes");
+    space.check_width(in, "genotypes");
+    const py::gil_scoped_release release;
+    const std::size_t place = first_malformed(space, in);
+    return place == in.rows * in.cols ? -1 : static_cast<py::ssize_t>(place);
+}
+
 IntArray bind_sample(py::handle cardinalities, py::handle conditions, py::ssize_t n, std::uint64_t seed,
                      std::uint32_t generation, std::uint64_t first) {
     const Decisions space = decisions(cardinalities, conditions);
@@ -130,6 +139,8 @@ std::size_t bind_size(const GenotypeSet& set) {
 }  // namespace
 
 void register_population(py::module_ module) {
+    module.def("first_malformed", &bind_first_malformed, py::arg("genotypes"), py::arg("cardinalities"),
+               py::arg("conditions"));
     module.def("sample", &bind_sample, py::arg("cardinalities"), py::arg("conditions"), py::arg("n"),
                py::arg("seed"), py::arg("generation"), py::arg("first"), "Random genotypes.");
     module.def("repair", &bind_repair, py::arg("genotypes"), py::arg("cardinalities"), py::arg("conditions"),

@@ -34,8 +34,9 @@ class Ranker {
                        order.coordinates.begin() + static_cast<std::ptrdiff_t>(order.unique * order.width)),
           ranks_(order.unique, 0),
           counts_(width_ * stride_),
-          prefixes_(width_ * (chunk_points + 1)),
-          closed_(chunk_points) {}
+          sets_(std::min(chunk_points, order.unique) + 1),
+          prefixes_(width_ * sets_),
+          closed_(sets_) {}
 
     std::size_t size() const { return ranks_.size(); }
     const std::vector<std::int32_t>& ranks() const { return ranks_; }
@@ -46,7 +47,7 @@ class Ranker {
         Places bit;
         std::iota(bit.begin(), bit.end(), std::size_t{0});
         fill_prefixes(begin, end, bit);
-        const simd::Chunk chunk{width_, prefixes_.data(), counts_.data(), stride_, sorted_.data()};
+        const simd::Chunk chunk{width_, prefixes_.data(), sets_, counts_.data(), stride_, sorted_.data()};
         kernels().rank_inside(chunk, row(begin), ranks_.data() + begin, end - begin, closed_.data());
         if (end == size()) {
             return;
@@ -93,7 +94,7 @@ class Ranker {
     void fill_prefixes(std::size_t begin, std::size_t end, const Places& bit) {
         const std::size_t sets = end - begin + 1;
         for (std::size_t j = 0; j < width_; ++j) {
-            Bits* const prefix = prefixes_.data() + j * (chunk_points + 1);
+            Bits* const prefix = prefixes_.data() + j * sets_;
             std::fill_n(prefix, sets, Bits{});
             for (std::size_t i = begin; i < end; ++i) {
                 const std::size_t b = bit[i - begin];
@@ -124,6 +125,7 @@ class Ranker {
     std::vector<std::uint32_t> coordinates_;
     std::vector<std::int32_t> ranks_;
     std::vector<std::uint16_t> counts_;
+    std::size_t sets_;
     std::vector<Bits> prefixes_;
     std::vector<Bits> closed_;
     std::array<std::int32_t, chunk_points> sorted_{};

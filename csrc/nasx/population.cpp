@@ -9,10 +9,6 @@
 namespace nasx {
 namespace {
 
-std::string where(const char* argument, std::size_t row, std::size_t j) {
-    return std::string(argument) + ": row " + std::to_string(row) + ", decision " + std::to_string(j);
-}
-
 void check_probability(double p, const std::string& what) {
     if (!(p >= 0 && p <= 1)) {
         throw std::invalid_argument(what + " must be in [0, 1]; got " + std::to_string(p));
@@ -68,22 +64,49 @@ Decisions::Decisions(std::span<const std::int32_t> cardinalities, Matrix<const s
     }
 }
 
-void Decisions::check(Genotypes genotypes, const char* argument) const {
+void Decisions::check_width(Genotypes genotypes, const char* argument) const {
     if (genotypes.cols != size()) {
         throw std::invalid_argument(std::string(argument) + " must have one column for each of the " +
                                     std::to_string(size()) + " cardinalities; got " +
                                     std::to_string(genotypes.cols));
     }
+}
+
+void Decisions::check(Genotypes genotypes, const char* argument) const {
+    check_width(genotypes, argument);
+    const auto fits = [&](std::int32_t choice, std::size_t j) {
+        return choice >= -1 && choice < cardinality(j);
+    };
     for (std::size_t i = 0; i < genotypes.rows; ++i) {
+        // Without a way out the loop is vectorised; the culprit is looked for afterwards.
+        const std::int32_t* const row = genotypes.row(i);
+        bool all_fit = true;
         for (std::size_t j = 0; j < genotypes.cols; ++j) {
-            const std::int32_t choice = genotypes(i, j);
-            if (choice < -1 || choice >= cardinality(j)) {
-                throw std::invalid_argument(where(argument, i, j) + ": choices must be in [-1, " +
+            all_fit &= fits(row[j], j);
+        }
+        for (std::size_t j = 0; !all_fit; ++j) {
+            if (!fits(row[j], j)) {
+                throw std::invalid_argument(std::string(argument) + ": row " + std::to_string(i) +
+                                            ", decision " + std::to_string(j) + ": choices must be in [-1, " +
                                             std::to_string(cardinality(j)) + "); got " +
-                                            std::to_string(choice));
+                                            std::to_string(row[j]));
             }
         }
     }
+}
+
+std::size_t first_malformed(const Decisions& decisions, Genotypes genotypes) {
+    for (std::size_t i = 0; i < genotypes.rows; ++i) {
+        const std::int32_t* const row = genotypes.row(i);
+        for (std::size_t j = 0; j < genotypes.cols; ++j) {
+            const bool fits = decisions.active(j, row) ? row[j] >= 0 && row[j] < decisions.cardinality(j)
+                                                       : row[j] == -1;
+            if (!fits) {
+                return i * genotypes.cols + j;
+            }
+        }
+    }
+    return genotypes.rows * genotypes.cols;
 }
 
 void Crossover::check() const {

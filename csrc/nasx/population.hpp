@@ -49,6 +49,9 @@ class Decisions {
         return true;
     }
 
+    // Throws unless there are d columns.
+    void check_width(Genotypes genotypes, const char* argument) const;
+
     // Throws unless each row has d choices in [-1, cardinality).
     void check(Genotypes genotypes, const char* argument) const;
 
@@ -71,6 +74,10 @@ class Decisions {
     std::vector<Group> groups_;
     std::vector<std::int32_t> allowed_;
 };
+
+// The place, row * d + decision, of the first entry that no genotype has there: a choice out of range, -1 where the
+// decision is active, or anything else where it is not. The number of entries if there is none.
+std::size_t first_malformed(const Decisions& decisions, Genotypes genotypes);
 
 enum class CrossoverKind { uniform, k_point };
 

@@ -9,6 +9,9 @@ def sample(
     generation: int,
     first: int,
 ) -> NDArray[np.int32]: ...
+def first_malformed(
+    genotypes: NDArray[np.int32], cardinalities: NDArray[np.int32], conditions: NDArray[np.int32] | None
+) -> int: ...
 def repair(
     genotypes: NDArray[np.int32],
     cardinalities: NDArray[np.int32],

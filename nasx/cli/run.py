@@ -14,6 +14,7 @@ from rich.table import Table
 from nasx.cli.config import Config, read_config
 from nasx.cli.show import front_table, number
 from nasx.errors import MissingDependencyError, require
+from nasx.journal import Journal
 from nasx.loop import search, trial_seed
 from nasx.registry import strategy_name
 from nasx.result import Result
@@ -89,8 +90,7 @@ def run(path: str | os.PathLike[str], *, fresh: bool = False) -> int:
 
 def _search(config: Config, strategy: Strategy, journal: Path, fresh: bool) -> Result:
     if fresh:
-        for ending in ("", "-wal", "-shm"):
-            Path(f"{journal}{ending}").unlink(missing_ok=True)
+        Journal.remove(journal)
     return search(
         config.space, config.task, strategy=strategy, journal=journal, progress=True, **config.search
     )

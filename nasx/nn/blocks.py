@@ -71,7 +71,7 @@ class ConvBlock(nn.Module):
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images ``(B, in_channels, H, W)`` to ``(B, out_channels, ceil(H / stride), ceil(W / stride))``."""
+        """Map ``(B, in_channels, H, W)`` to ``(B, out_channels, ceil(H / stride), ceil(W / stride))``."""
         y: Tensor = self.body(x)
         if self.shortcut is not None:
             y = y + self.shortcut(x)
@@ -79,7 +79,9 @@ class ConvBlock(nn.Module):
         return out
 
 
-def _conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+def _conv(
+    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1
+) -> nn.Conv2d:
     # Batch normalisation follows and would cancel a bias.
     return nn.Conv2d(
         in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups, bias=False
@@ -102,7 +104,11 @@ def _bottleneck(in_channels: int, out_channels: int, kernel_size: int, stride: i
     inner = _EXPANSION * in_channels
     return [
         *(_conv(in_channels, inner, 1), nn.BatchNorm2d(inner), nn.ReLU(inplace=True)),
-        *(_conv(inner, inner, kernel_size, stride, groups=inner), nn.BatchNorm2d(inner), nn.ReLU(inplace=True)),
+        *(
+            _conv(inner, inner, kernel_size, stride, groups=inner),
+            nn.BatchNorm2d(inner),
+            nn.ReLU(inplace=True),
+        ),
         *(_conv(inner, out_channels, 1), nn.BatchNorm2d(out_channels)),
     ]
 

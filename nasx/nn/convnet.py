@@ -30,7 +30,8 @@ class ConvNetModule(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> network = ConvNetModule(1, 10, stem_width=8, blocks=[{"width": 16, "operation": "separable", "stride": 2}])
+    >>> blocks = [{"width": 16, "operation": "separable", "stride": 2}]
+    >>> network = ConvNetModule(1, 10, stem_width=8, blocks=blocks)
     >>> network(torch.zeros(5, 1, 8, 8)).shape
     torch.Size([5, 10])
     """

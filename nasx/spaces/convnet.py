@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,9 @@ class ConvNet(Space):
         for name, values in numbers.items():
             _check_numbers(name, values)
         if any(size % 2 == 0 for size in kernel_sizes):
-            raise ValueError(f"kernel_sizes must be odd, so that stride 1 keeps the size; got {list(kernel_sizes)}")
+            raise ValueError(
+                f"kernel_sizes must be odd, so that stride 1 keeps the size; got {list(kernel_sizes)}"
+            )
         known = ("conv", "separable", "bottleneck")
         if isinstance(operations, str) or not operations or not set(operations) <= set(known):
             raise ValueError(f"operations must be a non-empty list of {', '.join(known)}; got {operations!r}")
@@ -120,7 +123,9 @@ class ConvNet(Space):
             If torch is not installed.
         """
         if len(spec.input_shape) != 3:
-            raise ValueError(f"ConvNet needs images, input_shape (C, H, W); got input_shape {spec.input_shape}")
+            raise ValueError(
+                f"ConvNet needs images, input_shape (C, H, W); got input_shape {spec.input_shape}"
+            )
         from nasx.nn import ConvNetModule
 
         blocks = [
@@ -141,5 +146,5 @@ def _check_numbers(name: str, values: Sequence[int]) -> None:
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} must hold positive integers; got {value!r}")
-    if any(a >= b for a, b in zip(values, values[1:], strict=False)):
+    if any(a >= b for a, b in itertools.pairwise(values)):
         raise ValueError(f"{name} must increase; got {list(values)}")

@@ -60,7 +60,9 @@ class TaskSpec:
         except (TypeError, ValueError):
             raise ValueError(f"num_outputs must be a positive integer; got {self.num_outputs!r}") from None
         if not isinstance(self.kind, str) or not self.kind:
-            raise ValueError(f"kind must be a non-empty string such as 'image_classification'; got {self.kind!r}")
+            raise ValueError(
+                f"kind must be a non-empty string such as 'image_classification'; got {self.kind!r}"
+            )
         object.__setattr__(self, "input_shape", shape)
         object.__setattr__(self, "num_outputs", outputs)
 

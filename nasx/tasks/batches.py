@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - torch's own short name
+from torch.nn import functional as F
 
 from nasx.tasks.splits import Batch, Split, as_float
 
@@ -40,8 +40,8 @@ class Batches:
         Augmentation of training batches: callables map float32 images in their own range to the same shape.
     flip : bool
         Whether "standard" flips images left to right.
-    mean, std : Tensor or None
-        Normalisation, each of shape ``(1, C, 1, 1)``.
+    normalization : tuple of Tensor or None
+        Mean and deviation, each of shape ``(1, C, 1, 1)``.
     device : torch.device
         Where batches are put; a split in memory is moved there as a whole.
 
@@ -60,15 +60,18 @@ class Batches:
         training: bool,
         augment: str | Augment | None,
         flip: bool,
-        mean: Tensor | None,
-        std: Tensor | None,
+        normalization: tuple[Tensor, Tensor] | None,
         device: torch.device,
     ) -> None:
         self.epoch = 0
-        self._split, self._batch_size, self._seed, self._training = split.to(device), batch_size, seed, training
+        self._split, self._batch_size, self._seed, self._training = (
+            split.to(device),
+            batch_size,
+            seed,
+            training,
+        )
         self._augment, self._flip, self._device = augment if training else None, flip, device
-        self._mean = None if mean is None else mean.to(device)
-        self._std = None if std is None else std.to(device)
+        self._normalization = normalization and (normalization[0].to(device), normalization[1].to(device))
 
     def __iter__(self) -> Iterator[Batch]:
         """Give batches of images ``(B, C, H, W)``, float32, and labels ``(B,)``, int64."""
@@ -82,13 +85,13 @@ class Batches:
                 images = shift_and_flip(images, generator, flip=self._flip)
             elif callable(self._augment):
                 images = self._augment(images)
-            if self._mean is not None:
-                images = (images - self._mean) / self._std
+            if self._normalization:
+                images = (images - self._normalization[0]) / self._normalization[1]
             yield images, labels.to(self._device, non_blocking=True)
 
 
 def shift_and_flip(images: Tensor, generator: torch.Generator, *, flip: bool) -> Tensor:
-    """Shift each image by up to an eighth of its size, filling with zeros, and flip every other one if asked."""
+    """Shift each image by up to an eighth of its size, filling with zeros; flip half of them if asked."""
     count, channels, height, width = images.shape
     down, right = max(1, round(height / 8)), max(1, round(width / 8))
     padded = F.pad(images, (right, right, down, down))

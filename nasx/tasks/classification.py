@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - torch's own short name
+from torch.nn import functional as F
 
 from nasx.architecture import Architecture
 from nasx.errors import EvaluationError, unknown
@@ -100,7 +100,7 @@ class ImageClassification(Task):
     >>> from nasx.spaces import ConvNet
     >>> from nasx.tasks.datasets import load
     >>> data = load("digits")
-    >>> task = ImageClassification(data["train"], data["valid"], epochs=2, device="cpu")
+    >>> task = ImageClassification(data["train"], data["valid"], epochs=4, device="cpu")
     >>> space = ConvNet(depths=[1], widths=[8])
     >>> metrics = task.evaluate(space.decode(space.sample(1)[0]), seed=0)
     >>> sorted(metrics), metrics["error"] < 0.8
@@ -233,8 +233,7 @@ class ImageClassification(Task):
             training=training,
             augment=self._augment,
             flip=self._flip,
-            mean=summary.mean if self._normalize else None,
-            std=summary.std if self._normalize else None,
+            normalization=(summary.mean, summary.std) if self._normalize else None,
             device=_device(device or self._device),
         )
 
@@ -264,7 +263,9 @@ class ImageClassification(Task):
         outputs: Tensor = model(images)
         expected = (len(labels), self._spec.num_outputs)
         if outputs.shape != expected:
-            raise EvaluationError(f"the network must return shape {expected}; it returned {tuple(outputs.shape)}")
+            raise EvaluationError(
+                f"the network must return shape {expected}; it returned {tuple(outputs.shape)}"
+            )
         smoothing = self._recipe.label_smoothing if model.training else 0.0
         return F.cross_entropy(outputs, labels, label_smoothing=smoothing), outputs
 
@@ -283,7 +284,7 @@ class ImageClassification(Task):
         Returns
         -------
         dict
-            "error", the share of wrong labels in 0..1, "accuracy", and "loss", the mean cross-entropy in nats.
+            "error", the share of wrong labels in 0..1, "accuracy", and "loss", the cross-entropy in nats.
 
         Raises
         ------
@@ -412,7 +413,12 @@ class ImageClassification(Task):
         return {**metrics, "epochs": float(len(history))}
 
     def retrain(
-        self, architecture: Architecture, *, epochs: int | None = None, seed: int = 0, device: str | None = None
+        self,
+        architecture: Architecture,
+        *,
+        epochs: int | None = None,
+        seed: int = 0,
+        device: str | None = None,
     ) -> TrainedNetwork:
         """Train the chosen network on training and validation images together, and test it.
 
@@ -454,7 +460,9 @@ def _device(device: str | None) -> torch.device:
     try:
         place = torch.device(device)
     except RuntimeError:
-        raise ValueError(f"device must be a name that torch knows, such as 'cpu' or 'cuda:0'; got {device!r}") from None
+        raise ValueError(
+            f"device must be a name that torch knows, such as 'cpu' or 'cuda:0'; got {device!r}"
+        ) from None
     if place.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device!r}: torch finds no GPU here; use device='cpu'")
     return place
@@ -471,7 +479,9 @@ def _describe(summaries: dict[str, Summary], num_classes: int | None) -> tuple[t
         raise ValueError(f"num_classes must be a positive integer; got {num_classes!r}")
     for name, summary in summaries.items():
         if summary.shape != train.shape:
-            raise ValueError(f"{name}: images must have the shape of train's, {train.shape}; got {summary.shape}")
+            raise ValueError(
+                f"{name}: images must have the shape of train's, {train.shape}; got {summary.shape}"
+            )
         if len(summary.class_counts) > classes:
             raise ValueError(
                 f"{name}: labels must be in 0..{classes - 1}, for num_classes is {classes}; "

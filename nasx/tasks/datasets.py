@@ -33,9 +33,9 @@ def available_datasets() -> tuple[str, ...]:
     return ("digits",)
 
 
-def load(name_or_path: str | os.PathLike[str], *, seed: int = 0, valid: float = 0.2, test: float = 0.2) -> dict[
-    str, Split
-]:
+def load(
+    name_or_path: str | os.PathLike[str], *, seed: int = 0, valid: float = 0.2, test: float = 0.2
+) -> dict[str, Split]:
     """Load labelled images and split them, class by class.
 
     Parameters
@@ -75,7 +75,9 @@ def load(name_or_path: str | os.PathLike[str], *, seed: int = 0, valid: float = 
     {'train': (1079, 1, 8, 8), 'valid': (359, 1, 8, 8), 'test': (359, 1, 8, 8)}
     """
     if not (0 <= valid < 1 and 0 <= test < 1 and valid + test < 1):
-        raise ValueError(f"valid and test must be in 0..1 and leave something to train on; got {valid} and {test}")
+        raise ValueError(
+            f"valid and test must be in 0..1 and leave something to train on; got {valid} and {test}"
+        )
     if str(name_or_path) in available_datasets():
         images, labels = _digits()
     else:
@@ -98,15 +100,21 @@ def _digits() -> Split:
 
 def _read(path: Path) -> Split:
     if path.suffix != ".npz":
-        raise ValueError(f"{unknown('data set', str(path), available_datasets())}; or give the path of an .npz file")
+        raise ValueError(
+            f"{unknown('data set', str(path), available_datasets())}; or give the path of an .npz file"
+        )
     try:
         with np.load(path, allow_pickle=False) as arrays:
             missing = [name for name in ("images", "labels") if name not in arrays]
             if missing:
-                raise ValueError(f"{path} must hold the arrays images and labels; it holds {', '.join(arrays) or 'none'}")
+                raise ValueError(
+                    f"{path} must hold the arrays images and labels; it holds {', '.join(arrays) or 'none'}"
+                )
             images, labels = arrays["images"], arrays["labels"]
     except zipfile.BadZipFile:
-        raise ValueError(f"{path} is no .npz file; write one with numpy.savez(path, images=..., labels=...)") from None
+        raise ValueError(
+            f"{path} is no .npz file; write one with numpy.savez(path, images=..., labels=...)"
+        ) from None
     if labels.ndim != 1 or len(images) != len(labels) or not len(labels):
         raise ValueError(
             f"{path}: images and labels must be as many, at least one, and labels one-dimensional; "

@@ -27,7 +27,7 @@ class Split(Protocol):
         """Raw batches, shuffled if there is a generator; what a loader gives is left as it comes."""
 
     def to(self, device: torch.device) -> Split:
-        """The split with what it holds in memory on `device`."""
+        """Move what is held in memory to `device`."""
 
 
 class Held:
@@ -37,17 +37,20 @@ class Held:
         self.images, self.labels = images, labels
 
     def batches(self, size: int, order: torch.Generator | None = None) -> Iterator[Batch]:
+        """Give raw batches, shuffled if there is a generator."""
         if order is None:
-            yield from zip(self.images.split(size), self.labels.split(size), strict=True)
+            yield from zip(torch.split(self.images, size), torch.split(self.labels, size), strict=True)
             return
         rows = torch.randperm(len(self.labels), generator=order).to(self.labels.device)
-        for chosen in rows.split(size):
+        for chosen in torch.split(rows, size):
             yield self.images[chosen], self.labels[chosen]
 
     def to(self, device: torch.device) -> Held:
+        """Move the tensors to `device`."""
         return Held(self.images.to(device), self.labels.to(device))
 
     def fingerprint(self) -> str:
+        """Hash what is held."""
         digest = hashlib.blake2b(digest_size=16)
         for tensor in (self.images, self.labels):
             digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
@@ -62,6 +65,7 @@ class Loaded:
         self.name, self.loader = name, loader
 
     def batches(self, size: int, order: torch.Generator | None = None) -> Iterator[Batch]:
+        """Give the loader's batches, checked."""
         for batch in self.loader:
             if not isinstance(batch, tuple | list) or len(batch) != 2:
                 raise ValueError(
@@ -70,6 +74,7 @@ class Loaded:
             yield _as_tensors(self.name, *batch)
 
     def to(self, device: torch.device) -> Loaded:
+        """Give itself: nothing is held."""
         return self
 
 
@@ -80,10 +85,12 @@ class Joined:
         self.parts = parts
 
     def batches(self, size: int, order: torch.Generator | None = None) -> Iterator[Batch]:
+        """Give the parts' batches."""
         for part in self.parts:
             yield from part.batches(size, order)
 
     def to(self, device: torch.device) -> Joined:
+        """Move every part."""
         return Joined([part.to(device) for part in self.parts])
 
     @staticmethod
@@ -112,13 +119,17 @@ class Summary:
 
     @staticmethod
     def of(name: str, split: Split) -> Summary:
-        count, shape = 0, ()
+        """Read a split once."""
+        count = 0
+        shape: tuple[int, ...] = ()
         classes = torch.zeros(0, dtype=torch.int64)
         total = squares = torch.zeros(())
         for images, labels in split.batches(4096):
             if count and images.shape[1:] != shape:
-                raise ValueError(f"{name}: images must have one shape; got {tuple(shape)} and {tuple(images.shape[1:])}")
-            shape = images.shape[1:]
+                raise ValueError(
+                    f"{name}: images must have one shape; got {shape} and {tuple(images.shape[1:])}"
+                )
+            shape = tuple(images.shape[1:])
             count += len(images)
             found = torch.bincount(labels, minlength=len(classes))
             found[: len(classes)] += classes
@@ -133,14 +144,16 @@ class Summary:
         # A constant channel carries nothing; leave its scale alone.
         std = torch.where(std > 1e-6, std, 1.0)
         shaped = (mean.float().reshape(1, -1, 1, 1), std.float().reshape(1, -1, 1, 1))
-        return Summary(count, tuple(shape), tuple(classes.tolist()), *shaped)
+        return Summary(count, shape, tuple(classes.tolist()), *shaped)
 
 
 def as_split(name: str, data: Any, batch_size: int) -> Split:
     """Make a split of arrays ``(images, labels)``, a torch data set, or anything that gives batches."""
     if isinstance(data, tuple):
         if len(data) != 2:
-            raise ValueError(f"{name} must be a pair (images, labels), a data set or a loader; got {len(data)} items")
+            raise ValueError(
+                f"{name} must be a pair (images, labels), a data set or a loader; got {len(data)} items"
+            )
         images, labels = _as_tensors(name, *data)
         # Own memory: what the caller does to the arrays later must not change the task.
         return Held(images.detach().to("cpu", copy=True), labels.detach().to("cpu", copy=True))
@@ -153,7 +166,9 @@ def as_split(name: str, data: Any, batch_size: int) -> Split:
             f"{name} must be a pair (images, labels) of arrays, a torch Dataset or a DataLoader; got {data!r}"
         )
     if isinstance(data, Iterator):
-        raise TypeError(f"{name} is an iterator, which gives its batches only once; give a DataLoader or a list")
+        raise TypeError(
+            f"{name} is an iterator, which gives its batches only once; give a DataLoader or a list"
+        )
     return Loaded(name, data)
 
 
@@ -189,12 +204,14 @@ def _as_tensors(name: str, images: Any, labels: Any) -> Batch:
     if images.ndim == 3:
         images = images[:, None]
     if images.ndim != 4 or 0 in images.shape[1:]:
-        raise ValueError(f"{name}: images must have shape (N, H, W) or (N, C, H, W); got {tuple(images.shape)}")
+        raise ValueError(
+            f"{name}: images must have shape (N, H, W) or (N, C, H, W); got {tuple(images.shape)}"
+        )
     _, channels, height, width = images.shape
     if channels == height > 4 and width in (1, 3, 4):
         raise ValueError(
-            f"{name}: images of shape {tuple(images.shape)} look like (N, H, W, C); move the channels forward with "
-            "images.transpose(0, 3, 1, 2)"
+            f"{name}: images of shape {tuple(images.shape)} look like (N, H, W, C); move channels forward "
+            "with images.transpose(0, 3, 1, 2)"
         )
     if images.dtype != torch.uint8:
         if not images.is_floating_point():
@@ -202,10 +219,13 @@ def _as_tensors(name: str, images: Any, labels: Any) -> Batch:
         images = images.float()
         finite = images.isfinite().flatten(1).all(1)
         if not finite.all():
-            raise ValueError(f"{name}: images must be finite; image {int(finite.int().argmin())} holds NaN or infinity")
+            raise ValueError(
+                f"{name}: images must be finite; image {int(finite.int().argmin())} holds NaN or infinity"
+            )
     if labels.ndim != 1 or len(labels) != len(images):
         raise ValueError(
-            f"{name}: labels must have shape ({len(images)},), one class number an image; got {tuple(labels.shape)}"
+            f"{name}: labels must have shape ({len(images)},), one class number an image; "
+            f"got {tuple(labels.shape)}"
         )
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise ValueError(f"{name}: labels must be integers, the numbers of the classes; got {labels.dtype}")

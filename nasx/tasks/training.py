@@ -45,12 +45,12 @@ class Recipe:
             raise ValueError(unknown("schedule", self.schedule, _SCHEDULES))
         if self.lr is None:
             object.__setattr__(self, "lr", _LEARNING_RATES[self.optimizer])
-        for name, low in (("epochs", 1), ("batch_size", 2), ("patience", 1)):
+        for name, least in (("epochs", 1), ("batch_size", 2), ("patience", 1)):
             value = getattr(self, name)
             if value is None and name == "patience":
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise ValueError(f"{name} must be an integer of at least {low}; got {value!r}")
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be an integer of at least {least}; got {value!r}")
         for name, low, high, open_low in (
             ("lr", 0.0, math.inf, True),
             ("momentum", 0.0, 1.0, False),
@@ -119,7 +119,7 @@ def fit(
         # Dropout, loaders and callables that augment draw from the global generator.
         torch.manual_seed(stream(seed, epoch, 1))
         model.train()
-        seen, total = 0, 0.0
+        seen, total = 0, torch.zeros(())
         for batch in batches:
             # The rate at the middle of the batch: neither the first step nor the last one is of size zero.
             rate = recipe.rate(epoch - 1 + min((seen + len(batch[1]) / 2) / images, 1.0), epochs)
@@ -132,7 +132,7 @@ def fit(
                 nn.utils.clip_grad_norm_(parameters, recipe.grad_clip)
             optimizer.step()
             seen += len(batch[1])
-            total = total + value.detach() * len(batch[1])
+            total = total.to(value.device) + value.detach() * len(batch[1])
         train_loss = float(total) / max(seen, 1)
         entry = {"epoch": float(epoch), "train_loss": _finite(train_loss, "loss", epoch, epochs, recipe)}
         history.append(entry)
@@ -153,6 +153,6 @@ def _finite(value: float, what: str, epoch: int, epochs: int, recipe: Recipe) ->
         return value
     became = "NaN" if math.isnan(value) else "infinite"
     raise EvaluationError(
-        f"training diverged: the {what} became {became} in epoch {epoch} of {epochs}; lower lr (it is {recipe.lr:g}) "
-        "or set grad_clip"
+        f"training diverged: the {what} became {became} in epoch {epoch} of {epochs}; "
+        f"lower lr (it is {recipe.lr:g}) or set grad_clip"
     )

@@ -21,7 +21,8 @@ struct alignas(64) Bits {
 // coordinate?
 struct Chunk {
     size_t width;            // objectives
-    const Bits* prefixes;    // (width, 513): the first t points in the objective's order
+    const Bits* prefixes;    // (width, sets): the first t points in the objective's order
+    size_t sets;             // more than the points of the chunk
     const uint16_t* counts;  // (width, stride): points whose coordinate is at most c
     size_t stride;
     const int32_t* ranks;  // of the point behind each bit

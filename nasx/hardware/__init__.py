@@ -1,0 +1,65 @@
+"""What a network costs on hardware: sizes that are counted and times that are measured."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from nasx.errors import unknown
+from nasx.hardware.costs import Cost, FLOPs, NetworkCost, Parameters
+from nasx.hardware.profiler import MeasuredLatency
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Cost", "FLOPs", "MeasuredLatency", "NetworkCost", "Parameters", "available_costs", "get_cost"]
+
+_COSTS: Mapping[str, type[Cost]] = MappingProxyType(
+    {cost.name: cost for cost in (Parameters, FLOPs, MeasuredLatency)}
+)
+
+
+def available_costs() -> Mapping[str, type[Cost]]:
+    """Names of the built-in costs.
+
+    Returns
+    -------
+    mapping of str to type
+        Name -> class; its keyword arguments are the cost's settings.
+
+    Examples
+    --------
+    >>> list(available_costs())
+    ['parameters', 'flops', 'latency_ms']
+    """
+    return _COSTS
+
+
+def get_cost(name: str, **settings: Any) -> Cost:
+    """Make a built-in cost.
+
+    Parameters
+    ----------
+    name : str
+        One of `available_costs`.
+    **settings
+        Keyword arguments of its class.
+
+    Returns
+    -------
+    Cost
+        Not yet bound to a space.
+
+    Raises
+    ------
+    ValueError
+        If there is no such cost; the message names the nearest one.
+
+    Examples
+    --------
+    >>> get_cost("latency_ms", batch_size=8).unit
+    'ms'
+    """
+    if name not in _COSTS:
+        raise ValueError(unknown("cost", name, _COSTS))
+    return _COSTS[name](**settings)
