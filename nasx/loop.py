@@ -15,13 +15,13 @@ import numpy as np
 from nasx.architecture import Architecture
 from nasx.errors import StopSearch
 from nasx.journal import Journal
-from nasx.problem import Costs, Direction, Problem
+from nasx.problem import Costs, Problem
 from nasx.progress import Progress
 from nasx.registry import get_strategy, strategy_name
 from nasx.result import Result, Stopped
 from nasx.space import Genotypes, Space
 from nasx.strategies.base import SampledStrategy, Strategy
-from nasx.tasks.base import Task
+from nasx.tasks.base import Direction, Task
 from nasx.trial import State, Trial
 
 __all__ = ["Callback", "search"]

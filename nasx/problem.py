@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,10 @@ import numpy.typing as npt
 from nasx.errors import EvaluationError, unknown
 from nasx.hardware import get_cost
 from nasx.space import Genotypes, Space
-from nasx.tasks.base import Task, TaskSpec
+from nasx.tasks.base import Direction, Task, TaskSpec
 
-__all__ = ["CostFunction", "Costs", "Direction", "Problem"]
+__all__ = ["CostFunction", "Costs", "Problem"]
 
-Direction: TypeAlias = Literal["minimize", "maximize"]
 CostFunction: TypeAlias = Callable[[Genotypes], npt.ArrayLike]
 Costs: TypeAlias = Mapping[str, "str | CostFunction"] | Sequence[str]
 

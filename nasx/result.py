@@ -15,7 +15,7 @@ from nasx import pareto
 from nasx.errors import JournalError, require
 from nasx.journal import Journal
 from nasx.space import Space
-from nasx.tasks.base import TaskSpec
+from nasx.tasks.base import Direction, TaskSpec
 from nasx.trial import Trial
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Result:
         self,
         *,
         space: Space,
-        objectives: Mapping[str, Literal["minimize", "maximize"]],
+        objectives: Mapping[str, Direction],
         limits: Mapping[str, float],
         strategy: str,
         seed: int,

@@ -17,6 +17,7 @@ from reference.philox import Stream
 
 import nasx
 from nasx import population
+from nasx._core import population as native
 
 CARDINALITIES = [3, 2, 2, 4, 1, 5]
 # 1 needs choice 1 or 2 of 0; 3 needs choice 0 of 0 and 1 of 2; 5 needs an active 3 with choice 2 or 3.
@@ -117,6 +118,27 @@ def test_survivors_equal_their_twin(n: int) -> None:
                 np.testing.assert_array_equal(rows, expected[0])
                 np.testing.assert_array_equal(ranks, expected[1])
                 np.testing.assert_allclose(crowding, expected[2], rtol=1e-12)
+
+
+@settings(max_examples=100, deadline=None)
+@given(spaces(), st.integers(1, 6), st.data())
+def test_the_first_malformed_entry_is_found(space, n: int, data: st.DataObject) -> None:
+    cardinalities, rules = space
+    d = len(cardinalities)
+    rows = population.sample(cardinalities, n, conditions=rules or None)
+    for _ in range(data.draw(st.integers(0, 2))):
+        rows[data.draw(st.integers(0, n - 1)), data.draw(st.integers(0, d - 1))] = data.draw(
+            st.integers(-2, 5)
+        )
+    wrong = [
+        i * d + j
+        for i, row in enumerate(rows.tolist())
+        for j, v in enumerate(row)
+        if not (0 <= v < cardinalities[j] if twin.active(j, row, rules) else v == -1)
+    ]
+    conditions = np.array(rules, np.int32).reshape(-1, 3)
+    found = native.first_malformed(rows, np.array(cardinalities, np.int32), conditions)
+    assert found == (wrong[0] if wrong else -1)
 
 
 def test_one_row_at_a_time_equals_all_at_once() -> None:

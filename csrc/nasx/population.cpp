@@ -99,8 +99,8 @@ std::size_t first_malformed(const Decisions& decisions, Genotypes genotypes) {
     for (std::size_t i = 0; i < genotypes.rows; ++i) {
         const std::int32_t* const row = genotypes.row(i);
         for (std::size_t j = 0; j < genotypes.cols; ++j) {
-            const bool fits = decisions.active(j, row) ? row[j] >= 0 && row[j] < decisions.cardinality(j)
-                                                       : row[j] == -1;
+            const bool fits =
+                decisions.active(j, row) ? row[j] >= 0 && row[j] < decisions.cardinality(j) : row[j] == -1;
             if (!fits) {
                 return i * genotypes.cols + j;
             }

@@ -75,8 +75,8 @@ class Decisions {
     std::vector<std::int32_t> allowed_;
 };
 
-// The place, row * d + decision, of the first entry that no genotype has there: a choice out of range, -1 where the
-// decision is active, or anything else where it is not. The number of entries if there is none.
+// The place, row * d + decision, of the first entry that no genotype has there: a choice out of range, -1
+// where the decision is active, or anything else where it is not. The number of entries if there is none.
 std::size_t first_malformed(const Decisions& decisions, Genotypes genotypes);
 
 enum class CrossoverKind { uniform, k_point };

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from nasx import pareto
 from nasx.cli.config import Config, read_config
 from nasx.cli.show import front_table, number
 from nasx.errors import MissingDependencyError, require
@@ -82,7 +83,7 @@ def run(path: str | os.PathLike[str], *, fresh: bool = False) -> int:
         return 1
     with console.status("training the chosen networks again"):
         chosen = [_retrain(config, one) for one in results if one.best is not None]
-    console.print(_comparison(chosen))
+    console.print(_comparison(chosen, results))
     for line in _write(config.directory, result, others, chosen[0]):
         console.print(line, soft_wrap=True)
     return 0
@@ -104,16 +105,23 @@ def _retrain(config: Config, result: Result) -> _Chosen:
     return _Chosen(result, trial, *trained)
 
 
-def _comparison(chosen: list[_Chosen]) -> Table:
-    """The chosen network beside the baseline's."""
+def _comparison(chosen: list[_Chosen], results: list[Result]) -> Table:
+    """The chosen network beside the baseline's, and each front's share of the front of all searches together."""
     objectives = list(chosen[0].result.objectives)
-    table = Table(title="Chosen networks (test figures after training again on training and validation data)")
-    table.add_column("strategy")
-    for name in [*objectives, *chosen[0].metrics]:
-        table.add_column(name, justify="right")
+    together = [trial for result in results for trial in result.pareto_front]
+    mask = pareto.front(results[0].losses(together))
+    best = {id(trial) for trial, on_front in zip(together, mask, strict=True) if on_front}
+    table = Table(title="Chosen networks; test error after training again on training and validation data")
+    for name in ("strategy", *objectives, "test_error", "joint front"):
+        table.add_column(name, justify="left" if name == "strategy" else "right")
     for one in chosen:
-        values = [one.trial.metrics[name] for name in objectives] + list(one.metrics.values())
-        table.add_row(one.result.strategy, *map(number, values))
+        share = sum(id(trial) in best for trial in one.result.pareto_front)
+        table.add_row(
+            one.result.strategy,
+            *(number(one.trial.metrics[name]) for name in objectives),
+            number(one.metrics["test_error"]),
+            f"{share} of {len(best)}",
+        )
     return table
 
 

@@ -12,6 +12,8 @@ from nasx.result import Result
 
 __all__ = ["describe", "front_table", "number", "show"]
 
+_ROWS = 12
+
 
 def show(path: str | os.PathLike[str], *, as_json: bool = False) -> int:
     """Print a run's best trial and front, or everything as JSON.
@@ -66,7 +68,7 @@ def front_table(result: Result) -> Table:
     Returns
     -------
     rich.table.Table
-        One row a member, the best first.
+        One row a member, the best first, at most twelve.
     """
     several = len(result.objectives) > 1
     front = result.pareto_front if several else result.pareto_front[:1]
@@ -75,9 +77,11 @@ def front_table(result: Result) -> Table:
     for name in result.objectives:
         table.add_column(name, justify="right")
     table.add_column("architecture", overflow="fold")
-    for trial in front:
+    for trial in front[:_ROWS]:
         values = [number(trial.metrics[name]) for name in result.objectives]
         table.add_row(str(trial.number), *values, describe(trial.architecture))
+    if len(front) > _ROWS:
+        table.caption = f"and {len(front) - _ROWS} more: nasx show --json, or Result.load"
     return table
 
 

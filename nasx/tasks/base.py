@@ -6,12 +6,15 @@ import dataclasses
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from nasx.architecture import Architecture
 
-__all__ = ["Report", "Task", "TaskSpec"]
+__all__ = ["Direction", "Report", "Task", "TaskSpec"]
+
+Direction: TypeAlias = Literal["minimize", "maximize"]
+"""Whether a metric is better when smaller or when larger."""
 
 Report: TypeAlias = Callable[[int, Mapping[str, float]], bool | None]
 """Called with the epoch (from 1) and its metrics; training stops when it returns True."""
@@ -101,7 +104,7 @@ class Task(ABC):
         """The task as JSON types, its data as a fingerprint; kept in journals, to check what is resumed."""
 
     @property
-    def objectives(self) -> Mapping[str, str]:
+    def objectives(self) -> Mapping[str, Direction]:
         """The metrics that a search on this task optimises by default, each "minimize" or "maximize"."""
         return {"error": "minimize"}
 

@@ -19,7 +19,7 @@ Augment: TypeAlias = Callable[[Tensor], Tensor]
 
 def stream(seed: int, *path: int) -> int:
     """Seed for a torch generator, different for every path."""
-    return int(np.random.SeedSequence([seed, *path]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return int(np.random.SeedSequence(seed, spawn_key=path).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 class Batches:

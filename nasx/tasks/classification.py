@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -77,6 +78,9 @@ class ImageClassification(Task):
         By default one more than the largest label.
     device : str, optional
         Where to train; by default "cuda" if there is one, else "cpu".
+    threads : int, optional
+        Threads of torch while it trains, which decide the last bits of a result on the CPU; by default the
+        number that torch is set to. Small networks gain little from a second one.
 
     Raises
     ------
@@ -129,6 +133,7 @@ class ImageClassification(Task):
         grad_clip: float | None = None,
         num_classes: int | None = None,
         device: str | None = None,
+        threads: int | None = None,
     ) -> None:
         self._recipe = Recipe(
             epochs=epochs,
@@ -147,7 +152,10 @@ class ImageClassification(Task):
             raise ValueError(f"augment must be None, 'standard' or a callable; got {augment!r}")
         if flip and augment != "standard":
             raise ValueError("flip=True is part of augment='standard'; set that too")
-        self._augment, self._flip, self._normalize, self._device = augment, flip, normalize, device
+        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+            raise ValueError(f"threads must be a positive integer; got {threads!r}")
+        self._augment, self._flip, self._normalize = augment, flip, normalize
+        self._device, self._threads = device, threads
         _device(device)
         given = {"train": train, "valid": valid, "test": test}
         self._splits = {n: as_split(n, data, batch_size) for n, data in given.items() if data is not None}
@@ -177,6 +185,7 @@ class ImageClassification(Task):
             "augment": augment,
             "flip": self._flip,
             "normalize": self._normalize,
+            "threads": self._threads,
             "num_classes": self._spec.num_outputs,
             "data": {name: self._identity(name, split) for name, split in self._splits.items()},
         }
@@ -357,7 +366,7 @@ class ImageClassification(Task):
         place = _device(device or self._device)
         batches = self.loaders(splits, seed, training=True, device=str(place))
         validation = None if "valid" in splits else self.loaders("valid", device=str(place))
-        with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+        with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []), _threads(self._threads):
             torch.manual_seed(stream(seed, 0, 1))
             model = architecture.build(self._spec).to(place)
             history = fit(
@@ -452,6 +461,16 @@ class ImageClassification(Task):
             tested = self.score(model, "test", device=device)
             metrics |= {f"test_{name}": value for name, value in tested.items()}
         return TrainedNetwork(model, metrics)
+
+
+@contextlib.contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _device(device: str | None) -> torch.device:

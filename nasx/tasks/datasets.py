@@ -104,17 +104,17 @@ def _read(path: Path) -> Split:
             f"{unknown('data set', str(path), available_datasets())}; or give the path of an .npz file"
         )
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            missing = [name for name in ("images", "labels") if name not in arrays]
-            if missing:
-                raise ValueError(
-                    f"{path} must hold the arrays images and labels; it holds {', '.join(arrays) or 'none'}"
-                )
-            images, labels = arrays["images"], arrays["labels"]
-    except zipfile.BadZipFile:
-        raise ValueError(
-            f"{path} is no .npz file; write one with numpy.savez(path, images=..., labels=...)"
-        ) from None
+        arrays = np.load(path, allow_pickle=False)
+    except (zipfile.BadZipFile, ValueError, EOFError):
+        arrays = None
+    if not isinstance(arrays, np.lib.npyio.NpzFile):
+        raise ValueError(f"{path} is no .npz file; write one with numpy.savez(path, images=..., labels=...)")
+    with arrays:
+        if not {"images", "labels"} <= set(arrays):
+            raise ValueError(
+                f"{path} must hold the arrays images and labels; it holds {', '.join(arrays) or 'none'}"
+            )
+        images, labels = arrays["images"], arrays["labels"]
     if labels.ndim != 1 or len(images) != len(labels) or not len(labels):
         raise ValueError(
             f"{path}: images and labels must be as many, at least one, and labels one-dimensional; "

@@ -61,6 +61,22 @@ TEST_CASE("repair touches only what it must") {
           std::vector<std::int32_t>{2, 1, 0, -1, 0});
 }
 
+TEST_CASE("the first malformed entry is found, and none in what repair returns") {
+    const Decisions space = conditional();
+    Rows rows(40);
+    sample(space, {2, 0, 0}, rows.view());
+    CHECK(first_malformed(space, rows.view()) == rows.values.size());
+    CHECK(first_malformed(space, {nullptr, 0, 5}) == 0);
+    for (const std::int32_t wrong : {-2, -1, 1}) {
+        // Decision 4 has one choice and is always active.
+        rows.view()(7, 4) = wrong;
+        CHECK(first_malformed(space, rows.view()) == 7 * 5 + 4);
+        rows.view()(7, 4) = 0;
+    }
+    rows.values = {0, 0, 0, -1, 0};
+    CHECK(first_malformed(space, {rows.values.data(), 1, 5}) == 1);  // inactive, but not -1
+}
+
 TEST_CASE("mutation at rate one changes every decision that can, at rate zero none") {
     const Decisions space({cardinalities.data(), 5}, {});
     Rows in(500), out(500);
