@@ -56,11 +56,11 @@ _EXPORTS = {
 }
 
 __all__ = [
+    "NSGA2",
     "Architecture",
     "Boolean",
     "Categorical",
     "Integer",
-    "NSGA2",
     "NasxError",
     "Ordinal",
     "RandomSearch",

@@ -120,8 +120,8 @@ class Architecture(Mapping[str, "Choice"]):
         spec = spec or self._spec
         if spec is None and self._space.can_build:
             raise ValueError(
-                "build needs spec=nasx.TaskSpec(input_shape, num_outputs, kind): this architecture does not come "
-                "from a search on a task, so nothing says what the network is for"
+                "build needs spec=nasx.TaskSpec(input_shape, num_outputs, kind): this architecture does not "
+                "come from a search on a task, so nothing says what the network is for"
             )
         return self._space.build(self, spec)  # type: ignore[arg-type]  # a space that cannot build says so
 

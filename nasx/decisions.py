@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, TypeAlias
 
@@ -36,7 +37,7 @@ class Decision:
             if not (choice is None or isinstance(choice, str | int | float)) or choice != choice:
                 raise ValueError(
                     f"{type(self).__name__}: choices must be strings, numbers, booleans or None, so that an "
-                    f"architecture can be written as JSON; got {choice!r}. Name the object and look it up in build"
+                    f"architecture can be written as JSON; got {choice!r}. Name it and look it up in build"
                 )
         self._index = {choice: index for index, choice in enumerate(self.choices)}
         if len(self._index) < len(self.choices):
@@ -163,7 +164,7 @@ class Ordinal(Decision):
                 or value in (float("inf"), -float("inf"))
             ):
                 raise ValueError(f"Ordinal: values must be finite numbers; got {value!r}")
-        if any(a >= b for a, b in zip(values, values[1:], strict=False)):
+        if any(a >= b for a, b in itertools.pairwise(values)):
             raise ValueError(f"Ordinal: values must increase; got {list(values)}")
         super().__init__(values, when)
 

@@ -43,7 +43,7 @@ class ConfigurationError(NasxError, ValueError):
     """A configuration file is wrong; the message names the key, its table and the nearest right one."""
 
 
-class StopSearch(Exception):  # noqa: N818 - a signal, like StopIteration, not an error
+class StopSearch(Exception):
     """Raised by a callback to end a search cleanly after the current trial."""
 
 

@@ -26,7 +26,8 @@ _TABLES = """
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE asks (
-    id INTEGER PRIMARY KEY, requested INTEGER NOT NULL, told_before INTEGER NOT NULL, genotypes BLOB NOT NULL);
+    id INTEGER PRIMARY KEY, requested INTEGER NOT NULL, told_before INTEGER NOT NULL,
+    genotypes BLOB NOT NULL);
 CREATE TABLE trials (
     told INTEGER PRIMARY KEY, number INTEGER NOT NULL UNIQUE, state TEXT NOT NULL, metrics TEXT NOT NULL,
     violation REAL NOT NULL, error TEXT, started REAL NOT NULL, seconds REAL NOT NULL);
@@ -86,7 +87,8 @@ class Journal:
         if not self._value("SELECT count(*) FROM sqlite_master") and application == 0 and not read_only:
             self._execute("PRAGMA journal_mode=WAL")
             self._connection.executescript(
-                f"BEGIN; PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={_VERSION}; {_TABLES} COMMIT;"
+                f"BEGIN; PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={_VERSION};"
+                f"{_TABLES} COMMIT;"
             )
         elif application != _APPLICATION_ID:
             raise JournalError(
@@ -193,11 +195,12 @@ class Journal:
                 self._connection.execute("BEGIN")
                 self._connection.executemany("INSERT INTO run VALUES (?, ?)", rows)
             return
-        for key in header.keys() | found.keys():
+        for key in dict.fromkeys([*header, *found]):
             difference = _difference(key, found.get(key), header.get(key))
             if difference:
                 raise JournalError(
-                    f"{self.path} belongs to another search: {difference}. Use another journal, or the same settings"
+                    f"{self.path} belongs to another search: {difference}. "
+                    "Use another journal, or the same settings"
                 )
 
     def stopped(self) -> Any:
@@ -256,8 +259,8 @@ class Journal:
             trial.started,
             trial.seconds,
         )
-        sql = "INSERT INTO trials (number, state, metrics, violation, error, started, seconds) VALUES (?, ?, ?, ?, ?, ?, ?)"
-        self._execute(sql, values)
+        columns = "number, state, metrics, violation, error, started, seconds"
+        self._execute(f"INSERT INTO trials ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
     def measured(self, genotypes: Genotypes, values: npt.NDArray[np.float64]) -> None:
         """Record measured costs, so that a resumed run decides by the same values.

@@ -18,7 +18,7 @@ from nasx.journal import Journal
 from nasx.problem import Costs, Problem
 from nasx.progress import Progress
 from nasx.registry import get_strategy, strategy_name
-from nasx.result import Result, Stopped
+from nasx.result import Result
 from nasx.space import Genotypes, Space
 from nasx.strategies.base import SampledStrategy, Strategy
 from nasx.tasks.base import Direction, Task
@@ -206,7 +206,7 @@ class _Run:
             self.result.stopped = "callback"
 
     def take(self, rows: Genotypes, *, requested: int) -> None:
-        """Number new proposals and write them down before any is evaluated."""
+        """Give new proposals their numbers and write them down before any is evaluated."""
         if self.journal is not None:
             self.journal.asked(rows, requested=requested, told_before=len(self.result.trials))
         self.waiting += [(self.asked + i, row) for i, row in enumerate(rows)]
@@ -295,8 +295,8 @@ class _Run:
         self.tell(trials[len(self.result.trials) :])
         if diverged:
             warnings.warn(
-                f"{journal.path}: {diverged} of its proposals differ from what the strategy proposes now (another "
-                "version or machine?); its results are kept, the search goes on from them",
+                f"{journal.path}: {diverged} of its proposals differ from what the strategy proposes now "
+                "(another version or machine?); its results are kept, the search goes on from them",
                 RuntimeWarning,
                 stacklevel=4,
             )

@@ -65,7 +65,7 @@ class Problem:
         self.costs: dict[str, CostFunction] = {name: self._bind(name, cost) for name, cost in named.items()}
         self.limits = _check_limits(limits)
         self.limited_costs = tuple(name for name in self.limits if name in self.costs)
-        # Values by genotype, in the order of `costs`; NaN where the cost raised, with the traceback beside it.
+        # Values by genotype, in the order of `costs`; NaN where the cost raised, with the traceback apart.
         self._known: dict[bytes, npt.NDArray[np.float64]] = {}
         self._cost_errors: dict[bytes, str] = {}
         self.on_cost: Callable[[Genotypes, npt.NDArray[np.float64]], None] | None = None
@@ -82,8 +82,8 @@ class Problem:
             return cost
         if self.spec is None:
             raise ValueError(
-                f"costs[{name!r}] measures a network, but the task is a plain function that does not say what the "
-                f"network is for; bind it yourself: cost.bind(space, nasx.TaskSpec(...)), and pass that"
+                f"costs[{name!r}] measures a network, but the task is a plain function that does not say "
+                "what the network is for; pass cost.bind(space, nasx.TaskSpec(...)) instead"
             )
         bound: CostFunction = bind(self.space, self.spec)
         return bound
@@ -318,7 +318,11 @@ def _check_objectives(task: Any, objectives: Mapping[str, Direction] | None) -> 
 def _check_limits(limits: Mapping[str, float] | None) -> dict[str, float]:
     checked: dict[str, float] = {}
     for name, limit in (limits or {}).items():
-        if isinstance(limit, bool) or not isinstance(limit, int | float | np.number) or not np.isfinite(limit):
+        if (
+            isinstance(limit, bool)
+            or not isinstance(limit, int | float | np.number)
+            or not np.isfinite(limit)
+        ):
             raise ValueError(
                 f"limits[{name!r}] must be a finite number, the largest value allowed; got {limit!r}"
             )

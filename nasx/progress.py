@@ -89,7 +89,7 @@ class Progress:
         class Status(progress.ProgressColumn):
             """Everything right of the bar, made anew at every refresh."""
 
-            def render(column, task: progress.Task) -> Text:  # noqa: N805 - self is the display around it
+            def render(column, task: progress.Task) -> Text:
                 task.completed = self._completed()
                 return Text(self.status())
 

@@ -96,7 +96,7 @@ class Result:
 
     @property
     def pareto_front(self) -> list[Trial]:
-        """The feasible trials that no other feasible one beats in every objective, best first objective first.
+        """The feasible trials that no other feasible one dominates, the best first objective first.
 
         With one objective, all trials that share the best value.
         """

@@ -60,7 +60,7 @@ class Space:
     >>> space.size
     6
     >>> dict(space.decode(space.sample(1, seed=3)[0]))
-    {'depth': 1, 'op1': 'conv3x3'}
+    {'depth': 1, 'op1': 'conv5x5'}
     """
 
     def __init__(self, decisions: Mapping[str, Decision], *, constraints: Sequence[Constraint] = ()) -> None:
@@ -71,7 +71,7 @@ class Space:
                 raise ValueError(f"decisions: names must be non-empty strings; got {name!r}")
             if not isinstance(decision, Decision):
                 raise ValueError(
-                    f"decisions[{name!r}] must be a Categorical, Ordinal, Integer or Boolean; got {decision!r}"
+                    f"decisions[{name!r}] must be Categorical, Ordinal, Integer or Boolean; got {decision!r}"
                 )
         self.decisions: dict[str, Decision] = dict(decisions)
         self.names: tuple[str, ...] = tuple(decisions)
@@ -292,7 +292,9 @@ class Space:
         """
         rows = np.asarray(genotypes)
         if rows.ndim != 2 or rows.shape[1] != len(self):
-            raise ValueError(f"genotypes must have shape (n, {len(self)}), one column a decision; got {rows.shape}")
+            raise ValueError(
+                f"genotypes must have shape (n, {len(self)}), one column a decision; got {rows.shape}"
+            )
         if rows.dtype != np.int32:
             if not np.issubdtype(rows.dtype, np.integer) and rows.size:
                 raise ValueError(f"genotypes must be integers; got dtype {rows.dtype}")
@@ -413,8 +415,8 @@ class Space:
             If this space describes architectures without building them.
         """
         raise TypeError(
-            f"{type(self).__name__} has no build(): subclass Space and define build(self, architecture, spec), "
-            "or use a built-in space of nasx.spaces"
+            f"{type(self).__name__} has no build(): subclass Space and define build(self, architecture, "
+            "spec), or use a built-in space of nasx.spaces"
         )
 
     @property

@@ -9,7 +9,9 @@ import pytest
 
 import nasx
 
-PACKAGE = pathlib.Path(nasx.space.__file__).parent if hasattr(nasx, "space") else pathlib.Path(nasx.__file__).parent
+PACKAGE = (
+    pathlib.Path(nasx.space.__file__).parent if hasattr(nasx, "space") else pathlib.Path(nasx.__file__).parent
+)
 # Each layer may import from itself and from those before it.
 LAYERS = [
     ["errors", "_arguments", "_runtime", "_core"],
@@ -39,7 +41,8 @@ def imports_of(path):
     inside = {
         id(node)
         for outer in ast.walk(tree)
-        if isinstance(outer, ast.FunctionDef) or (isinstance(outer, ast.If) and "TYPE_CHECKING" in ast.dump(outer.test))
+        if isinstance(outer, ast.FunctionDef)
+        or (isinstance(outer, ast.If) and "TYPE_CHECKING" in ast.dump(outer.test))
         for node in ast.walk(outer)
     }
     for node in ast.walk(tree):
@@ -54,7 +57,9 @@ def imports_of(path):
             yield name, id(node) not in inside
 
 
-FILES = sorted(p for p in PACKAGE.rglob("*.py") if p.name not in ("__main__.py",) and p != PACKAGE / "__init__.py")
+FILES = sorted(
+    p for p in PACKAGE.rglob("*.py") if p.name not in ("__main__.py",) and p != PACKAGE / "__init__.py"
+)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))

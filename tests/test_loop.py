@@ -2,6 +2,8 @@
 
 import json
 import warnings
+from types import MappingProxyType
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -233,8 +235,8 @@ def test_interrupting_keeps_what_is_finished(space):
 def test_tasks_get_a_seed_that_depends_on_the_trial_alone(space):
     class Recorder(nasx.Task):
         spec = nasx.TaskSpec((1, 8, 8), 10, "image_classification")
-        settings = {}
-        seeds = []
+        settings = MappingProxyType({})
+        seeds: ClassVar = []
 
         def evaluate(self, architecture, *, seed, device=None, budget=None, report=None):
             self.seeds.append(seed)

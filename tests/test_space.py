@@ -148,7 +148,7 @@ def test_check_names_the_row_and_the_decision(space, rows, message):
     [
         (lambda: Space({}), "decisions is empty"),
         (lambda: Space({"": Boolean()}), "non-empty strings"),
-        (lambda: Space({"a": [1, 2]}), "must be a Categorical"),
+        (lambda: Space({"a": [1, 2]}), "must be Categorical"),
         (lambda: Space({"a": Boolean(when={"b": True}), "b": Boolean()}), "must name earlier decisions"),
         (lambda: Space({"a": Boolean(), "b": Boolean(when={"a": []})}), "never active"),
         (lambda: Space({"a": Boolean(), "b": Boolean(when={"a": "x"})}), "when= on 'a': unknown choice"),
@@ -195,7 +195,7 @@ def test_architecture_json_round_trip_without_the_space(space):
     architecture = space.decode(space.sample(1, seed=5)[0])
     assert Architecture.from_json(architecture.to_json()) == architecture
     for text in ("{", "[]", '{"choices": {}}', '{"choices": {"a": 1}, "space": 3}'):
-        with pytest.raises(ValueError, match="not an?"):
+        with pytest.raises(ValueError, match=r"not an?"):
             Architecture.from_json(text)
 
 

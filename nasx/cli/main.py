@@ -17,7 +17,7 @@ def _parser() -> argparse.ArgumentParser:
     search = commands.add_parser(
         "search",
         help="run the search that a TOML file describes, or go on with it",
-        description="Run the search that a TOML file describes. Ctrl-C ends it cleanly; the same command goes on.",
+        description="Run the search of a TOML file. Ctrl-C ends it cleanly; the same command goes on.",
     )
     search.add_argument("file", metavar="FILE.toml", help="space, task, strategy, objectives and output")
     search.add_argument(

@@ -17,7 +17,6 @@ from nasx.cli.show import front_table, number
 from nasx.errors import MissingDependencyError, require
 from nasx.journal import Journal
 from nasx.loop import search, trial_seed
-from nasx.registry import strategy_name
 from nasx.result import Result
 from nasx.strategies.base import Strategy
 from nasx.trial import Trial
@@ -106,7 +105,7 @@ def _retrain(config: Config, result: Result) -> _Chosen:
 
 
 def _comparison(chosen: list[_Chosen], results: list[Result]) -> Table:
-    """The chosen network beside the baseline's, and each front's share of the front of all searches together."""
+    """Put the chosen networks side by side, and each front's share of the front of both searches."""
     objectives = list(chosen[0].result.objectives)
     together = [trial for result in results for trial in result.pareto_front]
     mask = pareto.front(results[0].losses(together))

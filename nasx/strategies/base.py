@@ -28,7 +28,7 @@ _LEFT = 2**32 - 1
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
-class Strategy(ABC):
+class Strategy:
     """A search method and its settings.
 
     Settings are keyword arguments, are documented by each method, and are all that the constructor takes;
@@ -52,7 +52,7 @@ class Strategy(ABC):
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
-class SampledStrategy(Strategy):
+class SampledStrategy(Strategy, ABC):
     """A strategy that proposes architectures and learns from their losses.
 
     It is driven through `setup`, `ask` and `tell`, and never evaluates anything itself. A method implements
@@ -270,7 +270,7 @@ class SampledStrategy(Strategy):
         return self._none()
 
     def _next_block(self) -> Genotypes:
-        """Give the rows to look at next: of a shuffled enumeration if the space is small, else random ones."""
+        """Give the rows to look at next: of a shuffled enumeration of a small space, else random ones."""
         space = self.space
         if space.size > _ENUMERABLE:
             return sample(

@@ -138,18 +138,30 @@ def test_info(capsys):
 @pytest.mark.parametrize(
     ("replace", "message"),
     [
-        ({"evaluations = 6": "evaluation = 6"}, r"in table \[search\]: unknown key 'evaluation'; did you mean 'eval"),
+        (
+            {"evaluations = 6": "evaluation = 6"},
+            r"in table \[search\]: unknown key 'evaluation'; did you mean 'eval",
+        ),
         ({"[objectives]": "[objective]"}, "unknown table 'objective'; did you mean 'objectives'"),
         ({"depths": "dephts"}, r"in table \[space\]: unknown key 'dephts'; did you mean 'depths'"),
-        ({"epochs = 1\nthreads": "epoch = 1\nthreads"}, r"in table \[task\]: unknown key 'epoch'; did you mean 'epochs'"),
+        (
+            {"epochs = 1\nthreads": "epoch = 1\nthreads"},
+            r"in table \[task\]: unknown key 'epoch'; did you mean 'epochs'",
+        ),
         ({"population_size": "popsize"}, r"in table \[strategy\]: unknown key 'popsize'"),
-        ({"[costs.parameters]": "[costs.params]"}, r"in table \[costs\]: unknown cost 'params'; did you mean 'param"),
+        (
+            {"[costs.parameters]": "[costs.params]"},
+            r"in table \[costs\]: unknown cost 'params'; did you mean 'param",
+        ),
         ({'"nsga2"': '"nsga"'}, "unknown strategy 'nsga'; did you mean 'nsga2'.*random_search"),
         ({'"ConvNet"': '"ConvNets"'}, "unknown space 'ConvNets'; did you mean 'ConvNet'"),
         ({'"digits"': '"digit"'}, r"in table \[task\].*'digit'.*did you mean 'digits'"),
         ({'data = "digits"': ""}, r"table \[task\] needs data"),
         ({'name = "ConvNet"': ""}, r"table \[space\] needs a name"),
-        ({"population_size = 4": "population_size = 1"}, r"in table \[strategy\]: population_size must be at least 2"),
+        (
+            {"population_size = 4": "population_size = 1"},
+            r"in table \[strategy\]: population_size must be at least 2",
+        ),
         ({"retrain_epochs = 1": "retrain_epochs = 0"}, "retrain_epochs"),
         ({"[search]": "[search"}, "is not TOML"),
         ({"[space]": "limits = 3\n[space]"}, "limits must be a table"),
@@ -195,7 +207,9 @@ def test_interrupting_ends_cleanly_and_the_same_command_goes_on(write, tmp_path)
     path = write(replace={"evaluations = 6": "evaluations = 30"})
     command = [sys.executable, "-m", "nasx", "search", str(path)]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
     journal = tmp_path / "run" / "journal.db"
     deadline = time.monotonic() + 60
     while told(journal) < 3 and time.monotonic() < deadline:
