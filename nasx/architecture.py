@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -131,9 +132,10 @@ class Architecture(Mapping[str, "Choice"]):
         Returns
         -------
         dict
-            ``space`` and ``choices``.
+            ``space``, ``spec`` (None if no search bound one) and ``choices``.
         """
-        return {"space": self._space.to_dict(), "choices": dict(self)}
+        spec = dataclasses.asdict(self._spec) if self._spec else None
+        return {"space": self._space.to_dict(), "spec": spec, "choices": dict(self)}
 
     def to_json(self) -> str:
         """Write the architecture, with its space, as JSON.
@@ -156,7 +158,7 @@ class Architecture(Mapping[str, "Choice"]):
         space : Space, optional
             Use this space instead of the one in the document.
         spec : TaskSpec, optional
-            What the network is for.
+            What the network is for; by default what the document says.
 
         Returns
         -------
@@ -169,11 +171,14 @@ class Architecture(Mapping[str, "Choice"]):
             If the text is no such document or does not fit the space.
         """
         from nasx.space import Space
+        from nasx.tasks.base import TaskSpec
 
         try:
             data = json.loads(text)
             choices = data["choices"]
             space = space or Space.from_dict(data["space"])
+            if spec is None and data.get("spec") is not None:
+                spec = TaskSpec(**data["spec"])
             return Architecture(space, space.encode(choices), spec=spec)
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not an architecture in JSON: {error!r}") from None

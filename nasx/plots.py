@@ -112,7 +112,7 @@ def plot_pareto_front(result: Result, *, other: Result | None = None) -> Figure:
                 *points([best]), s=170, marker="*", color=_FRONT, edgecolors="white", label="chosen", zorder=3
             )
         values = points(complete)[0]
-        if values and min(values) > 0 and max(values) / min(values) > 20:
+        if values and min(values) > 0 and max(values) / min(values) > 10:
             axis.set_xscale("log")
         axis.set_xlabel(f"{name} ({result.objectives[name]})")
     axes[0].set_ylabel(f"{names[0]} ({result.objectives[names[0]]})")

@@ -137,7 +137,7 @@ class Progress:
             f"{done}/{self._evaluations}" if self._evaluations is not None else f"{done} done",
             self._found,
             f"{rate:.2g}/s" if rate < 10 else f"{rate:.0f}/s",
-            f"{self._failed} failed" if self._failed else "",
+            f"{self._failed} failed",
             f"{format_seconds(min(left))} left" if left else "",
         ]
         return " | ".join(part for part in parts if part)

@@ -23,6 +23,13 @@ from nasx.trial import Trial
 
 __all__ = ["run"]
 
+_WHY = {
+    "evaluations": "all evaluations are done",
+    "seconds": "the time is up",
+    "exhausted": "nothing new is left within the limits",
+    "interrupted": "interrupted",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class _Chosen:
@@ -68,7 +75,7 @@ def run(path: str | os.PathLike[str], *, fresh: bool = False) -> int:
         if strategy is None:
             continue
         result = _search(config, strategy, config.directory / f"{name}.db", fresh)
-        console.print(f"{result.strategy}: {len(result.trials)} trials, stopped by {result.stopped}")
+        console.print(f"{result.strategy}: {len(result.trials)} trials; {_WHY[result.stopped]}")
         if result.stopped == "interrupted":
             console.print(
                 "Interrupted. Everything told is in the journal; the same command goes on from here."
@@ -83,7 +90,7 @@ def run(path: str | os.PathLike[str], *, fresh: bool = False) -> int:
     with console.status("training the chosen networks again"):
         chosen = [_retrain(config, one) for one in results if one.best is not None]
     console.print(_comparison(chosen, results))
-    for line in _write(config.directory, result, others, chosen[0]):
+    for line in _write(config, result, others, chosen[0]):
         console.print(line, soft_wrap=True)
     return 0
 
@@ -124,12 +131,13 @@ def _comparison(chosen: list[_Chosen], results: list[Result]) -> Table:
     return table
 
 
-def _write(directory: Path, result: Result, others: list[Result], chosen: _Chosen) -> list[str]:
+def _write(config: Config, result: Result, others: list[Result], chosen: _Chosen) -> list[str]:
     """Write result, picture and network; say where each is."""
-    architecture, module = chosen.trial.architecture, chosen.module
+    directory, architecture, module = config.directory, chosen.trial.architecture, chosen.module
     document = result.to_dict() | {"chosen": {"number": chosen.trial.number, "retrained": chosen.metrics}}
     (directory / "result.json").write_text(json.dumps(document, indent=1))
-    (directory / "architecture.json").write_text(architecture.to_json())
+    network = architecture.to_dict() | {"normalization": config.task.normalization}
+    (directory / "architecture.json").write_text(json.dumps(network, indent=1))
     safetensors = require("safetensors.torch", "writing a network's weights", "torch")
     safetensors.save_model(module, str(directory / "model.safetensors"))
     lines = [

@@ -190,6 +190,17 @@ class ImageClassification(Task):
             "data": {name: self._identity(name, split) for name, split in self._splits.items()},
         }
 
+    @property
+    def normalization(self) -> dict[str, list[float]] | None:
+        """What images go through before the network: ``(x - mean) / std`` per channel, x in 0..1 if uint8.
+
+        None if `normalize` is off. Whoever uses a trained network elsewhere needs it.
+        """
+        if not self._normalize:
+            return None
+        summary = self._summaries["train"]
+        return {"mean": summary.mean.flatten().tolist(), "std": summary.std.flatten().tolist()}
+
     def _identity(self, name: str, split: Split) -> dict[str, Any]:
         summary = self._summaries[name]
         identity: dict[str, Any] = {"images": summary.images, "shape": list(summary.shape)}

@@ -104,7 +104,7 @@ def test_search_writes_everything_and_resumes(write, tmp_path, capsys):
 
     architecture = nasx.Architecture.from_json((directory / "architecture.json").read_text())
     task = read_config(path).task
-    module = architecture.build(task.spec)
+    module = architecture.build()
     load_model(module, str(directory / "model.safetensors"))
     assert task.score(module, "test")["error"] == pytest.approx(document["chosen"]["retrained"]["test_error"])
 

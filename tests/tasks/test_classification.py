@@ -29,6 +29,15 @@ def flat(model):
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
+def test_normalization_is_what_training_images_go_through(digits):
+    task = ImageClassification(digits["train"], digits["valid"], epochs=1)
+    images = np.asarray(digits["train"][0], np.float64)
+    assert task.normalization["mean"] == pytest.approx([images.mean()], abs=1e-4)
+    assert task.normalization["std"] == pytest.approx([images.std()], abs=1e-3)
+    plain = ImageClassification(digits["train"], digits["valid"], epochs=1, normalize=False)
+    assert plain.normalization is None
+
+
 def test_spec_objectives_and_settings(task, digits):
     assert task.spec.input_shape == (1, 8, 8)
     assert (task.spec.num_outputs, task.spec.kind) == (10, "image_classification")
