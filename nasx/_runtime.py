@@ -15,8 +15,8 @@ _chosen = False
 def set_num_threads(n: int) -> None:
     """Set how many threads the native core uses.
 
-    Results never depend on it. Until this is called, the core uses as many threads as torch, if torch is
-    loaded, and otherwise one for each CPU this process may run on.
+    Results never depend on it. Until this is called, the core uses one thread for each CPU this process may
+    run on or, if torch is loaded when nasx is imported or a search begins, as many as torch.
 
     Parameters
     ----------

@@ -54,6 +54,9 @@ class Architecture(Mapping[str, "Choice"]):
         genotype.flags.writeable = False
         self._space, self._genotype, self._spec = space, genotype, spec
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self._space, self._genotype, self._spec)
+
     @property
     def space(self) -> Space:
         """The space it belongs to."""
@@ -182,3 +185,8 @@ class Architecture(Mapping[str, "Choice"]):
             return Architecture(space, space.encode(choices), spec=spec)
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not an architecture in JSON: {error!r}") from None
+
+
+def _rebuild(space: Space, genotype: npt.NDArray[np.int32], spec: TaskSpec | None) -> Architecture:
+    """Make an architecture again after pickling, immutable as it was."""
+    return Architecture(space, genotype, spec=spec)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, TypeAlias
 
@@ -11,6 +12,9 @@ from nasx.errors import unknown
 __all__ = ["Boolean", "Categorical", "Choice", "Decision", "Integer", "Ordinal", "decision_from_dict"]
 
 Choice: TypeAlias = str | int | float | bool | None
+
+
+_MOST = 1_000_000
 
 
 class Decision:
@@ -31,10 +35,13 @@ class Decision:
 
     def __init__(self, choices: Iterable[Choice], when: Mapping[str, Any] | None) -> None:
         self.choices: tuple[Choice, ...] = tuple(choices)
+        if len(self.choices) > _MOST:
+            raise ValueError(f"{type(self).__name__}: more than {_MOST} choices; use a coarser step")
         if not self.choices:
             raise ValueError(f"{type(self).__name__}: choices is empty; give at least one choice")
         for choice in self.choices:
-            if not (choice is None or isinstance(choice, str | int | float)) or choice != choice:
+            fits = choice is None or isinstance(choice, str | int | float)
+            if not fits or (isinstance(choice, float) and not math.isfinite(choice)):
                 raise ValueError(
                     f"{type(self).__name__}: choices must be strings, numbers, booleans or None, so that an "
                     f"architecture can be written as JSON; got {choice!r}. Name it and look it up in build"
@@ -203,6 +210,8 @@ class Integer(Decision):
             raise ValueError(
                 f"Integer: needs low <= high and step >= 1; got low={low}, high={high}, step={step}"
             )
+        if (high - low) // step >= _MOST:
+            raise ValueError(f"Integer: more than {_MOST} choices from {low} to {high}; use a larger step")
         super().__init__(range(low, high + 1, step), when)
 
     def _arguments(self) -> str:

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -66,14 +66,14 @@ class Journal:
 
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
         self.path = Path(path)
-        self._lock: Any = None
+        self._lock: _Lock | None = None
         if read_only and not self.path.is_file():
             raise FileNotFoundError(f"there is no journal at {self.path}")
         if not read_only:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(self.path)
+            self._lock = _Lock(self.path)
         try:
-            with self._named_errors():
+            with self._named_errors("it was left as it is"):
                 self._open(read_only)
         except BaseException:
             self.close()
@@ -82,9 +82,15 @@ class Journal:
     def _open(self, read_only: bool) -> None:
         mode = "ro" if read_only else "rwc"
         uri = f"{self.path.absolute().as_uri()}?mode={mode}"
+        if read_only and not os.access(self.path.parent, os.W_OK) and not Path(f"{self.path}-wal").exists():
+            # Nobody writes here, and SQLite cannot put its shared index beside the file.
+            uri += "&immutable=1"
         self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         application = self._value("PRAGMA application_id")
-        if not self._value("SELECT count(*) FROM sqlite_master") and application == 0 and not read_only:
+        empty = application == 0 and not self._value("SELECT count(*) FROM sqlite_master")
+        if empty and read_only:
+            raise JournalError(f"{self.path} holds nothing yet")
+        if empty:
             self._execute("PRAGMA journal_mode=WAL")
             self._connection.executescript(
                 f"BEGIN; PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={_VERSION};"
@@ -104,11 +110,11 @@ class Journal:
         self._execute("PRAGMA synchronous=NORMAL")
 
     @contextmanager
-    def _named_errors(self) -> Iterator[None]:
+    def _named_errors(self, ending: str = "everything told before is kept") -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
-            raise JournalError(f"journal {self.path}: {error}; everything told before is kept") from error
+            raise JournalError(f"journal {self.path}: {error}; {ending}") from error
 
     def _execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         with self._named_errors():
@@ -138,14 +144,18 @@ class Journal:
         Raises
         ------
         JournalError
-            If another process is writing it.
+            If another process is writing it, or it is no journal.
         """
         if not Path(path).exists():
             return
-        lock = _lock(Path(path))
-        for ending in ("", "-wal", "-shm"):
-            Path(f"{path}{ending}").unlink(missing_ok=True)
-        lock.close()
+        with _Lock(Path(path)):
+            with open(path, "rb") as file:
+                head = file.read(100)
+            # Where SQLite keeps the application's number; an empty file is a journal that was never begun.
+            if head and head[68:72] != _APPLICATION_ID.to_bytes(4, "big"):
+                raise JournalError(f"{path} is not a journal of nasx; it was left as it is")
+            for ending in ("", "-wal", "-shm"):
+                Path(f"{path}{ending}").unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -186,7 +196,16 @@ class Journal:
         ------
         JournalError
             If the journal belongs to another search; what differs is named.
+        TypeError
+            If something is not of JSON types.
         """
+        for key, value in header.items():
+            try:
+                json.dumps(value)
+            except (TypeError, ValueError) as error:
+                raise TypeError(
+                    f"a journal cannot record {key}, which is not of JSON types: {error}"
+                ) from None
         header = json.loads(json.dumps(header))
         found = self.header()
         if not found:
@@ -347,8 +366,10 @@ class Journal:
         JournalError
             If the records do not fit the space.
         """
-        asked = [ask.genotypes for ask in self.asks(len(space))]
+        # Trials first: a search that is still writing adds the ask before its result.
         sql = "SELECT number, state, metrics, violation, error, started, seconds FROM trials ORDER BY told"
+        told = self._execute(sql).fetchall()
+        asked = [ask.genotypes for ask in self.asks(len(space))]
         try:
             rows = space.check(np.concatenate(asked)) if asked else np.empty((0, len(space)), np.int32)
             return [
@@ -362,7 +383,7 @@ class Journal:
                     started=started,
                     seconds=seconds,
                 )
-                for number, state, metrics, violation, error, started, seconds in self._execute(sql)
+                for number, state, metrics, violation, error, started, seconds in told
             ]
         except (ValueError, IndexError, TypeError) as error:
             raise JournalError(f"{self.path} is damaged: {error}; it was left as it is") from None
@@ -384,18 +405,36 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _lock(path: Path) -> Any:
-    """Hold a lock beside the journal until closed; the system drops it when the process dies."""
-    handle = open(f"{path}.lock", "a")  # noqa: SIM115 - closed by Journal.close
-    try:
-        import fcntl
+class _Lock:
+    """The right to write a journal: a locked file beside it, which the system frees when the process dies."""
 
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:  # no flock on this system; SQLite still keeps the file whole
-        pass
-    except OSError:
-        handle.close()
-        raise JournalError(
-            f"{path} is being written by another process; wait for it, or use another path"
-        ) from None
-    return handle
+    _held: ClassVar[set[Path]] = set()  # such locks do not exclude their own process
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.resolve()
+        busy = f"{path} is being written already, here or by another process; wait, or use another path"
+        if self._path in self._held:
+            raise JournalError(busy)
+        self._file = open(f"{path}.lock", "a")  # noqa: SIM115 - held until close
+        try:
+            import fcntl
+
+            fcntl.lockf(
+                self._file, fcntl.LOCK_EX | fcntl.LOCK_NB
+            )  # unlike flock's, children do not inherit it
+        except ImportError:  # no such locks on this system; SQLite still keeps the file whole
+            pass
+        except OSError:
+            self._file.close()
+            raise JournalError(busy) from None
+        self._held.add(self._path)
+
+    def close(self) -> None:
+        self._held.discard(self._path)
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from nasx._interrupts import Interrupts
+from nasx._runtime import sync_num_threads
 from nasx.architecture import Architecture
 from nasx.errors import StopSearch
 from nasx.journal import Journal
-from nasx.problem import Costs, Problem
+from nasx.problem import Costs, OutOfTime, Problem, format_exception
 from nasx.progress import Progress
 from nasx.registry import get_strategy, strategy_name
 from nasx.result import Result
@@ -119,11 +120,14 @@ def search(
     ({'depth': 5, 'op': 'conv'}, {'error': 0.0})
     """
     _check_budget(evaluations, seconds)
+    seed = _integer("seed", seed)
     problem = Problem(space, task, objectives=objectives, costs=costs, limits=limits)
     method = get_strategy(strategy)
     if not isinstance(method, SampledStrategy):
         raise TypeError(f"strategy {strategy_name(method)!r} is no sampled strategy")
-    first = space.encode(list(initial))
+    if isinstance(initial, Mapping):
+        raise TypeError("initial must be a list of architectures; put the one you have into a list")
+    first = space.encode(list(dict.fromkeys(space.decode(row) for row in space.encode(list(initial)))))
     if not space.satisfies(first).all():
         raise ValueError(
             f"initial: architecture {int(np.argmin(space.satisfies(first)))} breaks a constraint"
@@ -143,14 +147,16 @@ def search(
         trials=[],
     )
     run = _Run(problem, task, method, result, device=device, callbacks=callbacks)
-    with Progress(result, evaluations=evaluations, seconds=seconds, show=progress) as run.progress:
+    sync_num_threads()
+    with (
+        Interrupts() as run.interrupts,
+        Progress(result, evaluations=evaluations, seconds=seconds, show=progress) as run.progress,
+    ):
         if journal is None:
             run.go(first, evaluations, seconds)
         else:
             with Journal(journal) as run.journal:
                 run.journal.begin(_header(problem, task, method, result, first))
-                run.resume()
-                run.journal.set_stopped("running")
                 run.go(first, evaluations, seconds)
                 run.journal.set_stopped(result.stopped)
     if result.trials and all(trial.state == "failed" for trial in result.trials):
@@ -175,23 +181,25 @@ class _Run:
         self.device, self.callbacks = device, callbacks
         self.journal: Journal | None = None
         self.progress: Progress | None = None
+        self.interrupts = Interrupts()
         self.asked = 0
         self.waiting: list[tuple[int, Genotypes]] = []  # numbers and genotypes that were asked and not told
 
     def go(self, first: Genotypes, evaluations: int | None, seconds: float | None) -> None:
         """Evaluate until a budget is spent, nothing is left, or somebody stops it."""
         trials = self.result.trials
-        deadline = None if seconds is None else time.monotonic() + seconds - sum(t.seconds for t in trials)
         try:
+            if self.journal is not None:
+                self.resume(self.journal)
+            if seconds is not None:
+                self.problem.deadline = time.monotonic() + seconds - sum(trial.seconds for trial in trials)
             if len(first) and not self.asked:
                 self.take(first, requested=0)
             while True:
                 if evaluations is not None and len(trials) >= evaluations:
                     self.result.stopped = "evaluations"
                     break
-                if deadline is not None and time.monotonic() >= deadline:
-                    self.result.stopped = "seconds"
-                    break
+                self.problem.check_time()
                 if not self.waiting:
                     rows = self.strategy.ask(1)
                     if not len(rows):
@@ -200,6 +208,8 @@ class _Run:
                     self.take(rows, requested=1)
                 number, genotype = self.waiting[0]
                 self.finish(self.evaluate(number, genotype))
+        except OutOfTime:
+            self.result.stopped = "seconds"
         except KeyboardInterrupt:
             self.result.stopped = "interrupted"
         except StopSearch:
@@ -207,10 +217,11 @@ class _Run:
 
     def take(self, rows: Genotypes, *, requested: int) -> None:
         """Give new proposals their numbers and write them down before any is evaluated."""
-        if self.journal is not None:
-            self.journal.asked(rows, requested=requested, told_before=len(self.result.trials))
-        self.waiting += [(self.asked + i, row) for i, row in enumerate(rows)]
-        self.asked += len(rows)
+        with self.interrupts.held:
+            if self.journal is not None:
+                self.journal.asked(rows, requested=requested, told_before=len(self.result.trials))
+            self.waiting += [(self.asked + i, row) for i, row in enumerate(rows)]
+            self.asked += len(rows)
 
     def evaluate(self, number: int, genotype: Genotypes) -> Trial:
         """Evaluate one architecture; whatever goes wrong with it ends up in the trial."""
@@ -229,8 +240,10 @@ class _Run:
                 else:
                     outcome = self.task(architecture)
                 metrics = problem.check_metrics(outcome, metrics)
-        except Exception:
-            state, error = "failed", traceback.format_exc()
+        except (StopSearch, OutOfTime):
+            raise
+        except (Exception, SystemExit):
+            state, error = "failed", format_exception()
         violation = problem.violation(metrics)
         if state == "complete" and violation > 0:
             state = "infeasible"
@@ -247,9 +260,10 @@ class _Run:
 
     def finish(self, trial: Trial) -> None:
         """Write a result down, tell the strategy, and let everybody know."""
-        if self.journal is not None:
-            self.journal.told(trial)
-        self.tell([trial])
+        with self.interrupts.held:
+            if self.journal is not None:
+                self.journal.told(trial)
+            self.tell([trial])
         if self.progress is not None:
             self.progress.update(trial)
         for callback in self.callbacks:
@@ -276,10 +290,9 @@ class _Run:
         self.waiting = [item for item in self.waiting if item[0] not in done]
         self.result.trials += trials
 
-    def resume(self) -> None:
+    def resume(self, journal: Journal) -> None:
         """Replay the journal: the same asks and tells in the same order bring the strategy where it was."""
-        journal, problem = self.journal, self.problem
-        assert journal is not None
+        problem = self.problem
         if problem.remembers_costs:
             problem.remember_costs(*journal.costs(len(problem.space), len(problem.costs)))
             problem.on_cost = journal.measured
@@ -298,10 +311,11 @@ class _Run:
                 f"{journal.path}: {diverged} of its proposals differ from what the strategy proposes now "
                 "(another version or machine?); its results are kept, the search goes on from them",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=4,  # the caller of search
             )
         if self.progress is not None:
             self.progress.resumed()
+        journal.set_stopped("running")
 
 
 def trial_seed(seed: int, number: int) -> int:
@@ -330,12 +344,16 @@ def trial_seed(seed: int, number: int) -> int:
 def _check_budget(evaluations: int | None, seconds: float | None) -> None:
     if evaluations is None and seconds is None:
         raise ValueError("a search needs a budget: give evaluations= or seconds=")
-    if evaluations is not None and (
-        isinstance(evaluations, bool) or int(evaluations) != evaluations or evaluations < 1
-    ):
+    if evaluations is not None and _integer("evaluations", evaluations) < 1:
         raise ValueError(f"evaluations must be a positive integer; got {evaluations!r}")
-    if seconds is not None and not seconds > 0:
-        raise ValueError(f"seconds must be positive; got {seconds!r}")
+    if seconds is not None and (not isinstance(seconds, int | float | np.number) or not seconds > 0):
+        raise ValueError(f"seconds must be a positive number; got {seconds!r}")
+
+
+def _integer(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise ValueError(f"{name} must be an integer; got {value!r}")
+    return int(value)
 
 
 def _header(
@@ -352,6 +370,7 @@ def _header(
         "task": identity,
         "strategy": {"name": result.strategy, "settings": strategy.settings},
         **problem.describe(),
+        "constraints": [getattr(c, "__qualname__", type(c).__qualname__) for c in problem.space.constraints],
         "seed": result.seed,
         "initial": first.tolist(),
     }

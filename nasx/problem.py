@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -14,10 +15,25 @@ from nasx.hardware import get_cost
 from nasx.space import Genotypes, Space
 from nasx.tasks.base import Direction, Task, TaskSpec
 
-__all__ = ["CostFunction", "Costs", "Problem"]
+__all__ = ["CostFunction", "Costs", "OutOfTime", "Problem", "format_exception"]
 
 CostFunction: TypeAlias = Callable[[Genotypes], npt.ArrayLike]
 Costs: TypeAlias = Mapping[str, "str | CostFunction"] | Sequence[str]
+
+
+class OutOfTime(Exception):
+    """The search's time is up; raised between two computations of a cost, and between two evaluations."""
+
+
+def format_exception() -> str:
+    """Write the traceback of the exception being handled, in characters that every file can hold.
+
+    Returns
+    -------
+    str
+        The traceback.
+    """
+    return traceback.format_exc().encode("utf-8", "backslashreplace").decode()
 
 
 class Problem:
@@ -61,10 +77,14 @@ class Problem:
         self.objectives = _check_objectives(task, objectives)
         self.names = tuple(self.objectives)
         self._signs = np.array([1.0 if d == "minimize" else -1.0 for d in self.objectives.values()])
+        if isinstance(costs, str):
+            raise ValueError(f"costs must be a list of names or a mapping; got {costs!r}: write [{costs!r}]")
         named = costs if isinstance(costs, Mapping) else {name: name for name in costs or ()}
         self.costs: dict[str, CostFunction] = {name: self._bind(name, cost) for name, cost in named.items()}
         self.limits = _check_limits(limits)
         self.limited_costs = tuple(name for name in self.limits if name in self.costs)
+        self._check_names(task)
+        self.deadline: float | None = None  # of time.monotonic()
         # Values by genotype, in the order of `costs`; NaN where the cost raised, with the traceback apart.
         self._known: dict[bytes, npt.NDArray[np.float64]] = {}
         self._cost_errors: dict[bytes, str] = {}
@@ -88,10 +108,25 @@ class Problem:
         bound: CostFunction = bind(self.space, self.spec)
         return bound
 
+    def _check_names(self, task: Any) -> None:
+        """Refuse objectives and limits that neither the task, if it tells its metrics, nor a cost gives."""
+        metrics = task.metrics if isinstance(task, Task) else None
+        if metrics is None:
+            return
+        for argument, names in (("objectives", self.objectives), ("limits", self.limits)):
+            for name in names:
+                if name not in metrics and name not in self.costs:
+                    raise ValueError(f"{argument}: " + unknown("metric", name, [*metrics, *self.costs]))
+
+    def check_time(self) -> None:
+        """Raise `OutOfTime` after the deadline."""
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            raise OutOfTime
+
     @property
     def remembers_costs(self) -> bool:
-        """Whether proposals depend on a measured cost, so that a resumed run needs the values of this one."""
-        return any(not getattr(self.costs[name], "deterministic", True) for name in self.limited_costs)
+        """Whether proposals depend on costs that may differ next time: a resumed run needs their values."""
+        return any(not getattr(self.costs[name], "deterministic", False) for name in self.limited_costs)
 
     def remember_costs(self, genotypes: Genotypes, values: npt.NDArray[np.float64]) -> None:
         """Take cost values from an earlier run instead of measuring again.
@@ -121,13 +156,17 @@ class Problem:
         """
         keys = [row.tobytes() for row in genotypes]
         new = [i for i, key in enumerate(keys) if key not in self._known]
-        if new:
-            rows = genotypes[new]
+        # Measuring takes its time: look at the clock after each architecture.
+        measured = any(not getattr(cost, "deterministic", True) for cost in self.costs.values())
+        for some in ([i] for i in new) if measured else [new] if new else []:
+            self.check_time()
+            rows = genotypes[some]
             values = np.column_stack([self._compute(name, cost, rows) for name, cost in self.costs.items()])
-            for i, value in zip(new, values, strict=True):
+            for i, value in zip(some, values, strict=True):
                 self._known[keys[i]] = value
-            if self.on_cost is not None:
-                self.on_cost(rows, values)
+            complete = ~np.isnan(values).any(axis=1)  # what raised is asked again, and says again why
+            if self.on_cost is not None and complete.any():
+                self.on_cost(rows[complete], values[complete])
         return np.array([self._known[key] for key in keys]).reshape(len(keys), len(self.costs))
 
     def _compute(self, name: str, cost: CostFunction, rows: Genotypes) -> npt.NDArray[np.float64]:
@@ -142,7 +181,7 @@ class Problem:
         except Exception:
             if len(rows) > 1:  # find out which architectures it is, and keep the others
                 return np.concatenate([self._compute(name, cost, rows[i : i + 1]) for i in range(len(rows))])
-            self._cost_errors[rows[0].tobytes()] = traceback.format_exc()
+            self._cost_errors[rows[0].tobytes()] = format_exception()
             return np.array([np.nan])
         return values
 
@@ -216,11 +255,14 @@ class Problem:
         """
         if not isinstance(outcome, Mapping):
             wanted = [name for name in self.names if name not in self.costs]
-            if len(wanted) != 1:
+            if outcome is None and not wanted:
+                outcome = {}
+            elif len(wanted) != 1:
                 raise EvaluationError(
                     f"the task must return a dict with {', '.join(wanted)}; got {outcome!r}"
                 )
-            outcome = {wanted[0]: outcome}
+            else:
+                outcome = {wanted[0]: outcome}
         metrics = dict(known)
         for name, value in outcome.items():
             if name in known:

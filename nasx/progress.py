@@ -37,10 +37,11 @@ class Progress:
         self, result: Result, *, evaluations: int | None, seconds: float | None, show: bool | None = None
     ) -> None:
         self._result, self._evaluations, self._seconds = result, evaluations, seconds
-        self._terminal = sys.stderr.isatty()
-        self._show = self._terminal if show is None else show
+        self._terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._show = sys.stderr is not None and (self._terminal if show is None else show)
         self._begun = self._printed = time.monotonic()
         self._before = self._failed = 0
+        self._spent = 0.0
         self._bar: Any = None
         self._lock = threading.Lock()
         self._timer = threading.Timer(_QUIET_SECONDS, self._start)
@@ -65,8 +66,9 @@ class Progress:
             self._print_line()
 
     def resumed(self) -> None:
-        """Leave the trials of the earlier run out of the rate."""
+        """Leave the trials of the earlier run out of the rate, and count their time as spent."""
         self._before = len(self._result.trials)
+        self._spent = sum(trial.seconds for trial in self._result.trials)
         self._failed = sum(trial.state == "failed" for trial in self._result.trials)
 
     def update(self, trial: Trial) -> None:
@@ -107,7 +109,10 @@ class Progress:
             self._bar.start()
 
     def _completed(self) -> float:
-        return len(self._result.trials) if self._evaluations else time.monotonic() - self._begun
+        return len(self._result.trials) if self._evaluations else self._elapsed() + self._spent
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._begun
 
     def _print_line(self) -> None:
         self._printed = time.monotonic()
@@ -126,13 +131,13 @@ class Progress:
             self._found = self._describe_best()
             # Looking through a long history takes a while: spend at most a twentieth of the time on it.
             self._look_again = now + 20 * (time.monotonic() - now)
-        elapsed = now - self._begun
+        elapsed = self._elapsed()
         rate = (done - self._before) / elapsed if elapsed > 0 else 0.0
         left = []
         if self._evaluations is not None and rate > 0:
             left.append((self._evaluations - done) / rate)
         if self._seconds is not None:
-            left.append(max(self._seconds - elapsed, 0.0))
+            left.append(max(self._seconds - self._spent - elapsed, 0.0))
         parts = [
             f"{done}/{self._evaluations}" if self._evaluations is not None else f"{done} done",
             self._found,

@@ -151,7 +151,8 @@ class Result:
         -------
         pandas.DataFrame
             One row a trial, indexed by its number: state, metrics, violation, seconds, whether it is on the
-            Pareto front, and one column ``choice.NAME`` a decision (missing where inactive).
+            Pareto front, and one column ``choice.NAME`` a decision (missing where inactive). A metric with
+            the name of another column gets ``metric.`` before it.
 
         Raises
         ------
@@ -160,11 +161,12 @@ class Result:
         """
         pandas = require("pandas", "Result.to_dataframe", "data")
         front = {trial.number for trial in self.pareto_front}
+        own = ("number", "state", "violation", "seconds", "on_front")
         rows = [
             {
                 "number": trial.number,
                 "state": trial.state,
-                **trial.metrics,
+                **{f"metric.{name}" if name in own else name: trial.metrics[name] for name in trial.metrics},
                 "violation": trial.violation,
                 "seconds": trial.seconds,
                 "on_front": trial.number in front,
@@ -172,7 +174,7 @@ class Result:
             }
             for trial in self.trials
         ]
-        columns = None if rows else ["number", "state", "violation", "seconds", "on_front"]
+        columns = None if rows else list(own)
         frame: pd.DataFrame = pandas.DataFrame(rows, columns=columns).set_index("number")
         return frame
 
@@ -206,7 +208,7 @@ class Result:
         str
             The document of `to_dict`.
         """
-        return json.dumps(self.to_dict(), indent=1)
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
 
     def plot(self, path: str | os.PathLike[str] | None = None, *, other: Result | None = None) -> Figure:
         """Draw the Pareto front, or with one objective the best value over the evaluations.

@@ -79,7 +79,14 @@ class Space:
         self._position = {name: j for j, name in enumerate(self.names)}
         self.cardinalities: Genotypes = np.array([len(d) for d in decisions.values()], np.int32)
         self.conditions: Genotypes = self._conditions()
+        self._freeze()
+
+    def _freeze(self) -> None:
         self.cardinalities.flags.writeable = self.conditions.flags.writeable = False
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._freeze()
 
     def _conditions(self) -> Genotypes:
         rows = []
@@ -336,6 +343,8 @@ class Space:
         ------
         ValueError
             If a name or choice is unknown, or an active decision is missing.
+        TypeError
+            If an architecture is no mapping.
 
         Examples
         --------
@@ -345,6 +354,9 @@ class Space:
         array([1, 0], dtype=int32)
         """
         if not isinstance(architectures, Mapping):
+            for one in architectures:
+                if not isinstance(one, Mapping):
+                    raise TypeError(f"an architecture must map decisions to choices; got {one!r}")
             rows = [self.encode(one) for one in architectures]
             return np.array(rows, np.int32).reshape(len(rows), len(self))
         for name in architectures:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -59,13 +60,13 @@ class Trial:
         Returns
         -------
         dict
-            One key an attribute; the architecture as its choices.
+            One key an attribute; the architecture as its choices; metrics that are not finite as None.
         """
         return {
             "number": self.number,
             "state": self.state,
             "choices": dict(self.architecture),
-            "metrics": self.metrics,
+            "metrics": {name: v if math.isfinite(v) else None for name, v in self.metrics.items()},
             "violation": self.violation,
             "error": self.error,
             "started": self.started,

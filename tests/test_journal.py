@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import numpy as np
@@ -193,7 +194,7 @@ def test_one_writer_at_a_time_and_readers_meanwhile(space, tmp_path):
     def callback(result, trial):
         seen.append(len(nasx.Result.load(path).trials))
         for refused in (Journal, Journal.remove):
-            with pytest.raises(JournalError, match="written by another process"):
+            with pytest.raises(JournalError, match="being written already"):
                 refused(path)
 
     run(space, path, evaluations=5, callbacks=[callback])
@@ -202,6 +203,59 @@ def test_one_writer_at_a_time_and_readers_meanwhile(space, tmp_path):
     Journal.remove(path)
     assert not path.exists()
     Journal.remove(path)
+    path.write_text("precious")
+    with pytest.raises(JournalError, match="not a journal"):
+        Journal.remove(path)
+    assert path.read_text() == "precious"
+
+
+def test_reading_while_a_fast_search_writes(space, tmp_path):
+    path = tmp_path / "run.db"
+    wide = Space({f"x{i}": Integer(0, 9) for i in range(4)})
+    options = {"objectives": {"x": "minimize"}, "strategy": "random_search", "evaluations": 4000}
+    writer = threading.Thread(target=lambda: nasx.search(wide, lambda a: 1.0, journal=path, **options))
+    writer.start()
+    counts = []
+    while writer.is_alive():
+        try:
+            counts.append(len(nasx.Result.load(path).trials))
+        except (FileNotFoundError, JournalError):
+            assert not counts  # not begun yet; from then on every reading succeeds
+    writer.join()
+    assert counts == sorted(counts)
+    assert len(set(counts)) > 3
+
+
+def test_a_forked_child_does_not_keep_the_lock(space, tmp_path):
+    path = tmp_path / "run.db"
+    code = f"""
+import os, time
+from nasx.journal import Journal
+journal = Journal({str(path)!r})
+if os.fork() == 0:
+    time.sleep(5)
+    os._exit(0)
+print("ready", flush=True)
+time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"ready\n"
+    with pytest.raises(JournalError, match="being written already"):
+        Journal(path)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    Journal(path).close()
+
+
+def test_what_json_cannot_hold_is_named(space, tmp_path):
+    class Odd(nasx.NSGA2):
+        @property
+        def settings(self):
+            return {"path": tmp_path}
+
+    with pytest.raises(TypeError, match="cannot record strategy"):
+        run(space, tmp_path / "run.db", strategy=Odd())
 
 
 def test_a_divergence_is_reported_and_nothing_is_lost(space, tmp_path):

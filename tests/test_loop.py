@@ -1,6 +1,8 @@
 """`nasx.search`: budgets, failures, limits, costs, callbacks, and what the result says."""
 
 import json
+import signal
+import time
 import warnings
 from types import MappingProxyType
 from typing import ClassVar
@@ -10,6 +12,7 @@ import pytest
 
 import nasx
 from nasx import Categorical, Integer, Space
+from nasx._interrupts import Interrupts
 from nasx.loop import trial_seed
 
 
@@ -253,8 +256,13 @@ def test_tasks_get_a_seed_that_depends_on_the_trial_alone(space):
     [
         ({"evaluations": None}, "give evaluations= or seconds="),
         ({"evaluations": 0}, "evaluations must be a positive integer"),
-        ({"evaluations": 2.5}, "evaluations must be a positive integer"),
-        ({"seconds": -1}, "seconds must be positive"),
+        ({"evaluations": 2.5}, "evaluations must be an integer"),
+        ({"evaluations": "abc"}, "evaluations must be an integer"),
+        ({"evaluations": True}, "evaluations must be an integer"),
+        ({"seconds": -1}, "seconds must be a positive number"),
+        ({"seconds": "10"}, "seconds must be a positive number"),
+        ({"seed": 1.5}, "seed must be an integer"),
+        ({"costs": "parameters"}, "costs must be a list of names or a mapping"),
         ({"objectives": None}, "objectives is missing"),
         ({"objectives": {}}, "objectives must map"),
         ({"objectives": {"error": "minimise"}}, r"objectives\['error'\].*did you mean 'minimize'"),
@@ -278,6 +286,10 @@ def test_wrong_types_are_named(space):
         nasx.search({"a": [1]}, error, objectives=ERROR, evaluations=5)
     with pytest.raises(TypeError, match="task must be"):
         nasx.search(space, 3, objectives=ERROR, evaluations=5)
+    with pytest.raises(TypeError, match="initial must be a list"):
+        nasx.search(space, error, objectives=ERROR, evaluations=5, initial={"a": 1, "b": 1, "op": "conv"})
+    with pytest.raises(TypeError, match="must map decisions to choices; got 'abc'"):
+        nasx.search(space, error, objectives=ERROR, evaluations=5, initial=["abc"])
 
 
 def test_forms_of_a_result(space):
@@ -322,3 +334,90 @@ def test_nothing_warns_when_all_is_well(space):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         nasx.search(space, error, objectives=ERROR, evaluations=5)
+
+
+class Silent(nasx.Task):
+    """Says what it measures, and does so at once."""
+
+    spec = nasx.TaskSpec((1, 8, 8), 10, "image_classification")
+    settings = MappingProxyType({})
+    metrics = ("error", "loss")
+
+    def evaluate(self, architecture, *, seed, device=None, budget=None, report=None):
+        return {"error": 0.5, "loss": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"objectives": {"eror": "minimize"}}, "objectives: unknown metric 'eror'; did you mean 'error'"),
+        ({"limits": {"los": 1.0}}, "limits: unknown metric 'los'; did you mean 'loss'"),
+    ],
+)
+def test_metrics_that_a_task_does_not_have_are_refused_at_once(space, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        nasx.search(space, Silent(), evaluations=5, **arguments)
+
+
+def test_initial_duplicates_are_evaluated_once(space):
+    one = {"a": 1, "b": 1, "op": "conv"}
+    result = nasx.search(space, error, objectives=ERROR, evaluations=5, initial=[one, one])
+    assert len({t.architecture for t in result.trials}) == 5
+
+
+def test_errors_in_strange_characters_and_exits_are_failed_trials(space, tmp_path):
+    def task(architecture):
+        if architecture["a"] == 1:
+            raise ValueError("no file \udcff")
+        if architecture["a"] == 2:
+            raise SystemExit(3)
+        return error(architecture)
+
+    result = nasx.search(space, task, objectives=ERROR, evaluations=200, journal=tmp_path / "run.db")
+    assert len(result.trials) == 200
+    assert {t.architecture["a"] for t in result.trials if t.state == "failed"} == {1, 2}
+    assert len(nasx.Result.load(tmp_path / "run.db").trials) == 200
+
+
+def test_time_is_watched_while_costs_are_measured():
+    class Slow:
+        name, deterministic, settings = "slow", False, MappingProxyType({})
+
+        def __call__(self, genotypes):
+            time.sleep(0.01 * len(genotypes))
+            return np.ones(len(genotypes))
+
+    huge = Space({f"x{i}": Integer(0, 9) for i in range(20)})
+    begun = time.monotonic()
+    options = {"costs": {"slow": Slow()}, "limits": {"slow": 0.5}, "objectives": ERROR}
+    result = nasx.search(huge, lambda a: 1.0, seconds=0.3, **options)
+    assert time.monotonic() - begun < 3
+    assert (result.stopped, result.trials) == ("seconds", [])
+
+
+def test_a_result_with_awkward_metrics_is_still_json_and_a_table(space):
+    def task(architecture):
+        return {"error": error(architecture), "seconds": 3.0, "auc": float("nan")}
+
+    result = nasx.search(space, task, objectives=ERROR, evaluations=3)
+    assert json.loads(result.to_json())["trials"][0]["metrics"]["auc"] is None
+    frame = result.to_dataframe()
+    assert list(frame["metric.seconds"]) == [3.0] * 3
+    assert (frame["seconds"] < 1).all()
+
+
+def test_interrupts_wait_for_the_end_of_a_step():
+    steps = []
+    with Interrupts() as interrupts:
+
+        def step():
+            with interrupts.held:
+                signal.raise_signal(signal.SIGINT)
+                steps.append("finished")
+
+        with pytest.raises(KeyboardInterrupt):
+            step()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert steps == ["finished"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -156,6 +156,8 @@ def test_check_names_the_row_and_the_decision(space, rows, message):
         (lambda: Categorical(["a", "a"]), "'a' is there twice"),
         (lambda: Categorical([("a",)]), "written as JSON"),
         (lambda: Categorical([float("nan")]), "written as JSON"),
+        (lambda: Categorical([float("inf")]), "written as JSON"),
+        (lambda: Integer(0, 10**12), "use a larger step"),
         (lambda: Ordinal([2, 1]), "must increase"),
         (lambda: Ordinal(["a"]), "finite numbers"),
         (lambda: Ordinal([0.0, float("inf")]), "finite numbers"),
@@ -180,7 +182,10 @@ def test_architecture_is_an_immutable_mapping(space):
     assert architecture == space.decode([1, 0, 0, 1, 1])
     assert architecture == dict(architecture)
     assert len({architecture, space.decode([1, 0, 0, 1, 1]), space.decode([0, 1, -1, -1, -1])}) == 2
-    assert pickle.loads(pickle.dumps(architecture)) == architecture
+    again = pickle.loads(pickle.dumps(architecture))
+    assert again == architecture
+    for array in (again.genotype, again.space.cardinalities, again.space.conditions):
+        assert not array.flags.writeable
     with pytest.raises(ValueError, match="read-only"):
         architecture.genotype[0] = 0
     inactive = space.decode([0, 1, -1, -1, -1])

@@ -87,14 +87,13 @@ IntArray bind_tournament(py::handle ranks, py::handle crowding, py::ssize_t n, p
     return out;
 }
 
+// A set is served under the GIL, which is its lock: these calls are short, and a child forked meanwhile finds
+// no lock held.
 py::array_t<bool> bind_insert(GenotypeSet& set, py::handle rows) {
     const auto in = matrix<std::int32_t>(rows, "rows");
     auto out = new_vector<bool>(in.rows);
     const auto mask = span_of(out);
-    {
-        const py::gil_scoped_release release;
-        set.insert(in, mask);
-    }
+    set.insert(in, mask);
     return out;
 }
 
@@ -102,10 +101,7 @@ py::array_t<bool> bind_contains(const GenotypeSet& set, py::handle rows) {
     const auto in = matrix<std::int32_t>(rows, "rows");
     auto out = new_vector<bool>(in.rows);
     const auto mask = span_of(out);
-    {
-        const py::gil_scoped_release release;
-        set.contains(in, mask);
-    }
+    set.contains(in, mask);
     return out;
 }
 
@@ -113,27 +109,15 @@ py::array_t<std::int64_t> bind_find(const GenotypeSet& set, py::handle rows) {
     const auto in = matrix<std::int32_t>(rows, "rows");
     auto out = new_vector<std::int64_t>(in.rows);
     const auto places = span_of(out);
-    {
-        const py::gil_scoped_release release;
-        set.find(in, places);
-    }
+    set.find(in, places);
     return out;
 }
 
 IntArray bind_rows(const GenotypeSet& set) {
-    std::vector<std::int32_t> rows;
-    {
-        const py::gil_scoped_release release;
-        rows = set.rows();
-    }
+    const std::vector<std::int32_t> rows = set.rows();
     auto out = new_matrix<std::int32_t>(rows.size() / set.width(), set.width());
     std::memcpy(out.mutable_data(), rows.data(), rows.size() * sizeof(std::int32_t));
     return out;
-}
-
-std::size_t bind_size(const GenotypeSet& set) {
-    const py::gil_scoped_release release;
-    return set.size();
 }
 
 }  // namespace
@@ -161,7 +145,7 @@ void register_population(py::module_ module) {
         .def("contains", &bind_contains, py::arg("rows"))
         .def("find", &bind_find, py::arg("rows"))
         .def("rows", &bind_rows)
-        .def("__len__", &bind_size)
+        .def("__len__", &GenotypeSet::size)
         .def_property_readonly("width", &GenotypeSet::width);
 }
 

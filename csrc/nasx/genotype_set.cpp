@@ -70,7 +70,6 @@ void GenotypeSet::grow() {
 
 void GenotypeSet::insert(Matrix<const std::int32_t> rows, std::span<bool> is_new) {
     check(rows);
-    const std::lock_guard lock(mutex_);
     for (std::size_t i = 0; i < rows.rows; ++i) {
         if ((count_ + 1) * 2 > slots_.size()) {
             grow();
@@ -87,7 +86,6 @@ void GenotypeSet::insert(Matrix<const std::int32_t> rows, std::span<bool> is_new
 
 void GenotypeSet::contains(Matrix<const std::int32_t> rows, std::span<bool> found) const {
     check(rows);
-    const std::lock_guard lock(mutex_);
     for (std::size_t i = 0; i < rows.rows; ++i) {
         found[i] = slots_[slot_of(rows.row(i), hash(rows.row(i)))].place >= 0;
     }
@@ -95,19 +93,16 @@ void GenotypeSet::contains(Matrix<const std::int32_t> rows, std::span<bool> foun
 
 void GenotypeSet::find(Matrix<const std::int32_t> rows, std::span<std::int64_t> places) const {
     check(rows);
-    const std::lock_guard lock(mutex_);
     for (std::size_t i = 0; i < rows.rows; ++i) {
         places[i] = slots_[slot_of(rows.row(i), hash(rows.row(i)))].place;
     }
 }
 
 std::size_t GenotypeSet::size() const {
-    const std::lock_guard lock(mutex_);
     return count_;
 }
 
 std::vector<std::int32_t> GenotypeSet::rows() const {
-    const std::lock_guard lock(mutex_);
     return data_;
 }
 

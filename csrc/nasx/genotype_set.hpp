@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 #include <span>
 #include <vector>
 
@@ -12,8 +11,8 @@
 namespace nasx {
 
 // Open addressing over 64-bit hashes; rows are always compared too. O(d) for each row, amortised.
-// Calls from several threads are served one after another. Throws std::invalid_argument for rows of a width
-// other than d, and for d = 0.
+// One thread at a time may use a set: a lock of its own would stay locked in a child forked meanwhile. Throws
+// std::invalid_argument for rows of a width other than d, and for d = 0.
 class GenotypeSet {
   public:
     explicit GenotypeSet(std::size_t width);
@@ -48,7 +47,6 @@ class GenotypeSet {
     std::size_t count_ = 0;
     std::vector<std::int32_t> data_;
     std::vector<Slot> slots_;  // a power of two, at most half full
-    mutable std::mutex mutex_;
 };
 
 }  // namespace nasx

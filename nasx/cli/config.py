@@ -94,7 +94,7 @@ def _config(path: Path, data: dict[str, Any]) -> Config:
         if not isinstance(table, dict):
             raise ConfigurationError(f"{name} must be a table, [{name}]; got {table!r}")
     search = dict(data.get("search", {}))
-    _check_keys("search", search, ("evaluations", "seconds", "seed", "device", "baseline"))
+    _check_keys("search", search, ("evaluations", "seconds", "seed", "baseline"))
     output = data.get("output", {})
     _check_keys("output", output, ("directory", "retrain_epochs"))
     baseline = search.pop("baseline", None)
@@ -103,17 +103,22 @@ def _config(path: Path, data: dict[str, Any]) -> Config:
             search[name] = data[name]
     search["costs"] = {name: _cost(name, settings) for name, settings in data.get("costs", {}).items()}
     retrain_epochs = output.get("retrain_epochs")
-    if retrain_epochs is not None and (not isinstance(retrain_epochs, int) or retrain_epochs < 1):
+    if retrain_epochs is not None and (
+        isinstance(retrain_epochs, bool) or not isinstance(retrain_epochs, int) or retrain_epochs < 1
+    ):
         raise ConfigurationError(
             f"retrain_epochs in table [output] must be a positive integer; got {retrain_epochs!r}"
         )
+    directory = output.get("directory", f"runs/{path.stem}")
+    if not isinstance(directory, str) or not directory:
+        raise ConfigurationError(f"directory in table [output] must be a path; got {directory!r}")
     return Config(
         space=_space(data.get("space", {})),
         task=_task(data.get("task", {}), path.parent),
         strategy=_strategy("strategy", data.get("strategy", {"name": "nsga2"})),
         baseline=None if baseline is None else _strategy("search", {"name": baseline}),
         search=search,
-        directory=Path(output.get("directory", f"runs/{path.stem}")),
+        directory=Path(directory),
         retrain_epochs=retrain_epochs,
     )
 

@@ -9,36 +9,34 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from nasx import pareto
 from nasx.cli.config import Config, read_config
 from nasx.cli.show import front_table, number
-from nasx.errors import MissingDependencyError, require
+from nasx.errors import EvaluationError, MissingDependencyError, require
 from nasx.journal import Journal
 from nasx.loop import search, trial_seed
 from nasx.result import Result
-from nasx.strategies.base import Strategy
-from nasx.trial import Trial
 
 __all__ = ["run"]
 
 _WHY = {
     "evaluations": "all evaluations are done",
     "seconds": "the time is up",
-    "exhausted": "nothing new is left within the limits",
+    "exhausted": "nothing new was found within the limits",
     "interrupted": "interrupted",
 }
 
 
 @dataclasses.dataclass(frozen=True)
-class _Chosen:
-    """A search's chosen network, trained again for longer."""
+class _Retrained:
+    """A search's chosen network, trained again for longer; or why that failed."""
 
-    result: Result
-    trial: Trial
     module: Any
     metrics: dict[str, float]
+    error: str = ""
 
 
 def run(path: str | os.PathLike[str], *, fresh: bool = False) -> int:
@@ -54,7 +52,7 @@ def run(path: str | os.PathLike[str], *, fresh: bool = False) -> int:
     Returns
     -------
     int
-        0, 1 if nothing feasible was found, 130 if interrupted.
+        0, 1 if nothing feasible was found or the chosen network failed to train again, 130 if interrupted.
 
     Raises
     ------
@@ -65,89 +63,110 @@ def run(path: str | os.PathLike[str], *, fresh: bool = False) -> int:
     """
     config = read_config(path)
     console = Console()
-    space = config.space
-    console.print(
-        f"[bold]{type(space).__name__}[/bold]: {number(space.size)} architectures, {len(space)} decisions | "
-        f"[bold]{type(config.task).__name__}[/bold] | everything goes to [bold]{config.directory}[/bold]"
-    )
+    console.print(_opening(config), soft_wrap=True)
+    searches = {"journal": config.strategy, "baseline": config.baseline}
+    journals = {name: config.directory / f"{name}.db" for name in searches}
+    if fresh:
+        for journal in journals.values():
+            Journal.remove(journal)
     results = []
-    for name, strategy in (("journal", config.strategy), ("baseline", config.baseline)):
+    for name, strategy in searches.items():
         if strategy is None:
             continue
-        result = _search(config, strategy, config.directory / f"{name}.db", fresh)
-        console.print(f"{result.strategy}: {len(result.trials)} trials; {_WHY[result.stopped]}")
+        result = search(
+            config.space,
+            config.task,
+            strategy=strategy,
+            journal=journals[name],
+            progress=True,
+            **config.search,
+        )
+        console.print(f"{escape(result.strategy)}: {len(result.trials)} trials; {_WHY[result.stopped]}")
         if result.stopped == "interrupted":
-            console.print(
-                "Interrupted. Everything told is in the journal; the same command goes on from here."
-            )
+            console.print("Everything told is in the journal; the same command goes on from here.")
             return 130
+        if name == "journal":
+            console.print(front_table(result))
+            if result.best is None:
+                console.print(f"[red]Nothing to choose:[/red] {escape(str(result.reason))}")
+                return 1
         results.append(result)
-    result, *others = results
-    console.print(front_table(result))
-    if result.best is None:
-        console.print(f"[red]Nothing to choose:[/red] {result.reason}")
-        return 1
-    with console.status("training the chosen networks again"):
-        chosen = [_retrain(config, one) for one in results if one.best is not None]
-    console.print(_comparison(chosen, results))
-    for line in _write(config, result, others, chosen[0]):
-        console.print(line, soft_wrap=True)
-    return 0
+    return _finish(console, config, results)
 
 
-def _search(config: Config, strategy: Strategy, journal: Path, fresh: bool) -> Result:
-    if fresh:
-        Journal.remove(journal)
-    return search(
-        config.space, config.task, strategy=strategy, journal=journal, progress=True, **config.search
+def _opening(config: Config) -> str:
+    space = config.space
+    return (
+        f"[bold]{type(space).__name__}[/bold]: {number(space.size)} architectures, {len(space)} decisions | "
+        f"[bold]{type(config.task).__name__}[/bold] | "
+        f"everything goes to [bold]{escape(str(config.directory))}[/bold]"
     )
 
 
-def _retrain(config: Config, result: Result) -> _Chosen:
+def _finish(console: Console, config: Config, results: list[Result]) -> int:
+    """Write what was found, train the chosen networks again, compare and write them."""
+    directory, result = config.directory, results[0]
+    best = result.best
+    assert best is not None
+    _write_result(directory, result, {})
+    lines = [f"journal    {directory / 'journal.db'}", f"result     {directory / 'result.json'}"]
+    try:
+        result.plot(directory / "pareto.png", other=results[1] if len(results) > 1 else None)
+        lines.append(f"picture    {directory / 'pareto.png'}")
+    except MissingDependencyError as error:
+        lines.append(f"picture    none: {error}")
+    with console.status("training the chosen networks again"):
+        again = [_retrain(config, one) for one in results]
+    console.print(_comparison(results, again))
+    if again[0].error:
+        lines.append(f"network    none: {again[0].error}")
+    else:
+        _write_result(directory, result, {"number": best.number, "retrained": again[0].metrics})
+        network = best.architecture.to_dict() | {"normalization": config.task.normalization}
+        (directory / "architecture.json").write_text(json.dumps(network, indent=1))
+        safetensors = require("safetensors.torch", "writing a network's weights", "torch")
+        safetensors.save_model(again[0].module, str(directory / "model.safetensors"))
+        lines.append(f"network    {directory / 'architecture.json'} + {directory / 'model.safetensors'}")
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+    return 1 if again[0].error else 0
+
+
+def _write_result(directory: Path, result: Result, chosen: dict[str, Any]) -> None:
+    document = result.to_dict() | {"chosen": chosen}
+    (directory / "result.json").write_text(json.dumps(document, indent=1, allow_nan=False))
+
+
+def _retrain(config: Config, result: Result) -> _Retrained:
     trial = result.best
-    assert trial is not None
+    if trial is None:
+        return _Retrained(None, {}, "nothing to train")
     seed = trial_seed(result.seed, trial.number)
-    trained = config.task.retrain(trial.architecture, epochs=config.retrain_epochs, seed=seed)
-    return _Chosen(result, trial, *trained)
+    try:
+        return _Retrained(*config.task.retrain(trial.architecture, epochs=config.retrain_epochs, seed=seed))
+    except EvaluationError as error:
+        return _Retrained(None, {}, str(error))
 
 
-def _comparison(chosen: list[_Chosen], results: list[Result]) -> Table:
+def _comparison(results: list[Result], again: list[_Retrained]) -> Table:
     """Put the chosen networks side by side, and each front's share of the front of both searches."""
-    objectives = list(chosen[0].result.objectives)
+    objectives = list(results[0].objectives)
     together = [trial for result in results for trial in result.pareto_front]
     mask = pareto.front(results[0].losses(together))
     best = {id(trial) for trial, on_front in zip(together, mask, strict=True) if on_front}
     table = Table(title="Chosen networks; test error after training again on training and validation data")
     for name in ("strategy", *objectives, "test_error", "joint front"):
-        table.add_column(name, justify="left" if name == "strategy" else "right")
-    for one in chosen:
-        share = sum(id(trial) in best for trial in one.result.pareto_front)
+        table.add_column(escape(name), justify="left" if name == "strategy" else "right")
+    for result, retrained in zip(results, again, strict=True):
+        if result.best is None:
+            table.add_row(escape(result.strategy), "none", *[""] * (len(objectives) + 1))
+            continue
+        share = sum(id(trial) in best for trial in result.pareto_front)
+        test_error = retrained.metrics.get("test_error")
         table.add_row(
-            one.result.strategy,
-            *(number(one.trial.metrics[name]) for name in objectives),
-            number(one.metrics["test_error"]),
+            escape(result.strategy),
+            *(number(result.best.metrics[name]) for name in objectives),
+            "failed" if retrained.error else "-" if test_error is None else number(test_error),
             f"{share} of {len(best)}",
         )
     return table
-
-
-def _write(config: Config, result: Result, others: list[Result], chosen: _Chosen) -> list[str]:
-    """Write result, picture and network; say where each is."""
-    directory, architecture, module = config.directory, chosen.trial.architecture, chosen.module
-    document = result.to_dict() | {"chosen": {"number": chosen.trial.number, "retrained": chosen.metrics}}
-    (directory / "result.json").write_text(json.dumps(document, indent=1))
-    network = architecture.to_dict() | {"normalization": config.task.normalization}
-    (directory / "architecture.json").write_text(json.dumps(network, indent=1))
-    safetensors = require("safetensors.torch", "writing a network's weights", "torch")
-    safetensors.save_model(module, str(directory / "model.safetensors"))
-    lines = [
-        f"journal    {directory / 'journal.db'}",
-        f"result     {directory / 'result.json'}",
-        f"network    {directory / 'architecture.json'} + {directory / 'model.safetensors'}",
-    ]
-    try:
-        result.plot(directory / "pareto.png", other=others[0] if others else None)
-        lines.append(f"picture    {directory / 'pareto.png'}")
-    except MissingDependencyError as error:
-        lines.append(f"picture    none: {error}")
-    return lines

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from nasx.result import Result
@@ -45,15 +46,15 @@ def show(path: str | os.PathLike[str], *, as_json: bool = False) -> int:
         states[trial.state] += 1
     counts = ", ".join(f"{count} {state}" for state, count in states.items() if count) or "no trials yet"
     console.print(
-        f"[bold]{result.strategy}[/bold], seed {result.seed}, on {type(result.space).__name__} "
+        f"[bold]{escape(result.strategy)}[/bold], seed {result.seed}, on {type(result.space).__name__} "
         f"({number(result.space.size)} architectures): {counts}; {result.stopped}"
     )
     best = result.best
     if best is None:
-        console.print(f"[red]No best:[/red] {result.reason}")
+        console.print(f"[red]No best:[/red] {escape(str(result.reason))}")
         return 1
     console.print(front_table(result))
-    console.print(f"best is trial {best.number}: {describe(best.architecture)}")
+    console.print(f"best is trial {best.number}: {escape(describe(best.architecture))}")
     return 0
 
 
@@ -72,14 +73,14 @@ def front_table(result: Result) -> Table:
     """
     several = len(result.objectives) > 1
     front = result.pareto_front if several else result.pareto_front[:1]
-    table = Table(title=f"Pareto front of {result.strategy} ({len(front)})" if several else "Best")
+    table = Table(title=f"Pareto front of {escape(result.strategy)} ({len(front)})" if several else "Best")
     table.add_column("trial", justify="right")
     for name in result.objectives:
-        table.add_column(name, justify="right")
+        table.add_column(escape(name), justify="right")
     table.add_column("architecture", overflow="fold")
     for trial in front[:_ROWS]:
         values = [number(trial.metrics[name]) for name in result.objectives]
-        table.add_row(str(trial.number), *values, describe(trial.architecture))
+        table.add_row(str(trial.number), *values, escape(describe(trial.architecture)))
     if len(front) > _ROWS:
         table.caption = f"and {len(front) - _ROWS} more: nasx show --json, or Result.load"
     return table

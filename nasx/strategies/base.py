@@ -255,8 +255,13 @@ class SampledStrategy(Strategy, ABC):
 
     def _draw_left(self) -> Genotypes:
         """Draw one architecture from what is new and within the limits; no row if nothing seems left."""
-        for _ in range(_DRAWS // _BLOCK):
+        # One whole round of what can be enumerated, or so many draws.
+        small = self.space.size <= _ENUMERABLE
+        blocks = self.space.size // _BLOCK + 2 if small else _DRAWS // _BLOCK
+        for _ in range(blocks):
             block = self._next_block()
+            if not len(block):
+                break
             eligible = np.ones(len(block), bool) if self.allow_repeats else ~self._seen.contains(block)
             eligible[eligible] = self._within_limits(block[eligible])
             if eligible.any():
@@ -265,8 +270,6 @@ class SampledStrategy(Strategy, ABC):
                 self._seen.insert(block[taken : taken + 1])
                 return block[taken : taken + 1]
             self._left_from += len(block)
-            if not len(block):
-                break
         return self._none()
 
     def _next_block(self) -> Genotypes:
@@ -284,4 +287,6 @@ class SampledStrategy(Strategy, ABC):
         if self._left is None:
             everything = space.enumerate()
             self._left = everything[np.random.default_rng([self.seed, _LEFT]).permutation(len(everything))]
+        if self.allow_repeats and self._left_from >= len(self._left):
+            self._left_from = 0
         return self._left[self._left_from : self._left_from + _BLOCK]

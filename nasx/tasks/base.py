@@ -108,6 +108,11 @@ class Task(ABC):
         """The metrics that a search on this task optimises by default, each "minimize" or "maximize"."""
         return {"error": "minimize"}
 
+    @property
+    def metrics(self) -> tuple[str, ...] | None:
+        """Names of all metrics that `evaluate` returns, to refuse a wrong one early; None if unknown."""
+        return None
+
     @abstractmethod
     def evaluate(
         self,

@@ -191,6 +191,11 @@ class ImageClassification(Task):
         }
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that `evaluate` returns."""
+        return ("error", "accuracy", "loss", "epochs")
+
+    @property
     def normalization(self) -> dict[str, list[float]] | None:
         """What images go through before the network: ``(x - mean) / std`` per channel, x in 0..1 if uint8.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -185,7 +186,9 @@ def _of_dataset(name: str, data: Dataset[Any], batch_size: int) -> Split:
 def _batch_of(name: str, items: list[Any]) -> tuple[Any, Any]:
     try:
         images, labels = zip(*items, strict=True)
-        return np.stack([np.asarray(image) for image in images]), np.array([int(label) for label in labels])
+        return np.stack([np.asarray(image) for image in images]), np.array(
+            [operator.index(label) for label in labels]
+        )
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{name}: the data set's items must be pairs (image, label) of one shape, the image an array or "

@@ -167,6 +167,13 @@ def test_info(capsys):
         ({"[space]": "limits = 3\n[space]"}, "limits must be a table"),
         ({"[costs.parameters]": "[costs]\nparameters = 3"}, r"\[costs\.parameters\]"),
         ({'error = "minimize"': 'error = "minimise"'}, "did you mean 'minimize'"),
+        (
+            {'error = "minimize"': 'eror = "minimize"'},
+            "objectives: unknown metric 'eror'; did you mean 'error'",
+        ),
+        ({"[output]": "[limits]\nparamters = 10\n[output]"}, "limits: unknown metric 'paramters'"),
+        ({"seed = 1": 'seed = "a"'}, "seed must be an integer; got 'a'"),
+        ({"retrain_epochs = 1": "retrain_epochs = true"}, "retrain_epochs"),
     ],
 )
 def test_wrong_files_are_named(write, replace, message, capsys):
@@ -195,6 +202,19 @@ def test_a_search_in_which_everything_fails_exits_with_1(write, capsys):
     assert "all 6 evaluations failed" in capsys.readouterr().out
 
 
+def test_a_network_that_fails_to_train_again_costs_nothing_else(write, tmp_path, capsys, monkeypatch):
+    from nasx.errors import EvaluationError
+    from nasx.tasks import ImageClassification
+
+    def diverges(self, architecture, **options):
+        raise EvaluationError("training diverged [in the end]")
+
+    monkeypatch.setattr(ImageClassification, "retrain", diverges)
+    assert main(["search", str(write())]) == 1
+    assert "network    none: training diverged [in the end]" in capsys.readouterr().out
+    assert {"result.json", "pareto.png"} <= {p.name for p in (tmp_path / "run").iterdir()}
+
+
 def test_help_is_quick_and_imports_nothing():
     begun = time.perf_counter()
     code = "import sys; from nasx.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: print('numpy' in sys.modules)"
@@ -217,7 +237,7 @@ def test_interrupting_ends_cleanly_and_the_same_command_goes_on(write, tmp_path)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130, out
-    assert "Interrupted" in out
+    assert "interrupted" in out
     assert "Traceback" not in out
     before = nasx.Result.load(journal)
     assert before.stopped == "interrupted"

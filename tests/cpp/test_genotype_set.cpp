@@ -2,7 +2,6 @@
 
 #include <map>
 #include <memory>
-#include <thread>
 
 #include "helpers.hpp"
 #include "nasx/genotype_set.hpp"
@@ -43,24 +42,6 @@ TEST_CASE("a set of genotypes agrees with a map") {
                 std::equal(row.begin(), row.end(), rows.begin() + place * static_cast<std::ptrdiff_t>(d)));
         }
     }
-}
-
-TEST_CASE("several threads may share a set") {
-    GenotypeSet set(2);
-    std::vector<std::thread> threads;
-    for (std::int32_t t = 0; t < 4; ++t) {
-        threads.emplace_back([&set] {
-            for (std::int32_t i = 0; i < 500; ++i) {
-                const std::int32_t row[]{i, i % 7};
-                bool is_new = false;
-                set.insert({row, 1, 2}, {&is_new, 1});
-            }
-        });
-    }
-    for (std::thread& thread : threads) {
-        thread.join();
-    }
-    CHECK(set.size() == 500);
 }
 
 TEST_CASE("rows of another width are refused") {

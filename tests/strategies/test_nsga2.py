@@ -64,11 +64,21 @@ def test_survivors_respect_violations(space):
     assert survivors == set(map(tuple, [x[0], better[0], better[1], better[2]]))
 
 
+def test_a_genotype_told_again_does_not_fill_the_population(space):
+    strategy = NSGA2(population_size=4).setup(space, objectives=2, seed=0)
+    x = strategy.ask(4)
+    strategy.tell(x, losses_of(x))
+    for _ in range(6):
+        strategy.tell(x[:1], np.zeros((1, 2)))
+    assert len(np.unique(strategy._x, axis=0)) == 4
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"population_size": 1}, "population_size must be at least 2"),
         ({"population_size": 2.5}, "population_size must be an integer"),
+        ({"crossover_points": 2.5}, "crossover_points must be an integer"),
         ({"crossover": "blend"}, "crossover must be 'uniform' or 'k_point'"),
         ({"crossover_points": 0}, "crossover_points must be at least 1"),
         ({"crossover_probability": 1.5}, "crossover_probability must be in 0..1"),

@@ -1,5 +1,7 @@
 """What every sampled strategy promises, whatever its method."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -151,6 +153,24 @@ def test_repeats_are_allowed_on_request(name):
     strategy = make(name, allow_repeats=True).setup(space)
     x = np.concatenate([strategy.ask(5) for _ in range(4)])
     assert x.shape == (20, 1)
+    rare = Space({"a": Integer(0, 999)}, constraints=[lambda x: x[:, 0] == 700])
+    strategy = make(name, allow_repeats=True).setup(rare)
+    assert [strategy.ask(1).tolist() for _ in range(5)] == [[[700]]] * 5
+
+
+def test_the_only_architecture_within_a_limit_is_found_in_a_large_enumerable_space(name):
+    space = Space(
+        {"a": Integer(0, 9), "b": Integer(0, 9), "c": Integer(0, 9), "d": Integer(0, 9), "e": Integer(0, 4)}
+    )
+    strategy = make(name).setup(space, cost_violation=lambda x: (x != [3, 1, 4, 1, 4]).any(axis=1) * 1.0)
+    assert strategy.ask(3).tolist() == [[3, 1, 4, 1, 4]]
+
+
+def test_a_run_survives_pickling(space, name):
+    strategy = make(name).setup(space, objectives=2, seed=7)
+    run(strategy, [8] * 3)
+    copy = pickle.loads(pickle.dumps(strategy))
+    np.testing.assert_array_equal(run(strategy, [8] * 3), run(copy, [8] * 3))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from nasx.population import offspring, sample, select_survivors
+from nasx.population import GenotypeSet, offspring, sample, select_survivors
 from nasx.space import Genotypes
 from nasx.strategies.base import SampledStrategy
 
@@ -69,14 +69,14 @@ class NSGA2(SampledStrategy):
     mutation_rate: float | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.population_size, bool) or not isinstance(self.population_size, int):
-            raise ValueError(f"population_size must be an integer; got {self.population_size!r}")
-        if self.population_size < 2:
-            raise ValueError(f"population_size must be at least 2; got {self.population_size}")
+        for name, least in (("population_size", 2), ("crossover_points", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise ValueError(f"{name} must be an integer; got {value!r}")
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}; got {value}")
         if self.crossover not in ("uniform", "k_point"):
             raise ValueError(f"crossover must be 'uniform' or 'k_point'; got {self.crossover!r}")
-        if self.crossover_points < 1:
-            raise ValueError(f"crossover_points must be at least 1; got {self.crossover_points}")
         for name in ("crossover_probability", "mutation_rate"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
@@ -89,6 +89,7 @@ class NSGA2(SampledStrategy):
         self._x: Genotypes = np.empty((0, d), np.int32)
         self._losses: npt.NDArray[np.float64] = np.empty((0, self.objectives))
         self._violations: npt.NDArray[np.float64] = np.empty(0)
+        self._told = GenotypeSet(d)
         self._generation = 0
         self._parents = 0
         self._select(self.population_size)
@@ -128,6 +129,9 @@ class NSGA2(SampledStrategy):
     def _observe(
         self, x: Genotypes, losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64]
     ) -> None:
+        if not self.allow_repeats:  # told again, a genotype would fill the population with its copies
+            new = self._told.insert(x)
+            x, losses, violations = x[new], losses[new], violations[new]
         while len(x):
             due = self._parents + self.population_size - len(self._x)
             self._x = np.concatenate([self._x, x[:due]])
