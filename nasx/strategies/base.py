@@ -10,6 +10,8 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from nasx._arguments import floats
+from nasx._core import outcomes
 from nasx.population import GenotypeSet, sample
 from nasx.space import Genotypes, Space
 
@@ -135,15 +137,15 @@ class SampledStrategy(Strategy, ABC):
         found: list[Genotypes] = []
         missing = n
         while missing:
-            if self._rejected >= _PATIENCE:
+            if self._rejected < _PATIENCE:
+                rows = self._propose(min(missing, _PATIENCE - self._rejected), self._proposed)
+                self._proposed += len(rows)
+                rows = self._admit(rows)
+            else:
                 rows = self._draw_left()
                 if not len(rows):
                     break
                 self._rejected = 0
-            else:
-                rows = self._propose(min(missing, _PATIENCE - self._rejected), self._proposed)
-                self._proposed += len(rows)
-                rows = self._admit(rows)
             if len(rows):
                 found.append(rows)
                 missing -= len(rows)
@@ -181,29 +183,25 @@ class SampledStrategy(Strategy, ABC):
         """
         self._require_setup()
         rows = self.space.check(x)
-        values = np.array(losses, np.float64)
-        if values.ndim == 1 and self.objectives == 1:
-            values = values[:, None]
-        if values.shape != (len(rows), self.objectives):
-            raise ValueError(
-                f"losses must have shape ({len(rows)}, {self.objectives}); got {np.shape(losses)}"
-            )
-        over = np.zeros(len(rows)) if violations is None else np.array(violations, np.float64)
-        lost = np.isnan(values).any(axis=1)
+        n = len(rows)
+        shape = np.shape(losses)
+        if shape == (n,) and self.objectives == 1:
+            losses = np.reshape(losses, (n, 1))
+        elif shape != (n, self.objectives):
+            raise ValueError(f"losses must have shape ({n}, {self.objectives}); got {shape}")
+        if violations is not None:
+            violations = floats(violations, "violations", 1)
+            if len(violations) != n:
+                raise ValueError(f"violations must have shape ({n},); got {violations.shape}")
         if failed is not None:
-            flags = np.asarray(failed)
-            if flags.shape != (len(rows),) or flags.dtype != np.bool_:
-                raise ValueError(
-                    f"failed must be bool of shape ({len(rows)},); got {flags.dtype} {flags.shape}"
-                )
-            lost |= flags
-        if over.shape != (len(rows),):
-            raise ValueError(f"violations must have shape ({len(rows)},); got {over.shape}")
-        if np.isnan(over[~lost]).any():
-            raise ValueError("violations must not be NaN; mark the row as failed instead")
-        values[lost] = over[lost] = np.inf
-        self._asked += int(self._seen.insert(rows).sum())  # rows of the caller's own count as asked for
-        self._observe(rows, values, np.maximum(over, 0.0))
+            failed = np.ascontiguousarray(failed)
+            if failed.shape != (n,) or failed.dtype != np.bool_:
+                raise ValueError(f"failed must be bool of shape ({n},); got {failed.dtype} {failed.shape}")
+        settled = outcomes.settle(floats(losses, "losses", 2), violations, failed)
+        before = len(self._seen)
+        self._seen.insert(rows)
+        self._asked += len(self._seen) - before  # rows of the caller's own count as asked for
+        self._observe(rows, *settled)
 
     # -- what a method implements ----------------------------------------------------------------------------
 
@@ -232,13 +230,21 @@ class SampledStrategy(Strategy, ABC):
 
     def _admit(self, rows: Genotypes) -> Genotypes:
         """Keep the candidates that are new and within the limits, and count the rejections in a row."""
-        admitted = np.ones(len(rows), bool) if self.allow_repeats else self._seen.insert(rows)
-        if self.space.constraints or self._cost_violation is not None:
+        limited = self.space.constraints or self._cost_violation is not None
+        if self.allow_repeats:
+            new = len(rows)
+            admitted = np.ones(new, bool)
+        else:
+            before = len(self._seen)
+            admitted = self._seen.insert(rows)
+            new = len(self._seen) - before
+        if limited and new:
             admitted[admitted] = self._within_limits(rows[admitted])
-        if admitted.all():
+            new = int(admitted.sum())
+        if new == len(rows):
             self._rejected = 0
             return rows
-        if admitted.any():
+        if new:
             self._rejected = int(np.argmax(admitted[::-1]))
         else:
             self._rejected += len(rows)
