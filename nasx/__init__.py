@@ -25,16 +25,22 @@ if TYPE_CHECKING:
     from nasx.space import Boolean, Categorical, Integer, Ordinal, Space
     from nasx.strategies.base import SampledStrategy, Strategy
     from nasx.strategies.baseline.random_search import RandomSearch
+    from nasx.strategies.multi_fidelity.asha import ASHA
+    from nasx.strategies.multi_fidelity.base import MultiFidelityStrategy
+    from nasx.strategies.multi_fidelity.hyperband import Hyperband
     from nasx.strategies.multi_objective.nsga2 import NSGA2
     from nasx.tasks.base import Task, TaskSpec
     from nasx.trial import Trial
 
 _MODULES = ("errors", "hardware", "pareto", "plots", "population", "spaces", "tasks")
 _EXPORTS = {
+    "ASHA": "nasx.strategies.multi_fidelity.asha",
     "Architecture": "nasx.architecture",
     "Boolean": "nasx.space",
     "Categorical": "nasx.space",
+    "Hyperband": "nasx.strategies.multi_fidelity.hyperband",
     "Integer": "nasx.space",
+    "MultiFidelityStrategy": "nasx.strategies.multi_fidelity.base",
     "NSGA2": "nasx.strategies.multi_objective.nsga2",
     "NasxError": "nasx.errors",
     "Ordinal": "nasx.space",
@@ -56,11 +62,14 @@ _EXPORTS = {
 }
 
 __all__ = [
+    "ASHA",
     "NSGA2",
     "Architecture",
     "Boolean",
     "Categorical",
+    "Hyperband",
     "Integer",
+    "MultiFidelityStrategy",
     "NasxError",
     "Ordinal",
     "RandomSearch",

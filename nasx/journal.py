@@ -21,13 +21,13 @@ from nasx.trial import Trial
 __all__ = ["Ask", "Journal"]
 
 _APPLICATION_ID = 0x6E617378  # "nasx"
-_VERSION = 1
+_VERSION = 2
 _TABLES = """
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE asks (
     id INTEGER PRIMARY KEY, requested INTEGER NOT NULL, told_before INTEGER NOT NULL,
-    genotypes BLOB NOT NULL);
+    genotypes BLOB NOT NULL, budgets BLOB);
 CREATE TABLE trials (
     told INTEGER PRIMARY KEY, number INTEGER NOT NULL UNIQUE, state TEXT NOT NULL, metrics TEXT NOT NULL,
     violation REAL NOT NULL, error TEXT, started REAL NOT NULL, seconds REAL NOT NULL);
@@ -41,6 +41,7 @@ class Ask(NamedTuple):
     requested: int
     told_before: int
     genotypes: Genotypes
+    budgets: Genotypes | None
 
 
 class Journal:
@@ -245,7 +246,14 @@ class Journal:
 
     # -- events ----------------------------------------------------------------------------------------------
 
-    def asked(self, genotypes: Genotypes, *, requested: int, told_before: int) -> None:
+    def asked(
+        self,
+        genotypes: Genotypes,
+        *,
+        requested: int,
+        told_before: int,
+        budgets: npt.NDArray[np.int32] | None = None,
+    ) -> None:
         """Record a proposal before any of it is evaluated.
 
         Parameters
@@ -256,10 +264,12 @@ class Journal:
             How many rows were asked for; 0 for architectures that the user gave.
         told_before : int
             How many results had been told.
+        budgets : ndarray of int32, shape (n,), optional
+            What each is to be evaluated with, if that is not the whole.
         """
-        blob = genotypes.astype("<i4").tobytes()
-        sql = "INSERT INTO asks (requested, told_before, genotypes) VALUES (?, ?, ?)"
-        self._execute(sql, (requested, told_before, blob))
+        blobs = (None if part is None else part.astype("<i4").tobytes() for part in (genotypes, budgets))
+        sql = "INSERT INTO asks (requested, told_before, genotypes, budgets) VALUES (?, ?, ?, ?)"
+        self._execute(sql, (requested, told_before, *blobs))
 
     def told(self, trial: Trial) -> None:
         """Record a result.
@@ -314,10 +324,15 @@ class Journal:
         list of Ask
             Every recorded proposal.
         """
-        rows = self._execute("SELECT requested, told_before, genotypes FROM asks ORDER BY id").fetchall()
-        return [
-            Ask(requested, told, self._matrix(blob, "<i4", np.int32, width)) for requested, told, blob in rows
-        ]
+        sql = "SELECT requested, told_before, genotypes, budgets FROM asks ORDER BY id"
+        asks = []
+        for requested, told, blob, more in self._execute(sql).fetchall():
+            genotypes = self._matrix(blob, "<i4", np.int32, width)
+            budgets = None if more is None else self._matrix(more, "<i4", np.int32, 1)[:, 0]
+            if budgets is not None and len(budgets) != len(genotypes):
+                raise JournalError(f"{self.path} is damaged: a proposal and its budgets differ in length")
+            asks.append(Ask(requested, told, genotypes, budgets))
+        return asks
 
     def costs(self, width: int, number: int) -> tuple[Genotypes, npt.NDArray[np.float64]]:
         """Read the measured costs.
@@ -369,9 +384,14 @@ class Journal:
         # Trials first: a search that is still writing adds the ask before its result.
         sql = "SELECT number, state, metrics, violation, error, started, seconds FROM trials ORDER BY told"
         told = self._execute(sql).fetchall()
-        asked = [ask.genotypes for ask in self.asks(len(space))]
+        asks = self.asks(len(space))
+        whole = self.header().get("max_budget")
         try:
-            rows = space.check(np.concatenate(asked)) if asked else np.empty((0, len(space)), np.int32)
+            rows = np.concatenate([np.empty((0, len(space)), np.int32), *(ask.genotypes for ask in asks)])
+            rows = space.check(rows)
+            budgets: list[int | None] = []
+            for ask in asks:
+                budgets += [whole] * len(ask.genotypes) if ask.budgets is None else ask.budgets.tolist()
             return [
                 Trial(
                     number=number,
@@ -382,10 +402,12 @@ class Journal:
                     error=error,
                     started=started,
                     seconds=seconds,
+                    budget=(budget := budgets[number]),
+                    fraction=1.0 if budget is None else budget / whole,
                 )
                 for number, state, metrics, violation, error, started, seconds in told
             ]
-        except (ValueError, IndexError, TypeError) as error:
+        except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
             raise JournalError(f"{self.path} is damaged: {error}; it was left as it is") from None
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import inspect
 import os
+import struct
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,12 +25,16 @@ from nasx.registry import get_strategy, strategy_name
 from nasx.result import Result
 from nasx.space import Genotypes, Space
 from nasx.strategies.base import SampledStrategy, Strategy
+from nasx.strategies.multi_fidelity.base import Budgets, MultiFidelityStrategy
 from nasx.tasks.base import Direction, Task
 from nasx.trial import State, Trial
 
 __all__ = ["Callback", "search"]
 
 Callback = Callable[[Result, Trial], None]
+
+# Fractions of evaluations are summed up; this is more than their rounding.
+_ROUNDING = 1e-6
 
 
 def search(
@@ -60,7 +67,8 @@ def search(
         The method: a name of `available_strategies`, or an instance with settings. An instance is copied
         and stays as it is.
     evaluations : int, optional
-        How many architectures to evaluate in all; those of a resumed run count.
+        How many architectures to evaluate in all; those of a resumed run count. An evaluation with a part of
+        the budget, by a multi-fidelity strategy, counts as that part.
     seconds : float, optional
         Begin no evaluation after so much time; the evaluations of a resumed run count.
     objectives : mapping of str to {"minimize", "maximize"}, optional
@@ -123,7 +131,7 @@ def search(
     seed = _integer("seed", seed)
     problem = Problem(space, task, objectives=objectives, costs=costs, limits=limits)
     method = get_strategy(strategy)
-    if not isinstance(method, SampledStrategy):
+    if not isinstance(method, SampledStrategy | MultiFidelityStrategy):
         raise TypeError(f"strategy {strategy_name(method)!r} is no sampled strategy")
     if isinstance(initial, Mapping):
         raise TypeError("initial must be a list of architectures; put the one you have into a list")
@@ -132,11 +140,13 @@ def search(
         raise ValueError(
             f"initial: architecture {int(np.argmin(space.satisfies(first)))} breaks a constraint"
         )
+    more = {"max_budget": _whole_budget(task)} if isinstance(method, MultiFidelityStrategy) else {}
     method.setup(
         space,
         objectives=len(problem.names),
         seed=seed,
         cost_violation=problem.cost_violation if problem.limited_costs else None,
+        **more,
     )
     result = Result(
         space=space,
@@ -164,6 +174,14 @@ def search(
     return result
 
 
+class _Job(NamedTuple):
+    """A proposal with its number, and the budget that it is to be evaluated with if that is not the whole."""
+
+    number: int
+    genotype: Genotypes
+    budget: int | None
+
+
 class _Run:
     """The state of one search."""
 
@@ -171,7 +189,7 @@ class _Run:
         self,
         problem: Problem,
         task: Task | Callable[..., Any],
-        strategy: SampledStrategy,
+        strategy: SampledStrategy | MultiFidelityStrategy,
         result: Result,
         *,
         device: str | None,
@@ -179,11 +197,13 @@ class _Run:
     ) -> None:
         self.problem, self.task, self.strategy, self.result = problem, task, strategy, result
         self.device, self.callbacks = device, callbacks
+        self.whole = strategy.budgets[-1] if isinstance(strategy, MultiFidelityStrategy) else None
         self.journal: Journal | None = None
         self.progress: Progress | None = None
         self.interrupts = Interrupts()
         self.asked = 0
-        self.waiting: list[tuple[int, Genotypes]] = []  # numbers and genotypes that were asked and not told
+        self.spent = 0.0
+        self.waiting: dict[int, _Job] = {}  # asked and not told
 
     def go(self, first: Genotypes, evaluations: int | None, seconds: float | None) -> None:
         """Evaluate until a budget is spent, nothing is left, or somebody stops it."""
@@ -194,20 +214,19 @@ class _Run:
             if seconds is not None:
                 self.problem.deadline = time.monotonic() + seconds - sum(trial.seconds for trial in trials)
             if len(first) and not self.asked:
-                self.take(first, requested=0)
+                self.take(first, None, requested=0)
             while True:
-                if evaluations is not None and len(trials) >= evaluations:
+                if evaluations is not None and self.spent > evaluations - _ROUNDING:
                     self.result.stopped = "evaluations"
                     break
                 self.problem.check_time()
                 if not self.waiting:
-                    rows = self.strategy.ask(1)
+                    rows, budgets = self.ask(1)
                     if not len(rows):
                         self.result.stopped = "exhausted"
                         break
-                    self.take(rows, requested=1)
-                number, genotype = self.waiting[0]
-                self.finish(self.evaluate(number, genotype))
+                    self.take(rows, budgets, requested=1)
+                self.finish(self.evaluate(next(iter(self.waiting.values()))))
         except OutOfTime:
             self.result.stopped = "seconds"
         except KeyboardInterrupt:
@@ -215,40 +234,50 @@ class _Run:
         except StopSearch:
             self.result.stopped = "callback"
 
-    def take(self, rows: Genotypes, *, requested: int) -> None:
+    def ask(self, n: int) -> tuple[Genotypes, Budgets | None]:
+        """Ask the strategy for architectures, with budgets if it is one that sets them."""
+        if isinstance(self.strategy, MultiFidelityStrategy):
+            return self.strategy.ask(n)
+        return self.strategy.ask(n), None
+
+    def take(self, rows: Genotypes, budgets: Budgets | None, *, requested: int) -> None:
         """Give new proposals their numbers and write them down before any is evaluated."""
         with self.interrupts.held:
             if self.journal is not None:
-                self.journal.asked(rows, requested=requested, told_before=len(self.result.trials))
-            self.waiting += [(self.asked + i, row) for i, row in enumerate(rows)]
-            self.asked += len(rows)
+                told = len(self.result.trials)
+                self.journal.asked(rows, requested=requested, told_before=told, budgets=budgets)
+            self.add(rows, budgets)
 
-    def evaluate(self, number: int, genotype: Genotypes) -> Trial:
+    def add(self, rows: Genotypes, budgets: Budgets | None) -> None:
+        """Put proposals with those that wait for their result."""
+        for i, row in enumerate(rows):
+            budget = self.whole if budgets is None else int(budgets[i])
+            self.waiting[self.asked] = _Job(self.asked, row, budget)
+            self.asked += 1
+
+    def evaluate(self, job: _Job) -> Trial:
         """Evaluate one architecture; whatever goes wrong with it ends up in the trial."""
-        problem = self.problem
-        architecture = Architecture(problem.space, genotype, spec=problem.spec)
+        problem, budget = self.problem, job.budget
+        architecture = Architecture(problem.space, job.genotype, spec=problem.spec)
+        fraction = 1.0 if budget is None or self.whole is None else budget / self.whole
         metrics: dict[str, float] = {}
-        state: State = "complete"
+        state: State = "complete" if fraction == 1 else "partial"
         error = None
         started, clock = time.time(), time.perf_counter()
         try:
-            metrics = problem.metrics_of_costs(genotype)
-            if problem.violation(metrics) == 0:  # otherwise known to be over a limit: not worth training
-                if isinstance(self.task, Task):
-                    seed = trial_seed(self.result.seed, number)
-                    outcome: Any = self.task.evaluate(architecture, seed=seed, device=self.device)
-                else:
-                    outcome = self.task(architecture)
-                metrics = problem.check_metrics(outcome, metrics)
+            metrics = problem.metrics_of_costs(job.genotype)
+            # Known to be over a limit is not worth training.
+            if not metrics or problem.violation(metrics) == 0:
+                metrics = problem.check_metrics(self.train(architecture, job), metrics)
         except (StopSearch, OutOfTime):
             raise
         except (Exception, SystemExit):
             state, error = "failed", format_exception()
         violation = problem.violation(metrics)
-        if state == "complete" and violation > 0:
+        if error is None and violation > 0:
             state = "infeasible"
         return Trial(
-            number=number,
+            number=job.number,
             architecture=architecture,
             state=state,
             metrics=metrics,
@@ -256,7 +285,21 @@ class _Run:
             error=error,
             started=started,
             seconds=time.perf_counter() - clock,
+            budget=budget,
+            fraction=fraction,
         )
+
+    def train(self, architecture: Architecture, job: _Job) -> Any:
+        """Call the task."""
+        budget = job.budget
+        if not isinstance(self.task, Task):
+            return self.task(architecture) if budget is None else self.task(architecture, budget=budget)
+        more: dict[str, Any] = {}
+        if budget is not None:
+            # A task that only reports is stopped when it has had its budget.
+            more = {"budget": budget, "report": lambda step, metrics: step >= budget}
+        seed = trial_seed(self.result.seed, job.number)
+        return self.task.evaluate(architecture, seed=seed, device=self.device, **more)
 
     def finish(self, trial: Trial) -> None:
         """Write a result down, tell the strategy, and let everybody know."""
@@ -273,22 +316,28 @@ class _Run:
         """Tell the strategy and take the trials off those that are waited for."""
         if not trials:
             return
-        names = self.problem.names
-        losses = np.full((len(trials), len(names)), np.nan)
-        for i, trial in enumerate(trials):
-            if trial.state != "failed" and all(name in trial.metrics for name in names):
-                losses[i] = self.problem.losses(trial.metrics)
-            elif trial.state == "infeasible":  # known by its cost alone; its violation says how bad it is
-                losses[i] = np.inf
-        self.strategy.tell(
-            np.array([trial.genotype for trial in trials]),
-            losses,
-            violations=np.array([trial.violation for trial in trials]),
-            failed=np.array([trial.state == "failed" for trial in trials]),
-        )
-        done = {trial.number for trial in trials}
-        self.waiting = [item for item in self.waiting if item[0] not in done]
+        x = np.array([trial.genotype for trial in trials])
+        losses = [self.losses(trial) for trial in trials]
+        violations = [trial.violation for trial in trials]
+        failed = np.array([trial.state == "failed" for trial in trials])
+        if isinstance(self.strategy, MultiFidelityStrategy):
+            budgets = [trial.budget or 0 for trial in trials]
+            self.strategy.tell(x, losses, budgets=budgets, violations=violations, failed=failed)
+        else:
+            self.strategy.tell(x, losses, violations=violations, failed=failed)
+        for trial in trials:
+            del self.waiting[trial.number]
+            self.spent += trial.fraction
         self.result.trials += trials
+
+    def losses(self, trial: Trial) -> list[float]:
+        """Losses as a strategy is told them."""
+        if trial.state == "failed":
+            return self.problem.no_losses
+        try:
+            return self.problem.losses(trial.metrics)
+        except KeyError:  # infeasible by its cost alone; its violation says how bad it is
+            return self.problem.worst_losses
 
     def resume(self, journal: Journal) -> None:
         """Replay the journal: the same asks and tells in the same order bring the strategy where it was."""
@@ -301,10 +350,9 @@ class _Run:
         for ask in journal.asks(len(problem.space)):
             self.tell(trials[len(self.result.trials) : ask.told_before])
             if ask.requested:
-                proposed = self.strategy.ask(ask.requested)
-                diverged += not np.array_equal(proposed, ask.genotypes)
-            self.waiting += [(self.asked + i, row) for i, row in enumerate(ask.genotypes)]
-            self.asked += len(ask.genotypes)
+                rows, budgets = self.ask(ask.requested)
+                diverged += not (np.array_equal(rows, ask.genotypes) and _equal(budgets, ask.budgets))
+            self.add(ask.genotypes, ask.budgets)
         self.tell(trials[len(self.result.trials) :])
         if diverged:
             warnings.warn(
@@ -316,6 +364,10 @@ class _Run:
         if self.progress is not None:
             self.progress.resumed()
         journal.set_stopped("running")
+
+
+def _equal(a: Budgets | None, b: Budgets | None) -> bool:
+    return a is b or (a is not None and b is not None and np.array_equal(a, b))
 
 
 def trial_seed(seed: int, number: int) -> int:
@@ -338,7 +390,8 @@ def trial_seed(seed: int, number: int) -> int:
     >>> trial_seed(0, 0) != trial_seed(0, 1)
     True
     """
-    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0] >> 1)
+    digest = hashlib.blake2b(struct.pack("<QQ", seed, number), digest_size=4).digest()
+    return int.from_bytes(digest, "little") >> 1
 
 
 def _check_budget(evaluations: int | None, seconds: float | None) -> None:
@@ -348,6 +401,21 @@ def _check_budget(evaluations: int | None, seconds: float | None) -> None:
         raise ValueError(f"evaluations must be a positive integer; got {evaluations!r}")
     if seconds is not None and (not isinstance(seconds, int | float | np.number) or not seconds > 0):
         raise ValueError(f"seconds must be a positive number; got {seconds!r}")
+
+
+def _whole_budget(task: Task | Callable[..., Any]) -> int | None:
+    """Largest budget of a task, after checking that it can be given smaller ones."""
+    if isinstance(task, Task):
+        return task.max_budget
+    try:
+        inspect.signature(task).bind(None, budget=1)
+    except TypeError:
+        raise TypeError(
+            "a multi-fidelity strategy needs a task that takes a budget: task(architecture, *, budget)"
+        ) from None
+    except ValueError:  # no signature to look at
+        pass
+    return None
 
 
 def _integer(name: str, value: Any) -> int:
@@ -373,4 +441,5 @@ def _header(
         "constraints": [getattr(c, "__qualname__", type(c).__qualname__) for c in problem.space.constraints],
         "seed": result.seed,
         "initial": first.tolist(),
+        "max_budget": strategy.budgets[-1] if isinstance(strategy, MultiFidelityStrategy) else None,
     }

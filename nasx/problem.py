@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -76,12 +77,14 @@ class Problem:
         self.spec: TaskSpec | None = task.spec if isinstance(task, Task) else None
         self.objectives = _check_objectives(task, objectives)
         self.names = tuple(self.objectives)
-        self._signs = np.array([1.0 if d == "minimize" else -1.0 for d in self.objectives.values()])
+        self._signs = {name: 1.0 if d == "minimize" else -1.0 for name, d in self.objectives.items()}
+        self.no_losses, self.worst_losses = ([value] * len(self.names) for value in (math.nan, math.inf))
         if isinstance(costs, str):
             raise ValueError(f"costs must be a list of names or a mapping; got {costs!r}: write [{costs!r}]")
         named = costs if isinstance(costs, Mapping) else {name: name for name in costs or ()}
         self.costs: dict[str, CostFunction] = {name: self._bind(name, cost) for name, cost in named.items()}
         self.limits = _check_limits(limits)
+        self._needed = tuple(dict.fromkeys((*self.names, *self.limits)))
         self.limited_costs = tuple(name for name in self.limits if name in self.costs)
         self._check_names(task)
         self.deadline: float | None = None  # of time.monotonic()
@@ -273,16 +276,16 @@ class Problem:
                 metrics[str(name)] = float(value)
             except (TypeError, ValueError):
                 raise EvaluationError(f"metric {name!r} must be a number; got {value!r}") from None
-        for name in (*self.names, *self.limits):
+        for name in self._needed:
             if name not in metrics:
                 raise EvaluationError(
                     f"the task gave no metric {name!r}; it gave {', '.join(metrics) or 'nothing'}"
                 )
-            if not np.isfinite(metrics[name]):
+            if not math.isfinite(metrics[name]):
                 raise EvaluationError(f"metric {name!r} is {metrics[name]}; it must be a finite number")
         return metrics
 
-    def losses(self, metrics: Mapping[str, float]) -> npt.NDArray[np.float64]:
+    def losses(self, metrics: Mapping[str, float]) -> list[float]:
         """Objectives as losses, smaller is better.
 
         Parameters
@@ -292,11 +295,15 @@ class Problem:
 
         Returns
         -------
-        ndarray of float64, shape (number of objectives,)
-            Signs turned where an objective is maximised.
+        list of float
+            One an objective; signs turned where it is maximised.
+
+        Raises
+        ------
+        KeyError
+            If an objective is not among the metrics.
         """
-        losses: npt.NDArray[np.float64] = self._signs * np.array([metrics[name] for name in self.names])
-        return losses
+        return [sign * metrics[name] for name, sign in self._signs.items()]
 
     def violation(self, metrics: Mapping[str, float]) -> float:
         """How far metrics are over the limits.
@@ -311,9 +318,11 @@ class Problem:
         float
             Sum over the limits of the excess relative to the limit; 0 within all of them.
         """
-        return float(
-            sum(_excess(metrics[name], limit) for name, limit in self.limits.items() if name in metrics)
-        )
+        total = 0.0
+        for name, limit in self.limits.items():
+            if name in metrics:
+                total += float(_excess(metrics[name], limit))
+        return total
 
     def describe(self) -> dict[str, Any]:
         """Describe objectives, costs and limits as JSON types.

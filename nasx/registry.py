@@ -12,6 +12,8 @@ __all__ = ["available_strategies", "get_strategy", "register_strategy", "strateg
 
 # Name -> module and class; imported on first use, since some strategies need torch.
 _STRATEGIES: dict[str, str | type[Strategy]] = {
+    "asha": "nasx.strategies.multi_fidelity.asha:ASHA",
+    "hyperband": "nasx.strategies.multi_fidelity.hyperband:Hyperband",
     "nsga2": "nasx.strategies.multi_objective.nsga2:NSGA2",
     "random_search": "nasx.strategies.baseline.random_search:RandomSearch",
 }

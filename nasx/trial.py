@@ -13,7 +13,7 @@ from nasx.architecture import Architecture
 
 __all__ = ["State", "Trial"]
 
-State: TypeAlias = Literal["complete", "infeasible", "failed"]
+State: TypeAlias = Literal["complete", "partial", "infeasible", "failed"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -26,8 +26,9 @@ class Trial:
         Its place in the order of proposals, from 0.
     architecture : Architecture
         What was evaluated.
-    state : {"complete", "infeasible", "failed"}
-        Complete and within all limits; over a limit; or without a result.
+    state : {"complete", "partial", "infeasible", "failed"}
+        Evaluated within all limits; the same with a part of the budget only; over a limit; or without a
+        result.
     metrics : dict of str to float
         Everything measured, costs included; what was known before a failure if it failed.
     violation : float
@@ -38,6 +39,10 @@ class Trial:
         Unix time in seconds when the evaluation began.
     seconds : float
         How long it took.
+    budget : int or None
+        What a multi-fidelity strategy gave it, in the task's unit; otherwise None.
+    fraction : float
+        That as a share of the largest budget; 1 without one.
     """
 
     number: int
@@ -48,6 +53,8 @@ class Trial:
     error: str | None = None
     started: float = 0.0
     seconds: float = 0.0
+    budget: int | None = None
+    fraction: float = 1.0
 
     @property
     def genotype(self) -> npt.NDArray[np.int32]:
@@ -71,4 +78,6 @@ class Trial:
             "error": self.error,
             "started": self.started,
             "seconds": self.seconds,
+            "budget": self.budget,
+            "fraction": self.fraction,
         }

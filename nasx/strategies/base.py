@@ -15,9 +15,11 @@ from nasx._core import outcomes
 from nasx.population import GenotypeSet, sample
 from nasx.space import Genotypes, Space
 
-__all__ = ["CostViolation", "SampledStrategy", "Strategy"]
+__all__ = ["CostViolation", "Losses", "SampledStrategy", "Strategy", "Violations", "check_setup", "settle"]
 
 CostViolation: TypeAlias = Callable[[Genotypes], npt.NDArray[np.float64]]
+Losses: TypeAlias = npt.NDArray[np.float64]
+Violations: TypeAlias = npt.NDArray[np.float64]
 
 # So many proposals in a row that were seen before or break a limit, and ask looks for what is left instead.
 _PATIENCE = 256
@@ -27,6 +29,72 @@ _ENUMERABLE = 1_000_000
 _BLOCK = 64
 # The random stream of those draws; strategies sample from other ones.
 _LEFT = 2**32 - 1
+
+
+def settle(
+    losses: npt.ArrayLike,
+    shape: tuple[int, int],
+    violations: npt.ArrayLike | None,
+    failed: npt.ArrayLike | None,
+) -> tuple[Losses, Violations]:
+    """Check what is told, and make failures lose to everything.
+
+    Parameters
+    ----------
+    losses : array_like of float, shape `shape`, or (n,) for one objective
+        Smaller is better. A row with NaN counts as failed.
+    shape : tuple of int
+        Number of rows and of objectives.
+    violations : array_like of float, shape (n,), or None
+        How far each row is over the limits.
+    failed : array_like of bool, shape (n,), or None
+        Rows without a result.
+
+    Returns
+    -------
+    losses : ndarray of float64, shape `shape`
+        Infinite where a row failed.
+    violations : ndarray of float64, shape (n,)
+        Not negative; infinite where a row failed.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or the violation of a row that did not fail is NaN.
+    """
+    n, came = shape[0], np.shape(losses)
+    if came == (n,) and shape[1] == 1:
+        losses = np.reshape(losses, shape)
+    elif came != shape:
+        raise ValueError(f"losses must have shape {shape}; got {came}")
+    if violations is not None:
+        violations = floats(violations, "violations", 1)
+        if len(violations) != n:
+            raise ValueError(f"violations must have shape ({n},); got {violations.shape}")
+    if failed is not None:
+        failed = np.ascontiguousarray(failed)
+        if failed.shape != (n,) or failed.dtype != np.bool_:
+            raise ValueError(f"failed must be bool of shape ({n},); got {failed.dtype} {failed.shape}")
+    return outcomes.settle(floats(losses, "losses", 2), violations, failed)
+
+
+def check_setup(objectives: int, seed: int) -> None:
+    """Refuse what no strategy can begin with.
+
+    Parameters
+    ----------
+    objectives, seed : int
+        As for `SampledStrategy.setup`.
+
+    Raises
+    ------
+    ValueError
+        If one is out of range.
+    """
+    if objectives < 1:
+        raise ValueError(f"objectives must be at least 1; got {objectives}")
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be in 0..2**63-1; got {seed}")
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
@@ -98,10 +166,7 @@ class SampledStrategy(Strategy, ABC):
         ValueError
             If `objectives` or `seed` is out of range.
         """
-        if objectives < 1:
-            raise ValueError(f"objectives must be at least 1; got {objectives}")
-        if not 0 <= seed < 2**63:
-            raise ValueError(f"seed must be in 0..2**63-1; got {seed}")
+        check_setup(objectives, seed)
         self.space, self.objectives, self.seed = space, objectives, seed
         self._cost_violation = cost_violation
         self._seen = GenotypeSet(len(space))
@@ -183,21 +248,7 @@ class SampledStrategy(Strategy, ABC):
         """
         self._require_setup()
         rows = self.space.check(x)
-        n = len(rows)
-        shape = np.shape(losses)
-        if shape == (n,) and self.objectives == 1:
-            losses = np.reshape(losses, (n, 1))
-        elif shape != (n, self.objectives):
-            raise ValueError(f"losses must have shape ({n}, {self.objectives}); got {shape}")
-        if violations is not None:
-            violations = floats(violations, "violations", 1)
-            if len(violations) != n:
-                raise ValueError(f"violations must have shape ({n},); got {violations.shape}")
-        if failed is not None:
-            failed = np.ascontiguousarray(failed)
-            if failed.shape != (n,) or failed.dtype != np.bool_:
-                raise ValueError(f"failed must be bool of shape ({n},); got {failed.dtype} {failed.shape}")
-        settled = outcomes.settle(floats(losses, "losses", 2), violations, failed)
+        settled = settle(losses, (len(rows), self.objectives), violations, failed)
         before = len(self._seen)
         self._seen.insert(rows)
         self._asked += len(self._seen) - before  # rows of the caller's own count as asked for
@@ -214,9 +265,7 @@ class SampledStrategy(Strategy, ABC):
         """Give 1 to `n` candidates, a function of the state and of their numbers `first`, `first` + 1, ..."""
 
     @abstractmethod
-    def _observe(
-        self, x: Genotypes, losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64]
-    ) -> None:
+    def _observe(self, x: Genotypes, losses: Losses, violations: Violations) -> None:
         """Learn from rows; failed ones have infinite losses and violation. The same as one row at a time."""
 
     # -- shared machinery ------------------------------------------------------------------------------------

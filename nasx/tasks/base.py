@@ -113,6 +113,11 @@ class Task(ABC):
         """Names of all metrics that `evaluate` returns, to refuse a wrong one early; None if unknown."""
         return None
 
+    @property
+    def max_budget(self) -> int | None:
+        """What `evaluate` spends by default, in the unit of its `budget`; None if budgets mean nothing."""
+        return None
+
     @abstractmethod
     def evaluate(
         self,

@@ -196,6 +196,11 @@ class ImageClassification(Task):
         return ("error", "accuracy", "loss", "epochs")
 
     @property
+    def max_budget(self) -> int:
+        """Epochs that `evaluate` trains by default; its budget is counted in epochs."""
+        return self._recipe.epochs
+
+    @property
     def normalization(self) -> dict[str, list[float]] | None:
         """What images go through before the network: ``(x - mean) / std`` per channel, x in 0..1 if uint8.
 

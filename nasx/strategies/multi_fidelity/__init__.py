@@ -1,0 +1,1 @@
+"""Methods that every other one has to beat."""
