@@ -40,7 +40,8 @@ class Progress:
         self._terminal = sys.stderr is not None and sys.stderr.isatty()
         self._show = sys.stderr is not None and (self._terminal if show is None else show)
         self._begun = self._printed = time.monotonic()
-        self._before = self._failed = 0
+        self._failed = 0
+        self._done = self._before = 0.0  # evaluations, parts of them counted as parts
         self._spent = 0.0
         self._bar: Any = None
         self._lock = threading.Lock()
@@ -67,7 +68,7 @@ class Progress:
 
     def resumed(self) -> None:
         """Leave the trials of the earlier run out of the rate, and count their time as spent."""
-        self._before = len(self._result.trials)
+        self._done = self._before = self._result.spent
         self._spent = sum(trial.seconds for trial in self._result.trials)
         self._failed = sum(trial.state == "failed" for trial in self._result.trials)
 
@@ -79,6 +80,7 @@ class Progress:
         trial : Trial
             The new one.
         """
+        self._done += trial.fraction
         self._failed += trial.state == "failed"
         if self._show and not self._terminal and time.monotonic() - self._printed > _LINE_SECONDS:
             self._print_line()
@@ -109,7 +111,7 @@ class Progress:
             self._bar.start()
 
     def _completed(self) -> float:
-        return len(self._result.trials) if self._evaluations else self._elapsed() + self._spent
+        return self._done if self._evaluations else self._elapsed() + self._spent
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._begun
@@ -126,7 +128,7 @@ class Progress:
         str
             One line.
         """
-        done, now = len(self._result.trials), time.monotonic()
+        done, now = self._done, time.monotonic()
         if now >= self._look_again:
             self._found = self._describe_best()
             # Looking through a long history takes a while: spend at most a twentieth of the time on it.
@@ -139,7 +141,7 @@ class Progress:
         if self._seconds is not None:
             left.append(max(self._seconds - self._spent - elapsed, 0.0))
         parts = [
-            f"{done}/{self._evaluations}" if self._evaluations is not None else f"{done} done",
+            f"{done:.0f}/{self._evaluations}" if self._evaluations is not None else f"{done:.0f} done",
             self._found,
             f"{rate:.2g}/s" if rate < 10 else f"{rate:.0f}/s",
             f"{self._failed} failed",

@@ -73,8 +73,13 @@ class Result:
     # -- what was found --------------------------------------------------------------------------------------
 
     @property
+    def spent(self) -> float:
+        """Cost of the trials so far, in evaluations with the whole budget."""
+        return sum(trial.fraction for trial in self.trials)
+
+    @property
     def complete(self) -> list[Trial]:
-        """The trials with a result within all limits."""
+        """The trials with a result within all limits, of the whole budget."""
         return [trial for trial in self.trials if trial.state == "complete"]
 
     def losses(self, trials: list[Trial]) -> npt.NDArray[np.float64]:
@@ -120,7 +125,8 @@ class Result:
     @property
     def reason(self) -> str | None:
         """Why `best` is None, or None if there is a best trial."""
-        if any(trial.state == "complete" for trial in self.trials):
+        states = {trial.state for trial in self.trials}
+        if "complete" in states:
             return None
         if not self.trials:
             return "nothing was evaluated" + (
@@ -128,10 +134,11 @@ class Result:
                 if self.stopped == "exhausted"
                 else ""
             )
-        failed = [trial for trial in self.trials if trial.state == "failed"]
-        if len(failed) == len(self.trials):
-            last = (failed[0].error or "").strip().splitlines()[-1:]
-            return f"all {len(failed)} evaluations failed; the first with: {''.join(last)}"
+        if "partial" in states:
+            return "nothing was evaluated with the whole budget yet; give the search more evaluations"
+        if states == {"failed"}:
+            last = (self.trials[0].error or "").strip().splitlines()[-1:]
+            return f"all {len(self.trials)} evaluations failed; the first with: {''.join(last)}"
         nearest = min(
             (trial for trial in self.trials if trial.state == "infeasible"), key=lambda t: t.violation
         )
@@ -150,9 +157,9 @@ class Result:
         Returns
         -------
         pandas.DataFrame
-            One row a trial, indexed by its number: state, metrics, violation, seconds, whether it is on the
-            Pareto front, and one column ``choice.NAME`` a decision (missing where inactive). A metric with
-            the name of another column gets ``metric.`` before it.
+            One row a trial, indexed by its number: state, metrics, budget if a strategy set it, violation,
+            seconds, whether it is on the Pareto front, and one column ``choice.NAME`` a decision (missing
+            where inactive). A metric with the name of another column gets ``metric.`` before it.
 
         Raises
         ------
@@ -161,12 +168,13 @@ class Result:
         """
         pandas = require("pandas", "Result.to_dataframe", "data")
         front = {trial.number for trial in self.pareto_front}
-        own = ("number", "state", "violation", "seconds", "on_front")
+        own = ("number", "state", "budget", "violation", "seconds", "on_front")
         rows = [
             {
                 "number": trial.number,
                 "state": trial.state,
                 **{f"metric.{name}" if name in own else name: trial.metrics[name] for name in trial.metrics},
+                "budget": trial.budget,
                 "violation": trial.violation,
                 "seconds": trial.seconds,
                 "on_front": trial.number in front,

@@ -32,6 +32,7 @@ LAZY = {
     ("spaces", "nn"),
     ("hardware", "tasks"),
     ("result", "plots"),
+    ("strategies", "registry"),
 }
 
 

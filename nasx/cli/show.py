@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
+from typing import get_args
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from nasx.result import Result
+from nasx.trial import State
 
 __all__ = ["describe", "front_table", "number", "show"]
 
@@ -41,10 +44,10 @@ def show(path: str | os.PathLike[str], *, as_json: bool = False) -> int:
         print(result.to_json())
         return 0 if result.best else 1
     console = Console()
-    states = {"complete": 0, "infeasible": 0, "failed": 0}
-    for trial in result.trials:
-        states[trial.state] += 1
-    counts = ", ".join(f"{count} {state}" for state, count in states.items() if count) or "no trials yet"
+    states = Counter(trial.state for trial in result.trials)
+    counts = (
+        ", ".join(f"{states[state]} {state}" for state in get_args(State) if states[state]) or "no trials yet"
+    )
     console.print(
         f"[bold]{escape(result.strategy)}[/bold], seed {result.seed}, on {type(result.space).__name__} "
         f"({number(result.space.size)} architectures): {counts}; {result.stopped}"

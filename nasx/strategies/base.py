@@ -254,6 +254,11 @@ class SampledStrategy(Strategy, ABC):
         self._asked += len(self._seen) - before  # rows of the caller's own count as asked for
         self._observe(rows, *settled)
 
+    @property
+    def warmup(self) -> int:
+        """How many results it wants before it proposes by what it has learned."""
+        return 0
+
     # -- what a method implements ----------------------------------------------------------------------------
 
     @abstractmethod

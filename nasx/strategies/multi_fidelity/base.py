@@ -41,10 +41,10 @@ class MultiFidelityStrategy(Strategy, ABC):
     """Proposes pairs of an architecture and a budget.
 
     New architectures come from `inner`, one copy of it for each budget, told the results with that budget
-    alone, since losses after different budgets do not compare. The copy for the largest budget with more
-    results than there are decisions proposes [1]_; before that, the one for the smallest. With several
-    objectives, results of a budget are ordered as in NSGA-II: violation, non-dominated front, crowding
-    distance.
+    alone, since losses after different budgets do not compare. The copy for the largest budget that has had
+    more results than there are decisions [1]_, and enough for the method to begin with, proposes; before
+    that, the one for the smallest. With several objectives, results of a budget are ordered as in NSGA-II:
+    violation, non-dominated front, crowding distance.
 
     Parameters
     ----------
@@ -270,7 +270,8 @@ class MultiFidelityStrategy(Strategy, ABC):
 
     def _new(self, lowest: int = 0) -> Genotypes | None:
         """Take an architecture that has had no budget yet from the inner strategy; None if none is left."""
-        informed = [level for level, told in enumerate(self._told) if told > len(self.space)]
+        enough = max(len(self.space) + 1, self._inners[0].warmup)
+        informed = [level for level, told in enumerate(self._told) if told >= enough]
         inner = self._inners[max([lowest, *informed])]
         while len(rows := inner.ask(1)):
             if self._seen.insert(rows)[0]:

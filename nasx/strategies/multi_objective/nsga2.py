@@ -82,6 +82,11 @@ class NSGA2(SampledStrategy):
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} must be in 0..1; got {value}")
 
+    @property
+    def warmup(self) -> int:
+        """The first population."""
+        return self.population_size
+
     def _start(self) -> None:
         d = len(self.space)
         self._rates = np.full(d, 1 / d if self.mutation_rate is None else self.mutation_rate)
