@@ -491,12 +491,13 @@ class GenotypeSet:
         if rows is not None:
             self.insert(rows)
 
-    def insert(self, rows: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    def insert(self, rows: npt.ArrayLike, *, most: int | None = None) -> npt.NDArray[np.bool_]:
         """Add rows, shape ``(n, d)``, and return which were new, shape ``(n,)``.
 
-        Rows are taken in order: one that is repeated within a call is new the first time only.
+        Rows are taken in order: one that is repeated within a call is new the first time only. With `most`,
+        no row is taken after so many new ones, and the answer is as long as the rows taken.
         """
-        return self._set.insert(integers(rows, "rows", 2))
+        return self._set.insert(integers(rows, "rows", 2), most)
 
     def contains(self, rows: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Return which of the rows, shape ``(n, d)``, are in the set, shape ``(n,)``."""

@@ -1,3 +1,5 @@
+#include <pybind11/stl.h>
+
 #include <cstring>
 
 #include "arguments.hpp"
@@ -89,11 +91,14 @@ IntArray bind_tournament(py::handle ranks, py::handle crowding, py::ssize_t n, p
 
 // A set is served under the GIL, which is its lock: these calls are short, and a child forked meanwhile finds
 // no lock held.
-py::array_t<bool> bind_insert(GenotypeSet& set, py::handle rows) {
+py::array_t<bool> bind_insert(GenotypeSet& set, py::handle rows, std::optional<py::ssize_t> most) {
     const auto in = matrix<std::int32_t>(rows, "rows");
     auto out = new_vector<bool>(in.rows);
-    const auto mask = span_of(out);
-    set.insert(in, mask);
+    const std::size_t taken =
+        most ? set.insert(in, span_of(out), count(*most, "most")) : set.insert(in, span_of(out));
+    if (taken < in.rows) {
+        out.resize({static_cast<py::ssize_t>(taken)});
+    }
     return out;
 }
 
@@ -141,7 +146,7 @@ void register_population(py::module_ module) {
     py::class_<GenotypeSet>(module, "GenotypeSet", "Genotypes in the order in which they came.")
         .def(py::init([](py::ssize_t width) { return std::make_unique<GenotypeSet>(count(width, "width")); }),
              py::arg("width"))
-        .def("insert", &bind_insert, py::arg("rows"))
+        .def("insert", &bind_insert, py::arg("rows"), py::arg("most") = py::none())
         .def("contains", &bind_contains, py::arg("rows"))
         .def("find", &bind_find, py::arg("rows"))
         .def("rows", &bind_rows)

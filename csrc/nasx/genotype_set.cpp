@@ -68,9 +68,10 @@ void GenotypeSet::grow() {
     }
 }
 
-void GenotypeSet::insert(Matrix<const std::int32_t> rows, std::span<bool> is_new) {
+std::size_t GenotypeSet::insert(Matrix<const std::int32_t> rows, std::span<bool> is_new, std::size_t most) {
     check(rows);
-    for (std::size_t i = 0; i < rows.rows; ++i) {
+    std::size_t i = 0;
+    for (const std::size_t before = count_; i < rows.rows && count_ - before < most; ++i) {
         if ((count_ + 1) * 2 > slots_.size()) {
             grow();
         }
@@ -82,6 +83,7 @@ void GenotypeSet::insert(Matrix<const std::int32_t> rows, std::span<bool> is_new
             slot = {h, static_cast<std::int64_t>(count_++)};
         }
     }
+    return i;
 }
 
 void GenotypeSet::contains(Matrix<const std::int32_t> rows, std::span<bool> found) const {

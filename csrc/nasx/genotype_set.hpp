@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -17,8 +18,10 @@ class GenotypeSet {
   public:
     explicit GenotypeSet(std::size_t width);
 
-    // Writes for each row, in order, whether it was new; a row repeated in one call is new once.
-    void insert(Matrix<const std::int32_t> rows, std::span<bool> is_new);
+    // Writes for each row, in order, whether it was new; a row repeated in one call is new once. Stops after
+    // `most` new rows; returns how many rows it took.
+    std::size_t insert(Matrix<const std::int32_t> rows, std::span<bool> is_new,
+                       std::size_t most = std::numeric_limits<std::size_t>::max());
 
     void contains(Matrix<const std::int32_t> rows, std::span<bool> found) const;
 

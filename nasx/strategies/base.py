@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Self, TypeAlias
@@ -200,12 +201,13 @@ class SampledStrategy(Strategy, ABC):
         if n < 1:
             raise ValueError(f"n must be at least 1; got {n}")
         found: list[Genotypes] = []
-        missing = n
+        missing, before = n, self._proposed
         while missing:
             if self._rejected < _PATIENCE:
-                rows = self._propose(min(missing, _PATIENCE - self._rejected), self._proposed)
-                self._proposed += len(rows)
-                rows = self._admit(rows)
+                # Where many are rejected, propose more at once; what is not needed is proposed again.
+                surplus = 1 + (self._proposed - before) / (1 + n - missing) if found else 1
+                wanted = min(math.ceil(missing * surplus), _PATIENCE - self._rejected)
+                rows = self._admit(self._propose(wanted, self._proposed), missing)
             else:
                 rows = self._draw_left()
                 if not len(rows):
@@ -282,17 +284,19 @@ class SampledStrategy(Strategy, ABC):
     def _none(self) -> Genotypes:
         return np.empty((0, len(self.space)), np.int32)
 
-    def _admit(self, rows: Genotypes) -> Genotypes:
-        """Keep the candidates that are new and within the limits, and count the rejections in a row."""
-        limited = self.space.constraints or self._cost_violation is not None
+    def _admit(self, rows: Genotypes, most: int) -> Genotypes:
+        """Take candidates in order up to `most` that are new and within the limits."""
         if self.allow_repeats:
+            rows = rows[:most]
             new = len(rows)
             admitted = np.ones(new, bool)
         else:
             before = len(self._seen)
-            admitted = self._seen.insert(rows)
+            admitted = self._seen.insert(rows, most=most)
             new = len(self._seen) - before
-        if limited and new:
+            rows = rows[: len(admitted)]
+        self._proposed += len(rows)
+        if new and (self.space.constraints or self._cost_violation is not None):
             admitted[admitted] = self._within_limits(rows[admitted])
             new = int(admitted.sum())
         if new == len(rows):
