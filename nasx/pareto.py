@@ -1,4 +1,4 @@
-"""Non-dominated sorting and crowding distances, by the native core.
+"""Non-dominated sorting and crowding distances by the native core, and hypervolumes by moocore.
 
 Smaller losses are better. A row dominates another when it is at most as large in every objective and
 smaller in at least one.
@@ -12,8 +12,9 @@ import numpy.typing as npt
 from nasx import _runtime as _runtime  # the core follows torch's number of threads from here on
 from nasx._arguments import floats, integers
 from nasx._core import pareto as _native
+from nasx.errors import require
 
-__all__ = ["crowding_distance", "front", "rank"]
+__all__ = ["crowding_distance", "front", "hypervolume", "rank"]
 
 
 def rank(losses: npt.ArrayLike, violations: npt.ArrayLike | None = None) -> npt.NDArray[np.int32]:
@@ -141,3 +142,63 @@ def crowding_distance(losses: npt.ArrayLike, ranks: npt.ArrayLike) -> npt.NDArra
     array([inf,  2., inf])
     """
     return _native.crowding_distance(floats(losses, "losses", 2), integers(ranks, "ranks", 1))
+
+
+def hypervolume(losses: npt.ArrayLike, reference: npt.ArrayLike) -> float:
+    """Measure the volume that a set of rows dominates, up to a reference point.
+
+    Only rows that are smaller than the reference in every objective contribute; dominated and equal rows
+    add nothing.
+
+    Parameters
+    ----------
+    losses : array_like of float, shape (n, m)
+        Smaller is better; ``inf`` is allowed and contributes nothing.
+    reference : array_like of float, shape (m,)
+        The corner that bounds the volume: finite, and worse than what is to count.
+
+    Returns
+    -------
+    float
+        In the product of the objectives' units; 0.0 if no row contributes.
+
+    Raises
+    ------
+    TypeError
+        If an argument does not hold real numbers.
+    ValueError
+        If an argument has the wrong shape, `losses` holds NaN or ``-inf``, or `reference` is not finite.
+    MissingDependencyError
+        If moocore is not installed.
+
+    Notes
+    -----
+    O(n log n) up to three objectives, O(n^2) for four, O(n^(m-2)) at worst for more [1]_ [2]_. The
+    computation is that of the moocore library.
+
+    References
+    ----------
+    .. [1] N. Beume, C. M. Fonseca, M. Lopez-Ibanez, L. Paquete, J. Vahrenhold, "On the complexity of
+       computing the hypervolume indicator", IEEE Transactions on Evolutionary Computation 13 (2009).
+    .. [2] A. P. Guerreiro, C. M. Fonseca, "Computing and updating hypervolume contributions in up to four
+       dimensions", IEEE Transactions on Evolutionary Computation 22 (2018).
+
+    Examples
+    --------
+    >>> hypervolume([[1, 4], [2, 2], [3, 3], [4, 1]], reference=[5, 5])
+    11.0
+    """
+    moocore = require("moocore", "nasx.pareto.hypervolume", "compare")
+    rows, corner = floats(losses, "losses", 2), floats(reference, "reference", 1)
+    if corner.shape != (rows.shape[1],):
+        raise ValueError(
+            f"reference must have one value for each of {rows.shape[1]} objectives; got {len(corner)}"
+        )
+    if not np.isfinite(corner).all():
+        raise ValueError(f"reference must be finite; got {corner.tolist()}")
+    for wrong, name in ((np.isnan(rows), "NaN"), (np.isneginf(rows), "-inf, whose volume has no bound")):
+        if wrong.any():
+            row, objective = np.argwhere(wrong)[0]
+            raise ValueError(f"losses must not hold {name}; row {row}, objective {objective} does")
+    rows = rows[(rows < corner).all(axis=1)]
+    return float(moocore.hypervolume(rows, ref=corner)) if len(rows) else 0.0

@@ -136,8 +136,53 @@ def test_array_likes_are_taken_and_left_alone() -> None:
     np.testing.assert_array_equal(violations, [0.5, 0.0, INF])
 
 
+@pytest.mark.parametrize("m", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("kind", ["uniform", "grid", "chains"])
+def test_hypervolume_agrees_with_inclusion_and_exclusion(m: int, kind: str) -> None:
+    for n in (1, 2, 3, 7, 11):
+        losses = losses_of(n, m, kind)
+        for worst in (0.6, 1.0, 2.5):  # some, few and no rows outside
+            reference = np.full(m, worst) + 0.1 * np.arange(m)
+            expected = twin.hypervolume(losses, reference)
+            assert pareto.hypervolume(losses, reference) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_hypervolume_of_known_sets() -> None:
+    assert pareto.hypervolume([[1, 4], [2, 2], [4, 1]], [5, 5]) == 11.0
+    # A diagonal staircase of k steps in a unit square, and a corner cut out of a cube.
+    steps = np.arange(10) / 10
+    staircase = np.column_stack([steps, steps[::-1]])
+    assert pareto.hypervolume(staircase, [1, 1]) == pytest.approx(0.55)
+    cube = [[0, 0, 1], [0, 1, 0], [1, 0, 0]]
+    assert pareto.hypervolume(cube, [2, 2, 2]) == 7.0
+    assert pareto.hypervolume(np.zeros((1, 5)), [1, 2, 3, 4, 5]) == 120.0
+
+
+def test_hypervolume_counts_only_what_the_front_adds() -> None:
+    losses = losses_of(200, 3, "uniform")
+    full = pareto.hypervolume(losses, [1, 1, 1])
+    front = losses[pareto.front(losses)]
+    assert pareto.hypervolume(front, [1, 1, 1]) == pytest.approx(full, rel=1e-12)
+    doubled = np.concatenate([front, front, front[:3] + 0.01])
+    assert pareto.hypervolume(doubled, [1, 1, 1]) == pytest.approx(full, rel=1e-12)
+    # Rows outside, on the border, or infinitely bad add nothing, however good they are elsewhere.
+    outside = [[-100, 0.5, 1.0], [0.0, 2.0, -5.0], [INF, 0.0, 0.0], [INF, INF, INF]]
+    assert pareto.hypervolume(np.concatenate([front, outside]), [1, 1, 1]) == pytest.approx(full, rel=1e-12)
+    assert pareto.hypervolume(outside, [1, 1, 1]) == 0.0
+
+
+def test_hypervolume_takes_array_likes_and_leaves_them_alone() -> None:
+    losses = losses_of(40, 3, "grid")
+    expected = pareto.hypervolume(losses, [3, 3, 3])
+    for like in (losses.astype(int), losses.tolist(), np.asfortranarray(losses), losses.astype(np.float32)):
+        before = np.array(like)
+        assert pareto.hypervolume(like, np.array([3, 3, 3])) == expected
+        np.testing.assert_array_equal(before, like)
+
+
 def test_no_rows_are_no_error() -> None:
     empty = np.empty((0, 3))
+    assert pareto.hypervolume(empty, [1, 1, 1]) == 0.0
     assert pareto.rank(empty).shape == pareto.front(empty).shape == (0,)
     assert pareto.rank(empty, violations=[]).shape == (0,)
     assert pareto.crowding_distance(empty, []).shape == (0,)
@@ -164,6 +209,14 @@ def test_no_rows_are_no_error() -> None:
         (lambda: pareto.crowding_distance([[1.0]], [-1]), ValueError, ["ranks", "-1", "row 0"]),
         (lambda: pareto.crowding_distance([[1.0]], [0, 0]), ValueError, ["ranks", "1", "2"]),
         (lambda: pareto.crowding_distance([[1.0]], [2**40]), ValueError, ["ranks", "int32"]),
+        (lambda: pareto.hypervolume([[0, np.nan]], [1, 1]), ValueError, ["losses", "NaN", "objective 1"]),
+        (lambda: pareto.hypervolume([[0, -INF]], [1, 1]), ValueError, ["losses", "-inf", "row 0"]),
+        (lambda: pareto.hypervolume([[0, 0]], [1]), ValueError, ["reference", "2 objectives", "got 1"]),
+        (lambda: pareto.hypervolume([[0, 0]], 1), ValueError, ["reference", "one dimension"]),
+        (lambda: pareto.hypervolume([[0, 0]], [1, INF]), ValueError, ["reference", "finite"]),
+        (lambda: pareto.hypervolume([[0, 0]], [1, np.nan]), ValueError, ["reference", "finite"]),
+        (lambda: pareto.hypervolume([0, 0], [1, 1]), ValueError, ["losses", "two dimensions"]),
+        (lambda: pareto.hypervolume([[0, 0]], ["a", "b"]), TypeError, ["reference", "real numbers"]),
     ],
 )
 def test_bad_input_is_refused_by_name(call, error: type[Exception], parts: list[str]) -> None:

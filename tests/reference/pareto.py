@@ -1,6 +1,8 @@
-"""Ranks by peeling fronts, and crowding distances, by definition."""
+"""Ranks by peeling fronts, crowding distances and hypervolumes, by definition."""
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 
@@ -58,3 +60,13 @@ def select(
     crowding = crowding_distance(losses, ranks)
     order = sorted(range(len(losses)), key=lambda i: (ranks[i], -crowding[i], lots[i]))[:n]
     return order, ranks[order].tolist(), crowding[order].tolist()
+
+
+def hypervolume(losses: np.ndarray, reference: np.ndarray) -> float:
+    """Inclusion and exclusion over the boxes between each row and the reference."""
+    total = 0.0
+    for size in range(1, len(losses) + 1):
+        for some in itertools.combinations(losses, size):
+            sides = reference - np.max(some, axis=0)
+            total -= (-1) ** size * np.prod(np.maximum(sides, 0.0))
+    return float(total)
