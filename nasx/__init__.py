@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from nasx import errors, hardware, pareto, plots, population, spaces, tasks
     from nasx._runtime import get_num_threads, set_num_threads, simd_level
     from nasx.architecture import Architecture
+    from nasx.comparison import Comparison
+    from nasx.contest import compare
     from nasx.errors import NasxError, StopSearch
     from nasx.loop import search
     from nasx.registry import available_strategies, register_strategy
@@ -38,6 +40,7 @@ _EXPORTS = {
     "Architecture": "nasx.architecture",
     "Boolean": "nasx.space",
     "Categorical": "nasx.space",
+    "Comparison": "nasx.comparison",
     "Hyperband": "nasx.strategies.multi_fidelity.hyperband",
     "Integer": "nasx.space",
     "MultiFidelityStrategy": "nasx.strategies.multi_fidelity.base",
@@ -54,6 +57,7 @@ _EXPORTS = {
     "TaskSpec": "nasx.tasks.base",
     "Trial": "nasx.trial",
     "available_strategies": "nasx.registry",
+    "compare": "nasx.contest",
     "get_num_threads": "nasx._runtime",
     "register_strategy": "nasx.registry",
     "search": "nasx.loop",
@@ -67,6 +71,7 @@ __all__ = [
     "Architecture",
     "Boolean",
     "Categorical",
+    "Comparison",
     "Hyperband",
     "Integer",
     "MultiFidelityStrategy",
@@ -82,6 +87,7 @@ __all__ = [
     "TaskSpec",
     "Trial",
     "available_strategies",
+    "compare",
     "errors",
     "get_num_threads",
     "hardware",

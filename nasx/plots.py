@@ -1,4 +1,4 @@
-"""Pictures of a result."""
+"""Pictures of a result, and of a comparison."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nasx.comparison import Comparison
 from nasx.errors import require
 from nasx.result import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["plot", "plot_pareto_front", "plot_progress"]
+__all__ = ["plot", "plot_comparison", "plot_pareto_front", "plot_progress"]
 
 _ALL, _FRONT, _OTHER = "#b8bec6", "#1f77b4", "#d1495b"
+_LINES = (_FRONT, _OTHER, "#2a9d6f", "#e0962b", "#7a5ea8", "#6b7480", "#17a2b8", "#9c5b3c")
 
 
 def plot(
@@ -54,6 +56,10 @@ def plot(
 def _figure(result: Result, other: Result | None, panels: int) -> tuple[Figure, Any]:
     if other is not None and other.objectives != result.objectives:
         raise ValueError(f"other must have the objectives {result.objectives}; got {other.objectives}")
+    return _panels(panels)
+
+
+def _panels(panels: int) -> tuple[Figure, Any]:
     figure: Figure = require("matplotlib.figure", "nasx.plots", "plot").Figure(
         figsize=(1.2 + 4.6 * panels, 4.2), layout="constrained"
     )
@@ -158,4 +164,55 @@ def plot_progress(result: Result, *, other: Result | None = None) -> Figure:
     axis.set_ylabel(f"{name} ({direction})")
     if axis.get_legend_handles_labels()[0]:
         axis.legend(frameon=False)
+    return figure
+
+
+def plot_comparison(comparison: Comparison) -> Figure:
+    """Draw the best value so far over the evaluations, one line a strategy.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        From `nasx.compare`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Lines are means over the seeds, bands one standard error to each side; the best strategy comes first
+        in the legend. The first tenth of the evaluations may lie outside, so that the end can be read.
+
+    Raises
+    ------
+    MissingDependencyError
+        If matplotlib is not installed.
+    """
+    figure, (axis,) = _panels(1)
+    x = np.arange(1, comparison.evaluations + 1)
+    begin = len(x) // 10
+    low, high = np.inf, -np.inf
+    colours = {label: _LINES[i % len(_LINES)] for i, label in enumerate(comparison.runs)}
+    for label in comparison.summary():
+        curves = comparison.filled(comparison.runs[label].curves)
+        mean = curves.mean(axis=0)
+        error = curves.std(axis=0, ddof=1) / np.sqrt(len(curves)) if len(curves) > 1 else np.zeros(len(x))
+        axis.plot(x, mean, color=colours[label], label=label)
+        axis.fill_between(x, mean - error, mean + error, color=colours[label], alpha=0.2, linewidth=0)
+        low = min(low, (mean - error)[begin:].min())
+        high = max(high, (mean + error)[begin:].max())
+    if np.isfinite([low, high]).all() and low < high:
+        margin = 0.04 * (high - low)
+        axis.set_ylim(low - margin, high + margin)
+    axis.set_xlabel("evaluations")
+    several = len(comparison.objectives) > 1
+    axis.set_ylabel(
+        comparison.measure if several else f"best {comparison.measure} so far ({comparison.direction})"
+    )
+    axis.margins(x=0.02)
+    axis.legend(
+        frameon=False,
+        fontsize=8,
+        title_fontsize=8,
+        alignment="left",
+        title=f"mean ± standard error, {len(comparison.seeds)} seeds",
+    )
     return figure

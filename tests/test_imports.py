@@ -15,11 +15,12 @@ PACKAGE = (
 # Each layer may import from itself and from those before it.
 LAYERS = [
     ["errors", "_arguments", "_interrupts", "_runtime", "_core"],
-    ["pareto", "population"],
+    ["pareto", "population", "statistics"],
     ["decisions", "space", "architecture", "spaces"],
     ["hardware", "nn"],
     ["tasks", "strategies"],
     ["registry", "trial", "problem", "journal", "result", "progress", "loop"],
+    ["comparison", "contest"],
     ["plots"],
     ["cli"],
 ]
@@ -33,6 +34,7 @@ LAZY = {
     ("hardware", "tasks"),
     ("result", "plots"),
     ("strategies", "registry"),
+    ("comparison", "plots"),
 }
 
 
