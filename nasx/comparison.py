@@ -268,7 +268,7 @@ class Comparison:
             f"{self.measure} after {self.evaluations} evaluations, {goal} is better; "
             + (f"means over {n} seeds ± standard errors" if n > 1 else "one seed")
         ]
-        if len(self.objectives) > 1:
+        if len(self.objectives) > 1 and not np.isnan(list(self.reference.values())).any():
             worst = ", ".join(f"{name} {value:.6g}" for name, value in self.reference.items())
             notes.append(f"the hypervolume's reference point: {worst}")
         if len(self.runs) > 1 and n > 1:

@@ -66,8 +66,9 @@ def compare(
         With several objectives, the value of each up to which hypervolume is measured, in its own unit. By
         default the worst among all feasible trials of all searches, which depends on what is compared.
     front : array_like of float, shape (n, number of objectives), optional
-        Values of the true Pareto front, or of all there is, one column for each objective in order and in its
-        own unit. Scores are then shares of its hypervolume. Needs `reference`.
+        Losses of the true Pareto front, or of all there is, as from ``TabularBenchmark.losses``: one column
+        for each objective, signs turned where it is maximised. Scores are then shares of its hypervolume.
+        Needs `reference`.
     metrics : sequence of str, default ()
         Further metrics of the chosen architectures to report, such as a test accuracy; nothing is chosen by
         them. Chosen is each search's ``result.best``.
@@ -131,7 +132,7 @@ def compare(
     _check_metrics(metrics, task, problem)
     signs = np.array([1.0 if d == "minimize" else -1.0 for d in problem.objectives.values()])
     corner = None if reference is None else signs * _reference(reference, problem.names)
-    whole = None if front is None else _whole(front, signs, corner)
+    whole = None if front is None else _whole(front, len(signs), corner)
     if len(methods) > 1 and len(numbers) > 1:
         require("scipy", "nasx.compare", "compare")
     if len(signs) > 1:
@@ -298,17 +299,17 @@ def _reference(reference: Mapping[str, float], names: Sequence[str]) -> npt.NDAr
     return values
 
 
-def _whole(front: npt.ArrayLike, signs: Losses, corner: Losses | None) -> float:
-    if len(signs) < 2:
+def _whole(front: npt.ArrayLike, objectives: int, corner: Losses | None) -> float:
+    if objectives < 2:
         raise ValueError("front gives a hypervolume, which needs several objectives; leave it out")
     if corner is None:
         raise ValueError("front needs reference=, the worst value of each objective")
-    values = floats(front, "front", 2)
-    if values.shape[1] != len(signs):
-        raise ValueError(f"front must have {len(signs)} columns, one an objective; got shape {values.shape}")
-    if not np.isfinite(values).all():
+    losses = floats(front, "front", 2)
+    if losses.shape[1] != objectives:
+        raise ValueError(f"front must have {objectives} columns, one an objective; got shape {losses.shape}")
+    if not np.isfinite(losses).all():
         raise ValueError("front must be finite")
-    whole = pareto.hypervolume(signs * values, corner)
+    whole = pareto.hypervolume(losses, corner)
     if whole == 0:
         raise ValueError("front has no row that is better than reference in every objective")
     return whole
