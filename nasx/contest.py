@@ -21,6 +21,7 @@ from nasx.registry import get_strategy, strategy_name
 from nasx.result import Result
 from nasx.space import Space
 from nasx.strategies.base import SampledStrategy, Strategy
+from nasx.strategies.multi_fidelity.base import MultiFidelityStrategy
 from nasx.tasks.base import Direction, Task
 from nasx.trial import Trial
 
@@ -28,6 +29,9 @@ __all__ = ["compare"]
 
 Method: TypeAlias = str | Strategy | type[Strategy]
 Losses: TypeAlias = npt.NDArray[np.float64]
+
+# Parts of evaluations are summed up; this is more than their rounding.
+_ROUNDING = 1e-6
 
 
 def compare(
@@ -59,7 +63,7 @@ def compare(
     strategies : sequence or mapping
         Names, instances or classes; or label -> one of these, where a name would come twice.
     evaluations : int
-        The budget of every search.
+        The budget of every search. An evaluation with a part of the task's budget counts as that part.
     seeds : int or sequence of int, default 20
         So many seeds from 0 on, or the seeds themselves.
     reference : mapping of str to float, optional
@@ -94,7 +98,8 @@ def compare(
     Notes
     -----
     For each seed the strategies take turns, so that a machine that slows down slows all of them down. Of
-    every search only its improvements and the chosen architecture are kept in memory.
+    every search only its improvements and the chosen architecture are kept in memory. The last evaluation of
+    a multi-fidelity strategy may go over the budget; it is then left out.
 
     Examples
     --------
@@ -158,7 +163,7 @@ def compare(
                 )
                 if result.stopped == "interrupted":
                     raise KeyboardInterrupt
-                kept[label].append(_keep(result, metrics))
+                kept[label].append(_keep(result, evaluations, metrics))
 
     if corner is None:
         corner = np.max([one.worst for some in kept.values() for one in some], axis=0)
@@ -190,7 +195,7 @@ def compare(
 
 @dataclasses.dataclass(frozen=True)
 class _Kept:
-    spent: npt.NDArray[np.float64]  # (k,), evaluations spent when each improvement was known
+    spent: npt.NDArray[np.float64]  # (k,), evaluations that each improvement took
     losses: Losses  # (k, m), of the trials that nothing before them was as good as
     worst: Losses  # (m,), of the feasible trials; -inf if there are none
     chosen: Architecture | None
@@ -198,8 +203,11 @@ class _Kept:
     failed: int
 
 
-def _keep(result: Result, metrics: Sequence[str]) -> _Kept:
-    feasible = np.array([trial.state == "complete" for trial in result.trials], bool)
+def _keep(result: Result, evaluations: int, metrics: Sequence[str]) -> _Kept:
+    # An evaluation is known when it was paid for; with parts of evaluations the last may be one too many.
+    spent = np.cumsum([trial.fraction for trial in result.trials]) - _ROUNDING
+    del result.trials[int(np.searchsorted(spent, evaluations)) :]
+    feasible = [i for i, trial in enumerate(result.trials) if trial.state == "complete"]
     losses = result.losses(result.complete)
     # With the time of arrival as one more loss, the front is what nothing earlier was as good as.
     improves = pareto.front(np.column_stack([losses, np.arange(len(losses))]))
@@ -209,18 +217,13 @@ def _keep(result: Result, metrics: Sequence[str]) -> _Kept:
         if name not in found:
             raise ValueError("metrics: " + unknown("metric", name, found))
     return _Kept(
-        spent=_spent(result.trials)[feasible][improves],
+        spent=spent[feasible][improves],
         losses=losses[improves],
         worst=losses.max(axis=0, initial=-np.inf),
         chosen=None if best is None else best.architecture,
         metrics={name: found[name] for name in metrics},
         failed=sum(trial.state == "failed" for trial in result.trials),
     )
-
-
-def _spent(trials: Sequence[Trial]) -> npt.NDArray[np.float64]:
-    """Count the evaluations spent when each trial had finished, shape (n,)."""
-    return np.arange(1.0, len(trials) + 1)
 
 
 def _curve(
@@ -238,18 +241,20 @@ def _curve(
 # -- arguments -----------------------------------------------------------------------------------------------
 
 
-def _methods(strategies: Sequence[Method] | Mapping[str, Method]) -> dict[str, SampledStrategy]:
+def _methods(
+    strategies: Sequence[Method] | Mapping[str, Method],
+) -> dict[str, SampledStrategy | MultiFidelityStrategy]:
     if isinstance(strategies, str | Strategy | type):
         raise TypeError(f"strategies must be a list of strategies, or label -> strategy; got {strategies!r}")
     named = strategies.items() if isinstance(strategies, Mapping) else ((None, s) for s in strategies)
-    methods: dict[str, SampledStrategy] = {}
+    methods: dict[str, SampledStrategy | MultiFidelityStrategy] = {}
     for given, strategy in named:
         method = get_strategy(strategy)
         label = strategy_name(method) if given is None else given
         if not isinstance(label, str):
             raise TypeError(f"strategies: a label must be a string; got {label!r}")
-        if not isinstance(method, SampledStrategy):
-            raise TypeError(f"strategies: {label!r} is no sampled strategy, and spends no evaluations")
+        if not isinstance(method, SampledStrategy | MultiFidelityStrategy):
+            raise TypeError(f"strategies: {label!r} is no sampled strategy: it spends no evaluations")
         if label in methods:
             raise ValueError(
                 f"strategies: {label!r} comes twice; give labels, as in "
@@ -324,14 +329,14 @@ class _Display(Live):
     def __init__(self, searches: int, evaluations: int, *, show: bool | None) -> None:
         super().__init__("comparing", total=searches * evaluations, show=show)
         self._searches, self._evaluations = searches, evaluations
-        self._done, self._now, self._what = -1, 0, ""
+        self._done, self._now, self._what = -1, 0.0, ""
 
     def begin(self, label: str, seed: int) -> None:
-        self._done, self._now, self._what = self._done + 1, 0, f"{label}, seed {seed}"
+        self._done, self._now, self._what = self._done + 1, 0.0, f"{label}, seed {seed}"
         self._print_now_and_then()
 
     def update(self, result: Result, trial: Trial) -> None:
-        self._now = len(result.trials)
+        self._now += trial.fraction
         self._print_now_and_then()
 
     def completed(self) -> float:

@@ -112,6 +112,34 @@ def test_curves_stay_level_when_the_space_is_exhausted():
     assert "random_search" in str(found)
 
 
+class Slow(nasx.Task):
+    """An error that takes nine epochs to be known."""
+
+    spec = None
+    settings = {}  # noqa: RUF012
+    max_budget = 9
+
+    def evaluate(self, architecture, *, budget=9, **_):
+        return {"error": VALUES[architecture["a"]] + 9 - budget}
+
+
+@pytest.mark.parametrize(("strategy", "over"), [(nasx.ASHA(), 2), (nasx.Hyperband(), 0)])
+def test_parts_of_evaluations_count_as_parts(strategy, over):
+    found = nasx.compare(LINE, Slow(), {"parts": strategy, "whole": "random_search"}, evaluations=4, seeds=6)
+    for seed in found.seeds:
+        result = nasx.search(LINE, Slow(), strategy=strategy, evaluations=4, seed=seed)
+        spent, expected = 0.0, np.full(4, np.nan)
+        for trial in result.trials:
+            spent += trial.budget / 9
+            if trial.budget == 9:
+                later = np.arange(1, 5) >= spent - 1e-9
+                expected[later] = np.fmin(expected[later], trial.metrics["error"])
+        np.testing.assert_array_equal(found.runs["parts"].curves[seed], expected)
+        assert VALUES[found.runs["parts"].chosen[seed]["a"]] == expected[-1]
+        over -= spent > 4 + 1e-9
+    assert over == 0  # so many searches went over the budget with their last evaluation, which is left out
+
+
 # -- several objectives --------------------------------------------------------------------------------------
 
 
@@ -276,10 +304,10 @@ def test_the_same_call_gives_the_same_numbers(wide):
 
 def test_results_of_the_searches_are_not_kept(walked):
     gc.collect()
-    before = sum(isinstance(one, nasx.Trial) for one in gc.get_objects())
+    before = sum(type(one) is nasx.Trial for one in gc.get_objects())
     kept = nasx.compare(LINE, value, WALKS, objectives=ERROR, evaluations=9, seeds=5)
     gc.collect()
-    assert sum(isinstance(one, nasx.Trial) for one in gc.get_objects()) <= before
+    assert sum(type(one) is nasx.Trial for one in gc.get_objects()) <= before
     assert len(kept.seeds) == 5
 
 
