@@ -188,15 +188,17 @@ def plot_comparison(comparison: Comparison) -> Figure:
     """
     figure, (axis,) = _panels(1)
     x = np.arange(1, comparison.evaluations + 1)
-    begin = len(x) // 10
+    n, begin = len(comparison.seeds), len(x) // 10
     low, high = np.inf, -np.inf
-    colours = {label: _LINES[i % len(_LINES)] for i, label in enumerate(comparison.runs)}
+    styles = [(colour, dashes) for dashes in ("-", "--", ":", "-.") for colour in _LINES]
+    given = {label: styles[i % len(styles)] for i, label in enumerate(comparison.runs)}
     for label in comparison.summary():
+        colour, dashes = given[label]
         curves = comparison.filled(comparison.runs[label].curves)
         mean = curves.mean(axis=0)
-        error = curves.std(axis=0, ddof=1) / np.sqrt(len(curves)) if len(curves) > 1 else np.zeros(len(x))
-        axis.plot(x, mean, color=colours[label], label=label)
-        axis.fill_between(x, mean - error, mean + error, color=colours[label], alpha=0.2, linewidth=0)
+        error = curves.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(len(x))
+        axis.plot(x, mean, color=colour, linestyle=dashes, label=label)
+        axis.fill_between(x, mean - error, mean + error, color=colour, alpha=0.2, linewidth=0)
         low = min(low, (mean - error)[begin:].min())
         high = max(high, (mean + error)[begin:].max())
     if np.isfinite([low, high]).all() and low < high:
@@ -213,6 +215,6 @@ def plot_comparison(comparison: Comparison) -> Figure:
         fontsize=8,
         title_fontsize=8,
         alignment="left",
-        title=f"mean ± standard error, {len(comparison.seeds)} seeds",
+        title=f"mean ± standard error, {n} seeds" if n > 1 else "one seed",
     )
     return figure
