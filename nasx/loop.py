@@ -317,14 +317,13 @@ class _Run:
         if not trials:
             return
         x = np.array([trial.genotype for trial in trials])
-        losses = [self.losses(trial) for trial in trials]
-        violations = [trial.violation for trial in trials]
-        failed = np.array([trial.state == "failed" for trial in trials])
+        losses = np.array([self.losses(trial) for trial in trials])  # NaN where a trial failed
+        violations = np.array([trial.violation for trial in trials])
         if isinstance(self.strategy, MultiFidelityStrategy):
             budgets = [trial.budget or 0 for trial in trials]
-            self.strategy.tell(x, losses, budgets=budgets, violations=violations, failed=failed)
+            self.strategy.tell(x, losses, budgets=budgets, violations=violations)
         else:
-            self.strategy.tell(x, losses, violations=violations, failed=failed)
+            self.strategy.tell(x, losses, violations=violations)
         for trial in trials:
             del self.waiting[trial.number]
             self.spent += trial.fraction

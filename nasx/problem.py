@@ -84,6 +84,7 @@ class Problem:
         named = costs if isinstance(costs, Mapping) else {name: name for name in costs or ()}
         self.costs: dict[str, CostFunction] = {name: self._bind(name, cost) for name, cost in named.items()}
         self.limits = _check_limits(limits)
+        self._measured = [name for name in self.names if name not in self.costs]  # by the task
         self._needed = tuple(dict.fromkeys((*self.names, *self.limits)))
         self.limited_costs = tuple(name for name in self.limits if name in self.costs)
         self._check_names(task)
@@ -256,16 +257,15 @@ class Problem:
         EvaluationError
             If an objective or a limited metric is missing or not finite, or anything is not a number.
         """
-        if not isinstance(outcome, Mapping):
-            wanted = [name for name in self.names if name not in self.costs]
-            if outcome is None and not wanted:
+        if type(outcome) is float or not isinstance(outcome, Mapping):
+            if outcome is None and not self._measured:
                 outcome = {}
-            elif len(wanted) != 1:
+            elif len(self._measured) != 1:
                 raise EvaluationError(
-                    f"the task must return a dict with {', '.join(wanted)}; got {outcome!r}"
+                    f"the task must return a dict with {', '.join(self._measured)}; got {outcome!r}"
                 )
             else:
-                outcome = {wanted[0]: outcome}
+                outcome = {self._measured[0]: outcome}
         metrics = dict(known)
         for name, value in outcome.items():
             if name in known:
