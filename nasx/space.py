@@ -63,6 +63,9 @@ class Space:
     {'depth': 1, 'op1': 'conv5x5'}
     """
 
+    canonical: bool = False
+    """Whether different genotypes can describe one network, so that `canonicalize` has something to do."""
+
     def __init__(self, decisions: Mapping[str, Decision], *, constraints: Sequence[Constraint] = ()) -> None:
         if not decisions:
             raise ValueError("decisions is empty; a space needs at least one")
@@ -129,9 +132,15 @@ class Space:
     def size(self) -> int:
         """Number of different architectures, before `constraints`; exact, of any magnitude.
 
+        Where the space is `canonical` it is the number of canonical genotypes that meet the constraints.
         Complexity: linear in the decisions, times the number of combinations of parents whose
         children are still to come.
         """
+        return len(self.enumerate()) if self.canonical else self._well_formed
+
+    @cached_property
+    def _well_formed(self) -> int:
+        """Number of well-formed genotypes."""
         last_use = {parent: j for j, parent, _ in self.conditions.tolist()}
         states: dict[tuple[int, ...], int] = {(): 1}
         live: list[int] = []
@@ -173,8 +182,9 @@ class Space:
     def sample(self, n: int, *, seed: int = 0) -> Genotypes:
         """Draw random architectures.
 
-        Each active decision is uniform over its choices, in order; with conditions this is not uniform
-        over architectures. Architectures that break a constraint are drawn again.
+        Each active decision is uniform over its choices, in order; with conditions, or where several
+        genotypes describe one network, this is not uniform over architectures. Architectures that break a
+        constraint are drawn again.
 
         Parameters
         ----------
@@ -186,7 +196,7 @@ class Space:
         Returns
         -------
         ndarray of int32, shape (n, d)
-            Genotypes; repeats are possible.
+            Genotypes, canonical ones; repeats are possible.
 
         Raises
         ------
@@ -199,6 +209,8 @@ class Space:
         (2, 2)
         """
         rows = population.sample(self.cardinalities, n, seed=seed, conditions=self.conditions)
+        if self.canonical:
+            rows = self.canonicalize(rows)
         if not self.constraints or n == 0:
             return rows
         kept = rows[self.satisfies(rows)]
@@ -209,6 +221,8 @@ class Space:
             rows = population.sample(
                 self.cardinalities, block, seed=seed, first=drawn, conditions=self.conditions
             )
+            if self.canonical:
+                rows = self.canonicalize(rows)
             drawn += block
             kept = np.concatenate([kept, rows[self.satisfies(rows)]])
         return kept[:n]
@@ -231,8 +245,10 @@ class Space:
         >>> Space({"a": Boolean(), "b": Categorical("xy", when={"a": True})}).enumerate().tolist()
         [[0, -1], [1, 0], [1, 1]]
         """
-        if self.size > _ENUMERABLE:
-            raise ValueError(f"the space has {self.size} architectures, too many to enumerate; sample it")
+        if self._well_formed > _ENUMERABLE:
+            raise ValueError(
+                f"the space has {self._well_formed} architectures, too many to enumerate; sample it"
+            )
         rows = np.empty((1, 0), np.int32)
         for j, cardinality in enumerate(self.cardinalities.tolist()):
             active = self._active(rows, j)
@@ -241,7 +257,34 @@ class Space:
             choice = np.arange(repeats.sum()) - np.repeat(first, repeats)
             column = np.where(np.repeat(active, repeats), choice, -1).astype(np.int32)
             rows = np.column_stack([np.repeat(rows, repeats, axis=0), column])
+        if self.canonical:
+            rows = rows[(self.canonicalize(rows) == rows).all(axis=1)]
         return rows[self.satisfies(rows)]
+
+    def canonicalize(self, genotypes: Genotypes) -> Genotypes:
+        """Replace genotypes that describe the same network by one and the same of them.
+
+        A space where that can happen sets `canonical` and overrides this; all others give the rows back as
+        they are. Samples, enumerations, encoded and decoded architectures are canonical; a genotype that is
+        not stays a well-formed one.
+
+        Parameters
+        ----------
+        genotypes : ndarray of int32, shape (n, d)
+            Well-formed genotypes.
+
+        Returns
+        -------
+        ndarray of int32, shape (n, d)
+            Equal rows exactly where the space knows the networks to be the same. Doing it twice changes
+            nothing.
+
+        Examples
+        --------
+        >>> Space({"a": Boolean()}).canonicalize(np.array([[1], [0]], np.int32)).tolist()
+        [[1], [0]]
+        """
+        return genotypes
 
     def satisfies(self, genotypes: Genotypes) -> npt.NDArray[np.bool_]:
         """Which architectures meet the constraints.
@@ -375,7 +418,8 @@ class Space:
                 row[j] = decision.index(architectures[name])
             except ValueError as error:
                 raise ValueError(f"architecture: decision {name!r}: {error}") from None
-        return row
+        canonical: Genotypes = self.canonicalize(row[None])[0]
+        return canonical
 
     def decode(self, genotype: npt.ArrayLike, *, spec: TaskSpec | None = None) -> Architecture:
         """Turn one genotype into an `Architecture`.
@@ -402,7 +446,8 @@ class Space:
         >>> Space({"op": Categorical(["conv", "skip"])}).decode([1])["op"]
         'skip'
         """
-        return Architecture(self, self.check(np.asarray(genotype)[None])[0], spec=spec)
+        rows = self.canonicalize(self.check(np.asarray(genotype)[None]))
+        return Architecture(self, rows[0], spec=spec)
 
     # -- networks ------------------------------------------------------------------------------------------
 

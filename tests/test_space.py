@@ -217,3 +217,44 @@ def test_a_built_in_space_comes_back_able_to_build():
     tampered = space.to_dict()
     tampered["settings"] = {"depths": [1, 2, 3]}
     assert type(Space.from_dict(tampered)) is Space
+
+
+class Unordered(Space):
+    """Two equal branches: their order makes no difference."""
+
+    canonical = True
+
+    def __init__(self, **settings):
+        super().__init__({"left": Integer(0, 4), "right": Integer(0, 4)}, **settings)
+
+    def canonicalize(self, genotypes):
+        return np.sort(genotypes, axis=1)
+
+
+def test_a_canonical_space_gives_canonical_genotypes_only():
+    space = Unordered()
+    rows = space.enumerate()
+    assert space.size == len(rows) == 15
+    assert (rows[:, 0] <= rows[:, 1]).all()
+    assert (np.diff(space.sample(200, seed=1), axis=1) >= 0).all()
+    assert space.encode({"left": 3, "right": 1}).tolist() == [1, 3]
+    assert space.encode([{"left": 3, "right": 1}] * 2).tolist() == [[1, 3]] * 2
+    assert space.decode([3, 1]) == space.decode([1, 3])
+    assert space.check([[3, 1]]).tolist() == [[3, 1]]
+
+
+def test_constraints_of_a_canonical_space_see_canonical_genotypes():
+    space = Unordered(constraints=[lambda g: g[:, 0] == 0])
+    assert space.size == 5
+    assert space.enumerate().tolist() == [[0, other] for other in range(5)]
+    rows = space.sample(5000, seed=2)
+    assert len(rows) == 5000
+    assert not rows[:, 0].any()
+    np.testing.assert_array_equal(space.sample(10, seed=2), rows[:10])
+
+
+def test_other_spaces_pay_nothing_for_it():
+    space = Space({"a": Boolean()})
+    rows = space.enumerate()
+    assert not space.canonical
+    assert space.canonicalize(rows) is rows
