@@ -10,10 +10,16 @@ from nasx.space import Space
 
 if TYPE_CHECKING:
     from nasx.spaces.convnet import ConvNet
+    from nasx.spaces.nasbench201 import NASBench201
+    from nasx.spaces.nasbench_graph import NASBenchGraph
 
-__all__ = ["ConvNet", "available_spaces", "get"]
+__all__ = ["ConvNet", "NASBench201", "NASBenchGraph", "available_spaces", "get"]
 
-_SPACES = {"ConvNet": "nasx.spaces.convnet"}
+_SPACES = {
+    "ConvNet": "nasx.spaces.convnet",
+    "NASBench201": "nasx.spaces.nasbench201",
+    "NASBenchGraph": "nasx.spaces.nasbench_graph",
+}
 
 
 def available_spaces() -> tuple[str, ...]:

@@ -1,0 +1,161 @@
+"""The networks of NAS-Bench-201: three stages of one cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nasx.errors import unknown
+
+__all__ = ["NASBench201Cell", "NASBench201Module"]
+
+Edge = tuple[int, int, str]
+
+
+class NASBench201Module(nn.Module):
+    """A 3x3 stem, three stages of cells with residual blocks that halve the size between them, a classifier.
+
+    Parameters
+    ----------
+    in_channels : int
+        Channels of the images.
+    num_outputs : int
+        Size of the output.
+    edges : sequence of (int, int, str)
+        The cell, as in `NASBench201Cell`; all cells are alike.
+    cells : int, default 5
+        Cells in each stage.
+    channels : int, default 16
+        Channels of the first stage; they double from stage to stage.
+
+    Notes
+    -----
+    The layers and their order are those of [1]_. Odd heights and widths, which it does not have, are halved
+    upwards.
+
+    References
+    ----------
+    .. [1] X. Dong, Y. Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search",
+       ICLR 2020.
+
+    Examples
+    --------
+    >>> edges = [(1, 0, "nor_conv_3x3"), (2, 1, "skip_connect"), (3, 0, "avg_pool_3x3"), (3, 2, "none")]
+    >>> network = NASBench201Module(1, 10, edges=edges, cells=2, channels=4)
+    >>> network(torch.zeros(5, 1, 8, 8)).shape
+    torch.Size([5, 10])
+    """
+
+    def __init__(
+        self, in_channels: int, num_outputs: int, *, edges: Sequence[Edge], cells: int = 5, channels: int = 16
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(in_channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+        )
+        self.body = nn.Sequential()
+        for stage in range(3):
+            if stage:
+                self.body.append(_Reduction(channels))
+                channels *= 2
+            for _ in range(cells):
+                self.body.append(NASBench201Cell(channels, edges))
+        self.last = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+        self.classifier = nn.Linear(channels, num_outputs)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``(B, in_channels, H, W)`` to scores ``(B, num_outputs)``."""
+        features: Tensor = self.last(self.body(self.stem(images)))
+        scores: Tensor = self.classifier(features.mean((2, 3)))
+        return scores
+
+
+class NASBench201Cell(nn.Module):
+    """Nodes joined by operations; each is the sum of what its edges bring, and the last is the output.
+
+    Parameters
+    ----------
+    channels : int
+        Channels of every node.
+    edges : sequence of (int, int, str)
+        ``(node, source, operation)`` in the order of nodes; node 0 is the input. Operations are "none",
+        "skip_connect", "nor_conv_1x1", "nor_conv_3x3" and "avg_pool_3x3". A node whose edges bring nothing
+        is zero.
+
+    Raises
+    ------
+    ValueError
+        If an operation is unknown.
+
+    Examples
+    --------
+    >>> cell = NASBench201Cell(4, [(1, 0, "skip_connect"), (2, 0, "skip_connect"), (2, 1, "skip_connect")])
+    >>> cell(torch.ones(1, 4, 1, 1)).flatten().tolist()
+    [2.0, 2.0, 2.0, 2.0]
+    """
+
+    def __init__(self, channels: int, edges: Sequence[Edge]) -> None:
+        super().__init__()
+        for _, _, operation in edges:
+            if operation not in _OPERATIONS:
+                raise ValueError(unknown("operation", operation, _OPERATIONS))
+        self.edges = [(node, source) for node, source, operation in edges if operation != "none"]
+        self.nodes = max(node for node, _, _ in edges)
+        self.operations = nn.ModuleList(
+            _OPERATIONS[operation](channels) for _, _, operation in edges if operation != "none"
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, channels, H, W)`` to the same shape."""
+        values: list[Tensor | None] = [x] + [None] * self.nodes
+        for (node, source), operation in zip(self.edges, self.operations, strict=True):
+            value = values[source]
+            if value is None:  # no edge brings it anything; operations on a zero still add their biases
+                value = torch.zeros_like(x)
+            brought: Tensor = operation(value)
+            before = values[node]
+            values[node] = brought if before is None else before + brought
+        out = values[-1]
+        return torch.zeros_like(x) if out is None else out
+
+
+class _Reduction(nn.Module):
+    """A residual block that halves height and width and doubles the channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.block = nn.Sequential(
+            _relu_conv_norm(channels, 3, 2 * channels, stride=2),
+            _relu_conv_norm(2 * channels, 3),
+        )
+        self.shortcut = nn.Sequential(
+            nn.AvgPool2d(2, ceil_mode=True),  # upwards, as the convolution does with odd sizes
+            nn.Conv2d(channels, 2 * channels, 1, bias=False),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.shortcut(x) + self.block(x)
+        return out
+
+
+def _relu_conv_norm(
+    channels: int, kernel_size: int, out_channels: int | None = None, stride: int = 1
+) -> nn.Module:
+    out_channels = out_channels or channels
+    # The first ReLU must not work in place: other edges read the same node.
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False),
+        nn.BatchNorm2d(out_channels),
+    )
+
+
+_OPERATIONS: dict[str, Callable[[int], nn.Module]] = {
+    "none": lambda channels: nn.Identity(),
+    "skip_connect": lambda channels: nn.Identity(),
+    "nor_conv_1x1": lambda channels: _relu_conv_norm(channels, 1),
+    "nor_conv_3x3": lambda channels: _relu_conv_norm(channels, 3),
+    "avg_pool_3x3": lambda channels: nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False),
+}
