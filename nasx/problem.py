@@ -14,7 +14,7 @@ import numpy.typing as npt
 from nasx.errors import EvaluationError, unknown
 from nasx.hardware import get_cost
 from nasx.space import Genotypes, Space
-from nasx.tasks.base import Direction, Task, TaskSpec
+from nasx.tasks.base import Direction, Task, TaskSpec, check_directions
 
 __all__ = ["CostFunction", "Costs", "OutOfTime", "Problem", "format_exception"]
 
@@ -45,7 +45,7 @@ class Problem:
     space : Space
         Where to search.
     task : Task or callable
-        What evaluates; a `Task` gives the spec that costs need, and default objectives.
+        What evaluates; a `Task` gives the spec that costs need, if it has one, and default objectives.
     objectives : mapping of str to {"minimize", "maximize"}, optional
         Metrics to optimise, in order of importance for ``result.best``.
     costs : mapping or sequence of str, optional
@@ -106,7 +106,7 @@ class Problem:
             return cost
         if self.spec is None:
             raise ValueError(
-                f"costs[{name!r}] measures a network, but the task is a plain function that does not say "
+                f"costs[{name!r}] measures a network, but the task is one without a spec, which does not say "
                 "what the network is for; pass cost.bind(space, nasx.TaskSpec(...)) instead"
             )
         bound: CostFunction = bind(self.space, self.spec)
@@ -354,16 +354,7 @@ def _check_objectives(task: Any, objectives: Mapping[str, Direction] | None) -> 
                 'objectives is missing: say what the task\'s metrics mean, as in {"accuracy": "maximize"}'
             )
         objectives = task.objectives
-    if not isinstance(objectives, Mapping) or not objectives:
-        raise ValueError(
-            f'objectives must map metrics to directions, as in {{"error": "minimize"}}; got {objectives!r}'
-        )
-    for name, direction in objectives.items():
-        if direction not in ("minimize", "maximize"):
-            raise ValueError(
-                f"objectives[{name!r}]: " + unknown("direction", direction, ["minimize", "maximize"])
-            )
-    return dict(objectives)
+    return check_directions(objectives)
 
 
 def _check_limits(limits: Mapping[str, float] | None) -> dict[str, float]:

@@ -270,7 +270,7 @@ def test_tasks_get_a_seed_that_depends_on_the_trial_alone(space):
         ({"limits": {"error": float("nan")}}, r"limits\['error'\] must be a finite number"),
         ({"costs": ["params"]}, "unknown cost 'params'"),
         ({"costs": {"c": 3}}, r"costs\['c'\] must be"),
-        ({"costs": ["parameters"]}, "plain function that does not say what the network is for"),
+        ({"costs": ["parameters"]}, "without a spec, which does not say what the network is for"),
         ({"strategy": "nsga"}, "unknown strategy 'nsga'; did you mean 'nsga2'"),
         ({"initial": [{"a": 1}]}, "decision 'b' is active and missing"),
         ({"seed": -1}, "seed must be"),

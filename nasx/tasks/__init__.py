@@ -9,15 +9,21 @@ from nasx.errors import require
 from nasx.tasks.base import Task, TaskSpec
 
 if TYPE_CHECKING:
+    from nasx.tasks import datasets, tables
     from nasx.tasks.classification import ImageClassification
+    from nasx.tasks.tabular import TabularBenchmark
 
-__all__ = ["ImageClassification", "Task", "TaskSpec"]
+__all__ = ["ImageClassification", "TabularBenchmark", "Task", "TaskSpec", "datasets", "tables"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "ImageClassification":
         require("torch", "nasx.tasks.ImageClassification", "torch")
         return importlib.import_module("nasx.tasks.classification").ImageClassification
+    if name == "TabularBenchmark":
+        return importlib.import_module("nasx.tasks.tabular").TabularBenchmark
+    if name in ("datasets", "tables"):
+        return importlib.import_module(f"nasx.tasks.{name}")
     raise AttributeError(f"module 'nasx.tasks' has no attribute {name!r}")
 
 

@@ -8,10 +8,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from nasx.errors import unknown
+
 if TYPE_CHECKING:
     from nasx.architecture import Architecture
 
-__all__ = ["Direction", "Report", "Task", "TaskSpec"]
+__all__ = ["Direction", "Report", "Task", "TaskSpec", "check_directions"]
 
 Direction: TypeAlias = Literal["minimize", "maximize"]
 """Whether a metric is better when smaller or when larger."""
@@ -95,8 +97,8 @@ class Task(ABC):
 
     @property
     @abstractmethod
-    def spec(self) -> TaskSpec:
-        """What networks for this task are given and have to give."""
+    def spec(self) -> TaskSpec | None:
+        """What networks for this task are given and have to give; None if it builds none, as a table does."""
 
     @property
     @abstractmethod
@@ -153,3 +155,33 @@ class Task(ABC):
         nasx.errors.EvaluationError
             If the architecture cannot be scored.
         """
+
+
+def check_directions(objectives: Mapping[str, Direction]) -> dict[str, Direction]:
+    """Check objectives and copy them.
+
+    Parameters
+    ----------
+    objectives : mapping of str to {"minimize", "maximize"}
+        At least one.
+
+    Returns
+    -------
+    dict
+        The same.
+
+    Raises
+    ------
+    ValueError
+        If it is no mapping, is empty, or a direction is neither.
+    """
+    if not isinstance(objectives, Mapping) or not objectives:
+        raise ValueError(
+            f'objectives must map metrics to directions, as in {{"error": "minimize"}}; got {objectives!r}'
+        )
+    for name, direction in objectives.items():
+        if direction not in ("minimize", "maximize"):
+            raise ValueError(
+                f"objectives[{name!r}]: " + unknown("direction", direction, ["minimize", "maximize"])
+            )
+    return dict(objectives)
