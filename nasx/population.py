@@ -27,15 +27,20 @@ from nasx._core import evolution as _evolution
 from nasx._core import population as _native
 
 __all__ = [
+    "Distinct",
     "GenotypeSet",
     "Survivors",
     "crossover",
+    "hash_rows",
+    "mutants",
     "mutate",
+    "mutate_one",
     "offspring",
     "repair",
     "sample",
     "select_survivors",
     "tournament",
+    "unique",
 ]
 
 Genotypes: TypeAlias = npt.NDArray[np.int32]
@@ -200,6 +205,53 @@ def mutate(
     return _native.mutate(rows, counts, rules, _rates(rates, len(counts)), *_key(seed, generation, first))
 
 
+def mutate_one(
+    genotypes: npt.ArrayLike,
+    cardinalities: npt.ArrayLike,
+    *,
+    seed: int = 0,
+    generation: int = 0,
+    first: int = 0,
+    conditions: npt.ArrayLike | None = None,
+) -> Genotypes:
+    """Change exactly one active decision to a different choice; then repair the row.
+
+    The decision is uniform among those that have more than one choice, the new choice uniform over the
+    others. A row that has no such decision stays as it is.
+
+    Parameters
+    ----------
+    genotypes : array_like of int, shape (n, d)
+        Choices in ``[-1, cardinality)``.
+    cardinalities : array_like of int, shape (d,)
+        How many choices each decision has.
+    seed, generation, first : int, default 0
+        Name the random streams; see the module.
+    conditions : array_like of int, shape (c, 3), optional
+        When decisions are active; see the module. Where the change makes others active, they are drawn.
+
+    Returns
+    -------
+    ndarray of int32, shape (n, d)
+        A new matrix.
+
+    Raises
+    ------
+    TypeError
+        If an argument does not hold integers.
+    ValueError
+        If a choice is out of range (the message names row and decision) or another argument does not fit.
+
+    Examples
+    --------
+    >>> rows = mutate_one([[0, 0, 0]] * 4, [2, 2, 1], seed=1)
+    >>> rows.sum(axis=1)
+    array([1, 1, 1, 1])
+    """
+    rows = integers(genotypes, "genotypes", 2)
+    return _native.mutate_one(rows, *_space(cardinalities, conditions), *_key(seed, generation, first))
+
+
 def crossover(
     a: npt.ArrayLike,
     b: npt.ArrayLike,
@@ -256,30 +308,30 @@ def crossover(
 
 
 def tournament(
-    ranks: npt.ArrayLike,
-    crowding: npt.ArrayLike | None,
+    keys: npt.ArrayLike,
     n: int,
     *,
     size: int = 2,
+    crowding: npt.ArrayLike | None = None,
     seed: int = 0,
     generation: int = 0,
     first: int = 0,
 ) -> npt.NDArray[np.int32]:
     """Choose rows by tournaments.
 
-    Each tournament draws `size` rows uniformly, with replacement. The smallest rank wins, then the largest
+    Each tournament draws `size` rows uniformly, with replacement. The smallest key wins, then the largest
     crowding distance, then the first drawn, which is a row at random.
 
     Parameters
     ----------
-    ranks : array_like of int, shape (p,)
-        Smaller is better. To select on a single loss, pass ``nasx.pareto.rank(loss[:, None])``.
-    crowding : array_like of float, shape (p,), or None
-        Larger is better; None to let ranks alone decide.
+    keys : array_like of float, shape (p,)
+        Losses, or ranks as from `nasx.pareto.rank`; smaller is better.
     n : int
         Number of tournaments.
     size : int, default 2
         Contestants of each.
+    crowding : array_like of float, shape (p,), optional
+        Decides between equal keys, larger is better.
     seed, generation, first : int, default 0
         Name the random streams; see the module.
 
@@ -293,19 +345,18 @@ def tournament(
     TypeError
         If an argument has the wrong kind of numbers.
     ValueError
-        If there are no rows to choose from, lengths differ, `crowding` holds NaN, or `size` is less than 1.
+        If there are no rows to choose from, lengths differ, `keys` or `crowding` hold NaN, or `size` is less
+        than 1.
 
     Examples
     --------
-    >>> tournament([1, 0, 1], None, 5, size=50)
+    >>> tournament([0.7, 0.2, 0.4], 5, size=50)
     array([1, 1, 1, 1, 1], dtype=int32)
     """
-    places = integers(ranks, "ranks", 1)
-    distances = np.zeros(len(places)) if crowding is None else floats(crowding, "crowding", 1)
-    contestants = unsigned(size, "size")
-    return _native.tournament(
-        places, distances, unsigned(n, "n"), contestants, *_key(seed, generation, first)
-    )
+    distances = None if crowding is None else floats(crowding, "crowding", 1)
+    contestants, count = unsigned(size, "size"), unsigned(n, "n")
+    key = _key(seed, generation, first)
+    return _native.tournament(floats(keys, "keys", 1), distances, count, contestants, *key)
 
 
 class Survivors(NamedTuple):
@@ -373,11 +424,12 @@ def select_survivors(
 
 def offspring(
     parents: npt.ArrayLike,
-    ranks: npt.ArrayLike,
-    crowding: npt.ArrayLike,
+    keys: npt.ArrayLike,
     cardinalities: npt.ArrayLike,
     n: int,
     *,
+    size: int = 2,
+    crowding: npt.ArrayLike | None = None,
     kind: CrossoverKind = "uniform",
     points: int = 2,
     probability: float = 0.9,
@@ -387,23 +439,23 @@ def offspring(
     first: int = 0,
     conditions: npt.ArrayLike | None = None,
 ) -> Genotypes:
-    """Make the children of a generation of NSGA-II: tournaments, crossover, mutation, repair.
+    """Make children of two parents: tournaments, crossover, mutation, repair.
 
-    Each child has two different parents, if there are two, each the winner of a binary tournament on rank and
-    crowding distance.
+    Each child has two different parents, if there are two, each the winner of a tournament as in
+    `tournament`. Binary ones on rank and crowding distance are those of NSGA-II [1]_.
 
     Parameters
     ----------
     parents : array_like of int, shape (p, d)
         Genotypes, choices in ``[-1, cardinality)``.
-    ranks : array_like of int, shape (p,)
-        Their fronts, smaller is better.
-    crowding : array_like of float, shape (p,)
-        Their crowding distances, larger is better.
+    keys : array_like of float, shape (p,)
+        Their losses or ranks, smaller is better.
     cardinalities : array_like of int, shape (d,)
         How many choices each decision has.
     n : int
         Number of children.
+    size, crowding
+        As for `tournament`; with a size of 1, each parent is as likely.
     kind, points, probability
         As for `crossover`.
     rates
@@ -423,7 +475,7 @@ def offspring(
     TypeError
         If an argument has the wrong kind of numbers.
     ValueError
-        If there are no parents, lengths differ, or another argument does not fit.
+        If there are no parents, lengths differ, a key is NaN, or another argument does not fit.
 
     References
     ----------
@@ -432,23 +484,164 @@ def offspring(
 
     Examples
     --------
-    >>> offspring([[0, 0], [1, 1]], [0, 0], [1.0, 1.0], [2, 2], 4, rates=0.0).shape
+    >>> offspring([[0, 0], [1, 1]], [0.3, 0.1], [2, 2], 4, rates=0.0).shape
     (4, 2)
     """
     counts, rules = _space(cardinalities, conditions)
-    return _evolution.nsga2_offspring(
+    return _evolution.offspring(
         integers(parents, "parents", 2),
-        integers(ranks, "ranks", 1),
-        floats(crowding, "crowding", 1),
+        floats(keys, "keys", 1),
+        None if crowding is None else floats(crowding, "crowding", 1),
         counts,
         rules,
         unsigned(n, "n"),
+        unsigned(size, "size"),
         kind,
         unsigned(points, "points"),
         probability,
         _rates(rates, len(counts)),
         *_key(seed, generation, first),
     )
+
+
+def mutants(
+    parents: npt.ArrayLike,
+    keys: npt.ArrayLike,
+    cardinalities: npt.ArrayLike,
+    n: int,
+    *,
+    size: int = 5,
+    seed: int = 0,
+    generation: int = 0,
+    first: int = 0,
+    conditions: npt.ArrayLike | None = None,
+) -> Genotypes:
+    """Make children of one parent: a tournament, and the winner changed in one decision.
+
+    This is a step of regularised evolution [1]_, `tournament` and `mutate_one` in a single call.
+
+    Parameters
+    ----------
+    parents : array_like of int, shape (p, d)
+        Genotypes, choices in ``[-1, cardinality)``.
+    keys : array_like of float, shape (p,)
+        Their losses or ranks, smaller is better.
+    cardinalities : array_like of int, shape (d,)
+        How many choices each decision has.
+    n : int
+        Number of children.
+    size : int, default 5
+        Contestants of each tournament, drawn with replacement.
+    seed, generation, first : int, default 0
+        Name the random streams; see the module.
+    conditions : array_like of int, shape (c, 3), optional
+        When decisions are active; see the module.
+
+    Returns
+    -------
+    ndarray of int32, shape (n, d)
+        Children; repeats are possible.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong kind of numbers.
+    ValueError
+        If there are no parents, lengths differ, a key is NaN, or another argument does not fit.
+
+    References
+    ----------
+    .. [1] E. Real, A. Aggarwal, Y. Huang, Q. V. Le, "Regularized evolution for image classifier architecture
+       search", AAAI 2019.
+
+    Examples
+    --------
+    >>> mutants([[0, 0], [1, 1]], [0.9, 0.1], [2, 2], 3, size=20).sum(axis=1)
+    array([1, 1, 1])
+    """
+    return _evolution.mutants(
+        integers(parents, "parents", 2),
+        floats(keys, "keys", 1),
+        *_space(cardinalities, conditions),
+        unsigned(n, "n"),
+        unsigned(size, "size"),
+        *_key(seed, generation, first),
+    )
+
+
+def hash_rows(genotypes: npt.ArrayLike) -> npt.NDArray[np.uint64]:
+    """Hash each row to 64 bits: the same value on every platform and in every version of Python.
+
+    Parameters
+    ----------
+    genotypes : array_like of int, shape (n, d)
+        Any rows of int32.
+
+    Returns
+    -------
+    ndarray of uint64, shape (n,)
+        Equal for equal rows. Different rows agree by chance only, which is no protection from an adversary.
+
+    Raises
+    ------
+    TypeError
+        If `genotypes` does not hold integers.
+    ValueError
+        If it does not have two dimensions.
+
+    Examples
+    --------
+    >>> a, b, c = hash_rows([[0, 1], [1, 0], [0, 1]])
+    >>> bool(a == c), bool(a == b)
+    (True, False)
+    """
+    return _native.hash_rows(integers(genotypes, "genotypes", 2))
+
+
+class Distinct(NamedTuple):
+    """The different rows of a matrix."""
+
+    rows: Genotypes
+    """Shape (k, d), in the order in which they first come."""
+    first: npt.NDArray[np.int64]
+    """Where each first comes, shape (k,): ``rows`` is ``genotypes[first]``."""
+    inverse: npt.NDArray[np.int64]
+    """Which of them each row is, shape (n,): ``rows[inverse]`` is ``genotypes``."""
+
+
+def unique(genotypes: npt.ArrayLike) -> Distinct:
+    """Drop repeated rows, keeping the order in which rows first come.
+
+    Parameters
+    ----------
+    genotypes : array_like of int, shape (n, d)
+        Any rows of int32, at least one column.
+
+    Returns
+    -------
+    Distinct
+        Named tuple ``(rows, first, inverse)``.
+
+    Raises
+    ------
+    TypeError
+        If `genotypes` does not hold integers.
+    ValueError
+        If it does not have two dimensions, or no column.
+
+    Notes
+    -----
+    O(n d), by hashing; `numpy.unique` sorts.
+
+    Examples
+    --------
+    >>> rows, first, inverse = unique([[2, 1], [0, 1], [2, 1]])
+    >>> rows.tolist(), first.tolist(), inverse.tolist()
+    ([[2, 1], [0, 1]], [0, 1], [0, 1, 0])
+    """
+    rows = integers(genotypes, "genotypes", 2)
+    first, inverse = _native.unique(rows)
+    return Distinct(rows[first], first, inverse)
 
 
 class GenotypeSet:

@@ -66,6 +66,13 @@ def test_every_operation_equals_its_twin(
     ]
     np.testing.assert_array_equal(mutated, twin.rows_array(expected, d))
 
+    changed = population.mutate_one(rows, cardinalities, **named)
+    expected = [
+        twin.mutate_one_row(row, cardinalities, rules, s)
+        for row, s in zip(rows.tolist(), streams("mutate_one"), strict=True)
+    ]
+    np.testing.assert_array_equal(changed, twin.rows_array(expected, d))
+
     how = {
         "kind": data.draw(st.sampled_from(["uniform", "k_point"])),
         "points": data.draw(st.integers(1, 4)),
@@ -85,21 +92,36 @@ def test_every_operation_equals_its_twin(
         for row, s in zip(holes.tolist(), streams("repair"), strict=True)
     ]
     np.testing.assert_array_equal(repaired, twin.rows_array(expected, d))
+    holed = population.mutate_one(holes, cardinalities, **named)
+    expected = [
+        twin.mutate_one_row(row, cardinalities, rules, s)
+        for row, s in zip(holes.tolist(), streams("mutate_one"), strict=True)
+    ]
+    np.testing.assert_array_equal(holed, twin.rows_array(expected, d))
 
     if n:
-        ranks = np.random.default_rng(1).integers(0, 3, n)
+        keys = data.draw(st.sampled_from([[0, 1, 2], [-0.5, 0.25, np.inf]]))
+        keys = np.random.default_rng(1).choice(keys, n)
         crowding = np.random.default_rng(2).choice([0.5, 1.0, np.inf], n)
-        size = data.draw(st.integers(1, 4))
+        crowding = data.draw(st.sampled_from([crowding, None]))
+        size = data.draw(st.integers(1, 6))
         key = {"seed": seed, "generation": generation, "first": first}
-        winners = population.tournament(ranks, crowding, n, size=size, **key)
-        expected = [twin.tournament_winner(ranks, crowding, size, s) for s in streams("tournament")]
+        winners = population.tournament(keys, n, size=size, crowding=crowding, **key)
+        expected = [twin.tournament_winner(keys, crowding, size, s) for s in streams("tournament")]
         np.testing.assert_array_equal(winners, expected)
 
-        children = population.offspring(rows, ranks, crowding, cardinalities, n, rates=rates, **how, **named)
+        children = population.offspring(
+            rows, keys, cardinalities, n, size=size, crowding=crowding, rates=rates, **how, **named
+        )
+        parents = rows.tolist()
         expected = [
-            twin.child(rows.tolist(), ranks, crowding, cardinalities, rules, *how.values(), rates, s)
+            twin.child(parents, keys, crowding, size, cardinalities, rules, *how.values(), rates, s)
             for s in streams("offspring")
         ]
+        np.testing.assert_array_equal(children, twin.rows_array(expected, d))
+
+        children = population.mutants(rows, keys, cardinalities, n, size=size, **named)
+        expected = [twin.mutant(parents, keys, size, cardinalities, rules, s) for s in streams("mutants")]
         np.testing.assert_array_equal(children, twin.rows_array(expected, d))
 
 
@@ -144,24 +166,15 @@ def test_the_first_malformed_entry_is_found(space, n: int, data: st.DataObject) 
 def test_one_row_at_a_time_equals_all_at_once() -> None:
     for n in SIZES:
         parents = population.sample(CARDINALITIES, 10, conditions=CONDITIONS)
-        ranks, crowding = np.arange(10) // 3, np.ones(10)
+        for step in (population.offspring, population.mutants):
 
-        def children(k: int, first: int, parents=parents, ranks=ranks, crowding=crowding) -> np.ndarray:
-            return population.offspring(
-                parents,
-                ranks,
-                crowding,
-                CARDINALITIES,
-                k,
-                seed=3,
-                generation=2,
-                first=first,
-                conditions=CONDITIONS,
-            )
+            def children(k: int, first: int, parents=parents, step=step) -> np.ndarray:
+                named = {"seed": 3, "generation": 2, "first": first, "conditions": CONDITIONS}
+                return step(parents, np.arange(10) // 3, CARDINALITIES, k, **named)
 
-        whole = children(n, 40)
-        for i in range(n):
-            np.testing.assert_array_equal(children(1, 40 + i)[0], whole[i])
+            whole = children(n, 40)
+            for i in range(n):
+                np.testing.assert_array_equal(children(1, 40 + i)[0], whole[i])
 
 
 def test_threads_do_not_change_a_row() -> None:
@@ -176,9 +189,11 @@ def test_threads_do_not_change_a_row() -> None:
             c = population.crossover(a, b, CARDINALITIES, kind="k_point", **named)
             kept = population.select_survivors(a[:, :2].astype(float), n // 2)
             parents = c[kept.rows]
-            e = population.offspring(parents, kept.ranks, kept.crowding, CARDINALITIES, n, **named)
-            w = population.tournament(kept.ranks, kept.crowding, n)
-            answers.append([x.tobytes() for x in (a, b, c, *kept, e, w)])
+            o = population.mutate_one(a, CARDINALITIES, **named)
+            e = population.offspring(parents, kept.ranks, CARDINALITIES, n, crowding=kept.crowding, **named)
+            m = population.mutants(parents, kept.ranks, CARDINALITIES, n, **named)
+            w = population.tournament(kept.ranks, n, crowding=kept.crowding)
+            answers.append([x.tobytes() for x in (a, b, c, *kept, o, e, m, w)])
     finally:
         nasx.set_num_threads(before)
     assert answers[0] == answers[1]
@@ -204,6 +219,29 @@ def test_mutation_changes_as_often_as_asked() -> None:
     assert changed == pytest.approx(0.1, abs=0.01)
     changed = (population.mutate(rows, [4] * 10, rates=[0.0] * 5 + [0.5] * 5) != rows).mean(axis=0)
     np.testing.assert_allclose(changed, [0.0] * 5 + [0.5] * 5, atol=0.04)
+
+
+def test_one_decision_changes_any_of_those_that_can_and_to_any_other_choice() -> None:
+    n = 12_000
+    rows = np.tile(np.array([0, 2, 0, 1], np.int32), (n, 1))
+    changed = population.mutate_one(rows, [3, 4, 1, 2])
+    assert ((changed != rows).sum(axis=1) == 1).all()
+    found = Counter((j, changed[i, j]) for i, j in np.argwhere(changed != rows).tolist())
+    expected = {(0, 1): 6, (0, 2): 6, (1, 0): 9, (1, 1): 9, (1, 3): 9, (3, 0): 3}
+    assert set(found) == set(expected)
+    for change, share in expected.items():
+        assert found[change] == pytest.approx(n / share, rel=0.15)
+    np.testing.assert_array_equal(population.mutate_one([[0, 0]] * 3, [1, 1]), np.zeros((3, 2)))
+
+
+def test_one_change_wakes_and_silences_what_depends_on_it() -> None:
+    # Decision 1 has only one choice of its own; it is active with choice 1 of decision 0.
+    conditions = [[1, 0, 1], [2, 0, 0]]
+    rows = population.mutate_one([[0, -1, 3], [1, 0, -1]] * 50, [2, 1, 9], conditions=conditions, seed=4)
+    assert {tuple(row) for row in rows[1::2].tolist()} <= {(0, -1, choice) for choice in range(9)}
+    woken = rows[0::2][rows[0::2, 0] == 1]
+    assert {tuple(row) for row in woken.tolist()} == {(1, 0, -1)}
+    assert 10 < len(woken) < 40  # either of decisions 0 and 2 changes
 
 
 def test_uniform_crossover_takes_half_from_each_and_k_points_lie_anywhere() -> None:
@@ -232,7 +270,14 @@ def test_inputs_are_never_modified() -> None:
     population.mutate(rows, cardinalities, rates=rates, conditions=conditions)
     population.crossover(rows, rows[::-1], cardinalities, conditions=conditions)
     population.select_survivors(losses, 10)
-    population.offspring(rows, ranks, crowding, cardinalities, 9, rates=rates, conditions=conditions)
+    population.mutate_one(rows, cardinalities, conditions=conditions)
+    population.offspring(
+        rows, crowding, cardinalities, 9, crowding=crowding, rates=rates, conditions=conditions
+    )
+    population.mutants(rows, ranks, cardinalities, 9, conditions=conditions)
+    population.tournament(crowding, 9, crowding=crowding)
+    population.hash_rows(rows)
+    population.unique(rows)
     population.GenotypeSet(6).insert(rows)
     for x, y in zip(inputs, before, strict=True):
         np.testing.assert_array_equal(x, y)
@@ -288,17 +333,32 @@ def sets_call(method: str, rows: object):
         ),
         (lambda: population.crossover([[0]], [[0]], [2], points=0), ValueError, ["points"]),
         (lambda: population.crossover([[0]], [[0]], [2], probability=-0.1), ValueError, ["probability"]),
-        (lambda: population.tournament([], [], 1), ValueError, ["ranks is empty"]),
-        (lambda: population.tournament([0], [0.0, 1.0], 1), ValueError, ["crowding", "1", "2"]),
-        (lambda: population.tournament([0], [np.nan], 1), ValueError, ["crowding", "NaN"]),
-        (lambda: population.tournament([0], None, 1, size=0), ValueError, ["size"]),
+        (lambda: population.mutate_one([[5]], [5]), ValueError, ["genotypes: row 0, decision 0", "got 5"]),
+        (lambda: population.mutate_one([[0]], [2, 2]), ValueError, ["genotypes", "2 cardinalities", "1"]),
+        (lambda: population.tournament([], 1), ValueError, ["keys is empty"]),
+        (lambda: population.tournament([[0]], 1), ValueError, ["keys", "one dimension"]),
+        (lambda: population.tournament(["a"], 1), TypeError, ["keys", "numbers"]),
+        (lambda: population.tournament([0, np.nan], 1), ValueError, ["keys", "NaN", "row 1"]),
+        (lambda: population.tournament([0], 1, crowding=[0.0, 1.0]), ValueError, ["crowding", "1", "2"]),
+        (lambda: population.tournament([0], 1, crowding=[np.nan]), ValueError, ["crowding", "NaN"]),
+        (lambda: population.tournament([0], 1, size=0), ValueError, ["size"]),
+        (lambda: population.tournament([0], -1), ValueError, ["n ", "-1"]),
         (lambda: population.select_survivors([[np.nan]], 1), ValueError, ["losses", "NaN"]),
         (lambda: population.select_survivors([[1.0]], -1), ValueError, ["n "]),
         (lambda: population.select_survivors([[1.0]], 1, violations=[np.nan]), ValueError, ["violations"]),
-        (lambda: population.offspring([[0]], [0, 1], [1.0], [2], 1), ValueError, ["ranks", "1", "2"]),
-        (lambda: population.offspring([[0]], [0], [], [2], 1), ValueError, ["crowding", "1", "0"]),
-        (lambda: population.offspring([[5]], [0], [1.0], [2], 1), ValueError, ["parents: row 0"]),
-        (lambda: population.offspring(np.empty((0, 1), int), [], [], [2], 1), ValueError, ["ranks is empty"]),
+        (lambda: population.offspring([[0]], [0, 1], [2], 1), ValueError, ["keys", "1", "2"]),
+        (lambda: population.offspring([[0]], [0], [2], 1, crowding=[]), ValueError, ["crowding", "1", "0"]),
+        (lambda: population.offspring([[0]], [0], [2], 1, size=0), ValueError, ["size"]),
+        (lambda: population.offspring([[5]], [0], [2], 1), ValueError, ["parents: row 0"]),
+        (lambda: population.offspring(np.empty((0, 1), int), [], [2], 1), ValueError, ["keys is empty"]),
+        (lambda: population.mutants([[0]], [0, 1], [2], 1), ValueError, ["keys", "1", "2"]),
+        (lambda: population.mutants([[0]], [np.nan], [2], 1), ValueError, ["keys", "NaN"]),
+        (lambda: population.mutants([[0]], [0], [2], 1, size=0), ValueError, ["size"]),
+        (lambda: population.mutants([[2]], [0], [2], 1), ValueError, ["parents: row 0, decision 0"]),
+        (lambda: population.mutants(np.empty((0, 1), int), [], [2], 1), ValueError, ["keys is empty"]),
+        (lambda: population.hash_rows([1, 2]), ValueError, ["genotypes", "two dimensions"]),
+        (lambda: population.hash_rows([[0.5]]), TypeError, ["genotypes", "integers"]),
+        (lambda: population.unique(np.empty((3, 0), int)), ValueError, ["genotypes", "at least one column"]),
         (lambda: population.GenotypeSet(0), ValueError, ["d ", "at least 1"]),
         (lambda: population.GenotypeSet("a"), TypeError, ["d ", "'a'"]),
         (sets_call("insert", [[1, 2, 3]]), ValueError, ["rows", "2 columns", "3"]),
@@ -311,6 +371,37 @@ def test_bad_input_is_refused_by_name(call, error: type[Exception], parts: list[
         call()
     for part in parts:
         assert part in str(caught.value)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 9), st.integers(0, 20), st.integers(0, 2**32))
+def test_hashes_equal_their_twin(d: int, n: int, seed: int) -> None:
+    rows = np.random.default_rng(seed).integers(-(2**31), 2**31, (n, d))
+    hashes = population.hash_rows(rows)
+    assert hashes.dtype == np.uint64
+    assert hashes.tolist() == [twin.hash_row(row) for row in rows.tolist()]
+
+
+def test_hashes_tell_all_small_rows_apart() -> None:
+    rows = np.stack(np.meshgrid(*[np.arange(-1, 9)] * 5), axis=-1).reshape(-1, 5)
+    hashes = population.hash_rows(rows)
+    assert len(np.unique(hashes)) == len(rows)
+    low = np.bincount((hashes % np.uint64(64)).astype(int))
+    assert abs(low - len(rows) / 64).max() < 5 * (len(rows) / 64) ** 0.5
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 4), st.lists(st.lists(st.integers(-1, 1), min_size=4, max_size=4), max_size=100))
+def test_distinct_rows_come_in_the_order_of_a_dict(d: int, rows: list[list[int]]) -> None:
+    table = np.array([row[:d] for row in rows], np.int32).reshape(-1, d)
+    found = population.unique(table)
+    known: dict[tuple[int, ...], int] = {}
+    for i, row in enumerate(map(tuple, table.tolist())):
+        known.setdefault(row, i)
+    assert list(map(tuple, found.rows.tolist())) == list(known)
+    assert found.first.tolist() == list(known.values())
+    assert found.inverse.shape == (len(table),)
+    np.testing.assert_array_equal(found.rows[found.inverse], table)
 
 
 @settings(max_examples=50, deadline=None)

@@ -73,6 +73,10 @@ inline Decisions decisions(py::handle cardinalities, py::handle conditions) {
     return {vector<std::int32_t>(cardinalities, "cardinalities"), rows};
 }
 
+inline Contestants contestants(py::handle keys, py::handle crowding) {
+    return {vector<double>(keys, "keys"), optional_vector<double>(crowding, "crowding")};
+}
+
 inline Crossover crossover_settings(const std::string& kind, py::ssize_t points, double probability) {
     if (kind != "uniform" && kind != "k_point") {
         throw py::value_error("kind must be 'uniform' or 'k_point'; got '" + kind + "'");

@@ -24,14 +24,14 @@ py::tuple bind_select(py::handle losses, py::handle violations, py::ssize_t n, s
     return py::make_tuple(std::move(rows_out), std::move(ranks_out), std::move(crowding_out));
 }
 
-py::array_t<std::int32_t> bind_offspring(py::handle parents, py::handle ranks, py::handle crowding,
+py::array_t<std::int32_t> bind_offspring(py::handle parents, py::handle keys, py::handle crowding,
                                          py::handle cardinalities, py::handle conditions, py::ssize_t n,
-                                         const std::string& kind, py::ssize_t points, double probability,
-                                         py::handle rates, std::uint64_t seed, std::uint32_t generation,
-                                         std::uint64_t first) {
+                                         py::ssize_t size, const std::string& kind, py::ssize_t points,
+                                         double probability, py::handle rates, std::uint64_t seed,
+                                         std::uint32_t generation, std::uint64_t first) {
     const auto p = matrix<std::int32_t>(parents, "parents");
-    const auto r = vector<std::int32_t>(ranks, "ranks");
-    const auto c = vector<double>(crowding, "crowding");
+    const Contestants all = contestants(keys, crowding);
+    const std::size_t drawn = count(size, "size");
     const Decisions space = decisions(cardinalities, conditions);
     const Crossover how = crossover_settings(kind, points, probability);
     const auto probabilities = vector<double>(rates, "rates");
@@ -39,7 +39,23 @@ py::array_t<std::int32_t> bind_offspring(py::handle parents, py::handle ranks, p
     const auto children = matrix_of(out);
     {
         const py::gil_scoped_release release;
-        nsga2_offspring(space, p, r, c, how, probabilities, {seed, generation, first}, children);
+        offspring(space, p, all, drawn, how, probabilities, {seed, generation, first}, children);
+    }
+    return out;
+}
+
+py::array_t<std::int32_t> bind_mutants(py::handle parents, py::handle keys, py::handle cardinalities,
+                                       py::handle conditions, py::ssize_t n, py::ssize_t size,
+                                       std::uint64_t seed, std::uint32_t generation, std::uint64_t first) {
+    const auto p = matrix<std::int32_t>(parents, "parents");
+    const Contestants all = contestants(keys, py::none());
+    const std::size_t drawn = count(size, "size");
+    const Decisions space = decisions(cardinalities, conditions);
+    auto out = new_matrix<std::int32_t>(count(n, "n"), space.size());
+    const auto children = matrix_of(out);
+    {
+        const py::gil_scoped_release release;
+        mutants(space, p, all, drawn, {seed, generation, first}, children);
     }
     return out;
 }
@@ -49,10 +65,13 @@ py::array_t<std::int32_t> bind_offspring(py::handle parents, py::handle ranks, p
 void register_evolution(py::module_ module) {
     module.def("nsga2_select", &bind_select, py::arg("losses"), py::arg("violations"), py::arg("n"),
                py::arg("seed"), py::arg("generation"), "Survivors, their ranks and crowding distances.");
-    module.def("nsga2_offspring", &bind_offspring, py::arg("parents"), py::arg("ranks"), py::arg("crowding"),
-               py::arg("cardinalities"), py::arg("conditions"), py::arg("n"), py::arg("kind"),
-               py::arg("points"), py::arg("probability"), py::arg("rates"), py::arg("seed"),
-               py::arg("generation"), py::arg("first"), "Children of a population.");
+    module.def("offspring", &bind_offspring, py::arg("parents"), py::arg("keys"), py::arg("crowding"),
+               py::arg("cardinalities"), py::arg("conditions"), py::arg("n"), py::arg("size"),
+               py::arg("kind"), py::arg("points"), py::arg("probability"), py::arg("rates"), py::arg("seed"),
+               py::arg("generation"), py::arg("first"), "Children of two parents.");
+    module.def("mutants", &bind_mutants, py::arg("parents"), py::arg("keys"), py::arg("cardinalities"),
+               py::arg("conditions"), py::arg("n"), py::arg("size"), py::arg("seed"), py::arg("generation"),
+               py::arg("first"), "Children of one parent.");
 }
 
 }  // namespace nasx::bindings

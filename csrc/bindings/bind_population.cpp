@@ -75,18 +75,54 @@ IntArray bind_crossover(py::handle a, py::handle b, py::handle cardinalities, py
     return out;
 }
 
-IntArray bind_tournament(py::handle ranks, py::handle crowding, py::ssize_t n, py::ssize_t size,
+IntArray bind_mutate_one(py::handle genotypes, py::handle cardinalities, py::handle conditions,
                          std::uint64_t seed, std::uint32_t generation, std::uint64_t first) {
-    const auto r = vector<std::int32_t>(ranks, "ranks");
-    const auto c = vector<double>(crowding, "crowding");
-    const std::size_t contestants = count(size, "size");
+    const Decisions space = decisions(cardinalities, conditions);
+    const auto in = matrix<std::int32_t>(genotypes, "genotypes");
+    auto out = new_matrix<std::int32_t>(in.rows, in.cols);
+    const auto rows = matrix_of(out);
+    {
+        const py::gil_scoped_release release;
+        mutate_one(space, in, {seed, generation, first}, rows);
+    }
+    return out;
+}
+
+IntArray bind_tournament(py::handle keys, py::handle crowding, py::ssize_t n, py::ssize_t size,
+                         std::uint64_t seed, std::uint32_t generation, std::uint64_t first) {
+    const Contestants all = contestants(keys, crowding);
+    const std::size_t drawn = count(size, "size");
     auto out = new_vector<std::int32_t>(count(n, "n"));
     const auto winners = span_of(out);
     {
         const py::gil_scoped_release release;
-        tournament(r, c, contestants, {seed, generation, first}, winners);
+        tournament(all, drawn, {seed, generation, first}, winners);
     }
     return out;
+}
+
+py::array_t<std::uint64_t> bind_hash_rows(py::handle genotypes) {
+    const auto in = matrix<std::int32_t>(genotypes, "genotypes");
+    auto out = new_vector<std::uint64_t>(in.rows);
+    const auto hashes = span_of(out);
+    {
+        const py::gil_scoped_release release;
+        hash_rows(in, hashes);
+    }
+    return out;
+}
+
+py::tuple bind_unique(py::handle genotypes) {
+    const auto in = matrix<std::int32_t>(genotypes, "genotypes");
+    auto places_out = new_vector<std::int64_t>(in.rows);
+    const auto places = span_of(places_out);
+    std::vector<std::int64_t> first;
+    {
+        const py::gil_scoped_release release;
+        first = unique(in, places);
+    }
+    return py::make_tuple(py::array_t<std::int64_t>(static_cast<py::ssize_t>(first.size()), first.data()),
+                          std::move(places_out));
 }
 
 // A set is served under the GIL, which is its lock: these calls are short, and a child forked meanwhile finds
@@ -140,9 +176,14 @@ void register_population(py::module_ module) {
     module.def("crossover", &bind_crossover, py::arg("a"), py::arg("b"), py::arg("cardinalities"),
                py::arg("conditions"), py::arg("kind"), py::arg("points"), py::arg("probability"),
                py::arg("seed"), py::arg("generation"), py::arg("first"), "Children of pairs of rows.");
-    module.def("tournament", &bind_tournament, py::arg("ranks"), py::arg("crowding"), py::arg("n"),
+    module.def("mutate_one", &bind_mutate_one, py::arg("genotypes"), py::arg("cardinalities"),
+               py::arg("conditions"), py::arg("seed"), py::arg("generation"), py::arg("first"),
+               "Genotypes with one decision changed.");
+    module.def("tournament", &bind_tournament, py::arg("keys"), py::arg("crowding"), py::arg("n"),
                py::arg("size"), py::arg("seed"), py::arg("generation"), py::arg("first"),
                "Indices of winners.");
+    module.def("hash_rows", &bind_hash_rows, py::arg("genotypes"), "A 64-bit hash of each row.");
+    module.def("unique", &bind_unique, py::arg("genotypes"), "First rows, and the place of each row.");
     py::class_<GenotypeSet>(module, "GenotypeSet", "Genotypes in the order in which they came.")
         .def(py::init([](py::ssize_t width) { return std::make_unique<GenotypeSet>(count(width, "width")); }),
              py::arg("width"))

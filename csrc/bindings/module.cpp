@@ -11,5 +11,5 @@ PYBIND11_MODULE(_core, module) {
     register_pareto(module.def_submodule("pareto", "Non-dominated sorting and crowding distances."));
     register_population(module.def_submodule("population", "Operations on genotype matrices."));
     register_outcomes(module.def_submodule("outcomes", "Told results made uniform."));
-    register_evolution(module.def_submodule("evolution", "The halves of an NSGA-II generation."));
+    register_evolution(module.def_submodule("evolution", "Steps of evolutionary methods."));
 }

@@ -6,6 +6,20 @@
 #include <vector>
 
 namespace nasx {
+namespace {
+
+void check_parents(const Decisions& decisions, Genotypes parents, const Contestants& contestants,
+                   std::size_t size, std::size_t children) {
+    decisions.check(parents, "parents");
+    if (contestants.keys.size() != parents.rows) {
+        throw std::invalid_argument("keys must have one value for each of the " +
+                                    std::to_string(parents.rows) + " parents; got " +
+                                    std::to_string(contestants.keys.size()));
+    }
+    contestants.check(size, children);
+}
+
+}  // namespace
 
 void nsga2_select(Matrix<const double> losses, Violations violations, std::uint64_t seed,
                   std::uint32_t generation, std::span<std::int32_t> rows, std::span<std::int32_t> ranks,
@@ -68,46 +82,32 @@ void nsga2_select(Matrix<const double> losses, Violations violations, std::uint6
     }
 }
 
-void nsga2_offspring(const Decisions& decisions, Genotypes parents, std::span<const std::int32_t> ranks,
-                     std::span<const double> crowding, const Crossover& how, std::span<const double> rates,
-                     const StreamKey& key, MutableGenotypes out) {
-    decisions.check(parents, "parents");
+void offspring(const Decisions& decisions, Genotypes parents, const Contestants& contestants,
+               std::size_t size, const Crossover& how, std::span<const double> rates, const StreamKey& key,
+               MutableGenotypes out) {
+    check_parents(decisions, parents, contestants, size, out.rows);
     how.check();
     check_rates(rates, decisions);
-    if (ranks.size() != parents.rows) {
-        throw std::invalid_argument("ranks must have one value for each of the " +
-                                    std::to_string(parents.rows) + " parents; got " +
-                                    std::to_string(ranks.size()));
-    }
-    if (crowding.size() != parents.rows) {
-        throw std::invalid_argument("crowding must have one value for each of the " +
-                                    std::to_string(parents.rows) + " parents; got " +
-                                    std::to_string(crowding.size()));
-    }
-    if (out.rows == 0) {
-        return;
-    }
-    check_contestants(ranks, crowding);
-    const auto count = static_cast<std::uint32_t>(parents.rows);
-    const auto better = [&](std::uint32_t x, std::uint32_t y) {
-        const bool second = ranks[x] != ranks[y] ? ranks[y] < ranks[x] : crowding[y] > crowding[x];
-        return second ? y : x;
-    };
     for_rows(out.rows, out.cols, [&](std::size_t begin, std::size_t end) {
         for (std::size_t i = begin; i < end; ++i) {
             Stream stream(key, Purpose::offspring, i);
-            // Drawn in order; the second pair skips the first winner.
-
-            std::uint32_t x = stream.below(count), y = stream.below(count);
-            const std::uint32_t mother = better(x, y);
-            std::uint32_t father = mother;
-            if (count > 1) {
-                x = stream.below(count - 1);
-                y = stream.below(count - 1);
-                father = better(x + (x >= mother), y + (y >= mother));
-            }
+            const std::uint32_t mother = contestants.winner(size, stream);
+            const std::uint32_t father =
+                parents.rows > 1 ? contestants.winner_beside(mother, size, stream) : mother;
             crossover_row(decisions, parents.row(mother), parents.row(father), how, stream, out.row(i));
             mutate_row(decisions, rates, stream, out.row(i));
+        }
+    });
+}
+
+void mutants(const Decisions& decisions, Genotypes parents, const Contestants& contestants, std::size_t size,
+             const StreamKey& key, MutableGenotypes out) {
+    check_parents(decisions, parents, contestants, size, out.rows);
+    for_rows(out.rows, out.cols + size, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t i = begin; i < end; ++i) {
+            Stream stream(key, Purpose::mutants, i);
+            std::copy_n(parents.row(contestants.winner(size, stream)), out.cols, out.row(i));
+            mutate_one_row(decisions, stream, out.row(i));
         }
     });
 }

@@ -1,7 +1,8 @@
-// The two halves of a generation of NSGA-II, each in one call.
+// Steps of evolutionary methods, each in one call.
 //
-// Source: K. Deb, A. Pratap, S. Agarwal, T. Meyarivan, "A fast and elitist multiobjective genetic algorithm:
-// NSGA-II", IEEE TEC 6 (2002).
+// Sources: K. Deb, A. Pratap, S. Agarwal, T. Meyarivan, "A fast and elitist multiobjective genetic algorithm:
+// NSGA-II", IEEE TEC 6 (2002). E. Real, A. Aggarwal, Y. Huang, Q. V. Le, "Regularized evolution for image
+// classifier architecture search", AAAI 2019.
 #pragma once
 
 #include <cstdint>
@@ -22,11 +23,16 @@ void nsga2_select(Matrix<const double> losses, Violations violations, std::uint6
                   std::uint32_t generation, std::span<std::int32_t> rows, std::span<std::int32_t> ranks,
                   std::span<double> crowding);
 
-// Writes children, each from its own stream: two binary tournaments on (rank, crowding) with different
-// winners where there is more than one parent, crossover, mutation, repair. O(n d). Throws
-// std::invalid_argument as tournament(), crossover() and mutate() do.
-void nsga2_offspring(const Decisions& decisions, Genotypes parents, std::span<const std::int32_t> ranks,
-                     std::span<const double> crowding, const Crossover& how, std::span<const double> rates,
-                     const StreamKey& key, MutableGenotypes out);
+// Writes children, each from its own stream: two tournaments with different winners where there is more than
+// one parent, crossover, mutation, repair. O(n (d + size)). Throws std::invalid_argument as tournament(),
+// crossover() and mutate() do, and unless each parent is a contestant.
+void offspring(const Decisions& decisions, Genotypes parents, const Contestants& contestants,
+               std::size_t size, const Crossover& how, std::span<const double> rates, const StreamKey& key,
+               MutableGenotypes out);
+
+// Writes children of one parent, each from its own stream: a tournament, and the winner changed as by
+// mutate_one(). O(n (d + size)). Throws std::invalid_argument as offspring() does.
+void mutants(const Decisions& decisions, Genotypes parents, const Contestants& contestants, std::size_t size,
+             const StreamKey& key, MutableGenotypes out);
 
 }  // namespace nasx

@@ -14,7 +14,24 @@ std::uint64_t fold_product(std::uint64_t a, std::uint64_t b) {
     return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
 }
 
+std::uint64_t hash_row(const std::int32_t* row, std::size_t width) {
+    // Odd constants from the digits of the golden ratio and of pi.
+    std::uint64_t state = 0x9E3779B97F4A7C15u ^ width;
+    for (std::size_t j = 0; j < width; j += 2) {
+        const std::uint64_t low = static_cast<std::uint32_t>(row[j]);
+        const std::uint64_t high = j + 1 < width ? static_cast<std::uint32_t>(row[j + 1]) : 0u;
+        state = fold_product(state ^ (high << 32 | low), 0x243F6A8885A308D3u) + 0x13198A2E03707345u;
+    }
+    return fold_product(state, 0x9E3779B97F4A7C15u);
+}
+
 }  // namespace
+
+void hash_rows(Matrix<const std::int32_t> rows, std::span<std::uint64_t> hashes) {
+    for (std::size_t i = 0; i < rows.rows; ++i) {
+        hashes[i] = hash_row(rows.row(i), rows.cols);
+    }
+}
 
 GenotypeSet::GenotypeSet(std::size_t width) : width_(width), slots_(16) {
     if (width == 0) {
@@ -27,17 +44,6 @@ void GenotypeSet::check(Matrix<const std::int32_t> rows) const {
         throw std::invalid_argument("rows must have " + std::to_string(width_) + " columns; got " +
                                     std::to_string(rows.cols));
     }
-}
-
-std::uint64_t GenotypeSet::hash(const std::int32_t* row) const {
-    // Odd constants from the digits of the golden ratio and of pi.
-    std::uint64_t state = 0x9E3779B97F4A7C15u ^ width_;
-    for (std::size_t j = 0; j < width_; j += 2) {
-        const std::uint64_t low = static_cast<std::uint32_t>(row[j]);
-        const std::uint64_t high = j + 1 < width_ ? static_cast<std::uint32_t>(row[j + 1]) : 0u;
-        state = fold_product(state ^ (high << 32 | low), 0x243F6A8885A308D3u) + 0x13198A2E03707345u;
-    }
-    return fold_product(state, 0x9E3779B97F4A7C15u);
 }
 
 std::size_t GenotypeSet::slot_of(const std::int32_t* row, std::uint64_t hash) const {
@@ -75,7 +81,7 @@ std::size_t GenotypeSet::insert(Matrix<const std::int32_t> rows, std::span<bool>
         if ((count_ + 1) * 2 > slots_.size()) {
             grow();
         }
-        const std::uint64_t h = hash(rows.row(i));
+        const std::uint64_t h = hash_row(rows.row(i), width_);
         Slot& slot = slots_[slot_of(rows.row(i), h)];
         is_new[i] = slot.place < 0;
         if (is_new[i]) {
@@ -89,14 +95,14 @@ std::size_t GenotypeSet::insert(Matrix<const std::int32_t> rows, std::span<bool>
 void GenotypeSet::contains(Matrix<const std::int32_t> rows, std::span<bool> found) const {
     check(rows);
     for (std::size_t i = 0; i < rows.rows; ++i) {
-        found[i] = slots_[slot_of(rows.row(i), hash(rows.row(i)))].place >= 0;
+        found[i] = slots_[slot_of(rows.row(i), hash_row(rows.row(i), width_))].place >= 0;
     }
 }
 
 void GenotypeSet::find(Matrix<const std::int32_t> rows, std::span<std::int64_t> places) const {
     check(rows);
     for (std::size_t i = 0; i < rows.rows; ++i) {
-        places[i] = slots_[slot_of(rows.row(i), hash(rows.row(i)))].place;
+        places[i] = slots_[slot_of(rows.row(i), hash_row(rows.row(i), width_))].place;
     }
 }
 
@@ -106,6 +112,24 @@ std::size_t GenotypeSet::size() const {
 
 std::vector<std::int32_t> GenotypeSet::rows() const {
     return data_;
+}
+
+std::vector<std::int64_t> unique(Matrix<const std::int32_t> rows, std::span<std::int64_t> places) {
+    if (rows.cols == 0) {
+        throw std::invalid_argument("genotypes must have at least one column; got none");
+    }
+    GenotypeSet set(rows.cols);
+    std::vector<std::int64_t> first;
+    for (std::size_t i = 0; i < rows.rows; ++i) {
+        const Matrix<const std::int32_t> row{rows.row(i), 1, rows.cols};
+        bool is_new = false;
+        set.insert(row, {&is_new, 1});
+        set.find(row, places.subspan(i, 1));
+        if (is_new) {
+            first.push_back(static_cast<std::int64_t>(i));
+        }
+    }
+    return first;
 }
 
 }  // namespace nasx

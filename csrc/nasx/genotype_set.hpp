@@ -11,6 +11,9 @@
 
 namespace nasx {
 
+// Equal rows have equal hashes, on every platform; others differ but by chance. O(n d).
+void hash_rows(Matrix<const std::int32_t> rows, std::span<std::uint64_t> hashes);
+
 // Open addressing over 64-bit hashes; rows are always compared too. O(d) for each row, amortised.
 // One thread at a time may use a set: a lock of its own would stay locked in a child forked meanwhile. Throws
 // std::invalid_argument for rows of a width other than d, and for d = 0.
@@ -41,7 +44,6 @@ class GenotypeSet {
     };
 
     void check(Matrix<const std::int32_t> rows) const;
-    std::uint64_t hash(const std::int32_t* row) const;
     // Index of the slot that holds the row, or of the free one where it belongs.
     std::size_t slot_of(const std::int32_t* row, std::uint64_t hash) const;
     void grow();
@@ -51,5 +53,9 @@ class GenotypeSet {
     std::vector<std::int32_t> data_;
     std::vector<Slot> slots_;  // a power of two, at most half full
 };
+
+// Writes each row's place among the distinct rows, in the order in which they first come, and returns the
+// indices of those first rows. O(n d). Throws std::invalid_argument for rows of width 0.
+std::vector<std::int64_t> unique(Matrix<const std::int32_t> rows, std::span<std::int64_t> places);
 
 }  // namespace nasx

@@ -15,6 +15,23 @@ void check_probability(double p, const std::string& what) {
     }
 }
 
+bool mutable_at(const Decisions& decisions, const std::int32_t* row, std::size_t j) {
+    return row[j] >= 0 && decisions.choices(j) > 1;
+}
+
+std::int32_t other_choice(const Decisions& decisions, std::size_t j, std::int32_t choice, Stream& stream) {
+    const auto other = static_cast<std::int32_t>(stream.below(decisions.choices(j) - 1));
+    return other + (other >= choice);
+}
+
+void check_numbers(std::span<const double> values, const std::string& what) {
+    for (std::size_t i = 0; i < values.size(); ++i) {
+        if (std::isnan(values[i])) {
+            throw std::invalid_argument(what + " holds NaN in row " + std::to_string(i));
+        }
+    }
+}
+
 }  // namespace
 
 Decisions::Decisions(std::span<const std::int32_t> cardinalities, Matrix<const std::int32_t> conditions)
@@ -127,19 +144,21 @@ void check_rates(std::span<const double> rates, const Decisions& decisions) {
     }
 }
 
-void check_contestants(std::span<const std::int32_t> ranks, std::span<const double> crowding) {
-    if (ranks.empty()) {
-        throw std::invalid_argument("ranks is empty; a tournament needs contestants");
+void Contestants::check(std::size_t size, std::size_t n) const {
+    if (size < 1) {
+        throw std::invalid_argument("size must be at least 1; got 0");
     }
-    if (!crowding.empty() && crowding.size() != ranks.size()) {
-        throw std::invalid_argument("crowding must have one value for each of the " +
-                                    std::to_string(ranks.size()) + " ranks; got " +
-                                    std::to_string(crowding.size()));
+    if (keys.empty() && n > 0) {
+        throw std::invalid_argument("keys is empty; a tournament needs contestants");
     }
-    for (std::size_t i = 0; i < crowding.size(); ++i) {
-        if (std::isnan(crowding[i])) {
-            throw std::invalid_argument("crowding holds NaN in row " + std::to_string(i));
+    check_numbers(keys, "keys");
+    if (crowding) {
+        if (crowding->size() != keys.size()) {
+            throw std::invalid_argument("crowding must have one value for each of the " +
+                                        std::to_string(keys.size()) + " keys; got " +
+                                        std::to_string(crowding->size()));
         }
+        check_numbers(*crowding, "crowding");
     }
 }
 
@@ -156,12 +175,31 @@ void repair_row(const Decisions& decisions, Stream& stream, std::int32_t* row) {
 void mutate_row(const Decisions& decisions, std::span<const double> rates, Stream& stream,
                 std::int32_t* row) {
     for (std::size_t j = 0; j < decisions.size(); ++j) {
-        if (row[j] >= 0 && decisions.choices(j) > 1 && stream.bernoulli(rates[j])) {
-            const auto other = static_cast<std::int32_t>(stream.below(decisions.choices(j) - 1));
-            row[j] = other + (other >= row[j]);
+        if (mutable_at(decisions, row, j) && stream.bernoulli(rates[j])) {
+            row[j] = other_choice(decisions, j, row[j], stream);
         }
     }
     repair_row(decisions, stream, row);
+}
+
+void mutate_one_row(const Decisions& decisions, Stream& stream, std::int32_t* row) {
+    const std::size_t d = decisions.size();
+    std::size_t candidates = 0;
+    for (std::size_t j = 0; j < d; ++j) {
+        candidates += mutable_at(decisions, row, j);
+    }
+    if (candidates > 0) {
+        std::size_t at = stream.below(static_cast<std::uint32_t>(candidates));
+        if (candidates < d) {
+            for (std::size_t j = 0; j <= at; ++j) {
+                at += !mutable_at(decisions, row, j);
+            }
+        }
+        row[at] = other_choice(decisions, at, row[at], stream);
+    }
+    if (candidates < d || decisions.conditional()) {
+        repair_row(decisions, stream, row);
+    }
 }
 
 void crossover_row(const Decisions& decisions, const std::int32_t* a, const std::int32_t* b,
@@ -224,6 +262,17 @@ void mutate(const Decisions& decisions, Genotypes genotypes, std::span<const dou
     });
 }
 
+void mutate_one(const Decisions& decisions, Genotypes genotypes, const StreamKey& key, MutableGenotypes out) {
+    decisions.check(genotypes, "genotypes");
+    for_rows(out.rows, out.cols, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t i = begin; i < end; ++i) {
+            Stream stream(key, Purpose::mutate_one, i);
+            std::copy_n(genotypes.row(i), out.cols, out.row(i));
+            mutate_one_row(decisions, stream, out.row(i));
+        }
+    });
+}
+
 void crossover(const Decisions& decisions, Genotypes a, Genotypes b, const Crossover& how,
                const StreamKey& key, MutableGenotypes out) {
     decisions.check(a, "a");
@@ -241,28 +290,13 @@ void crossover(const Decisions& decisions, Genotypes a, Genotypes b, const Cross
     });
 }
 
-void tournament(std::span<const std::int32_t> ranks, std::span<const double> crowding, std::size_t size,
-                const StreamKey& key, std::span<std::int32_t> winners) {
-    if (size < 1) {
-        throw std::invalid_argument("size must be at least 1; got 0");
-    }
-    if (winners.empty()) {
-        return;
-    }
-    check_contestants(ranks, crowding);
-    const auto contestants = static_cast<std::uint32_t>(ranks.size());
-    const auto beats = [&](std::size_t x, std::size_t y) {
-        return ranks[x] != ranks[y] ? ranks[x] < ranks[y] : !crowding.empty() && crowding[x] > crowding[y];
-    };
+void tournament(const Contestants& contestants, std::size_t size, const StreamKey& key,
+                std::span<std::int32_t> winners) {
+    contestants.check(size, winners.size());
     for_rows(winners.size(), size, [&](std::size_t begin, std::size_t end) {
         for (std::size_t i = begin; i < end; ++i) {
             Stream stream(key, Purpose::tournament, i);
-            std::uint32_t best = stream.below(contestants);
-            for (std::size_t k = 1; k < size; ++k) {
-                const std::uint32_t other = stream.below(contestants);
-                best = beats(other, best) ? other : best;
-            }
-            winners[i] = static_cast<std::int32_t>(best);
+            winners[i] = static_cast<std::int32_t>(contestants.winner(size, stream));
         }
     });
 }

@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -35,6 +36,8 @@ class Decisions {
     std::size_t size() const { return cardinalities_.size(); }
     std::int32_t cardinality(std::size_t j) const { return cardinalities_[j]; }
     std::uint32_t choices(std::size_t j) const { return static_cast<std::uint32_t>(cardinalities_[j]); }
+
+    bool conditional() const { return !groups_.empty(); }
 
     // Whether decision j is active, given the choices of the earlier ones.
     bool active(std::size_t j, const std::int32_t* row) const {
@@ -108,17 +111,59 @@ void mutate(const Decisions& decisions, Genotypes genotypes, std::span<const dou
 void crossover(const Decisions& decisions, Genotypes a, Genotypes b, const Crossover& how,
                const StreamKey& key, MutableGenotypes out);
 
-// Indices of winners: of `size` contestants drawn with replacement, the smallest rank, then the largest
-// crowding distance, then the first drawn. An empty `crowding` counts as equal.
-void tournament(std::span<const std::int32_t> ranks, std::span<const double> crowding, std::size_t size,
-                const StreamKey& key, std::span<std::int32_t> winners);
+// One decision, uniform among those that are not -1 and have several choices, takes one of its others; then
+// the row is repaired. A row without such a decision is only repaired.
+void mutate_one(const Decisions& decisions, Genotypes genotypes, const StreamKey& key, MutableGenotypes out);
 
-// Throws unless both have the same length, not 0, and crowding has no NaN.
-void check_contestants(std::span<const std::int32_t> ranks, std::span<const double> crowding);
+// What takes part in tournaments: the smaller key (a loss, or a rank) wins, then the larger crowding distance
+// where there is one, then the first drawn.
+struct Contestants {
+    std::span<const double> keys;
+    std::optional<std::span<const double>> crowding;
+
+    std::uint32_t count() const { return static_cast<std::uint32_t>(keys.size()); }
+
+    bool beats(std::size_t x, std::size_t y) const {
+        return keys[x] != keys[y] ? keys[x] < keys[y] : crowding && (*crowding)[x] > (*crowding)[y];
+    }
+
+    // Winner among `size` (>= 1) drawn with replacement. Nothing is checked.
+    std::uint32_t winner(std::size_t size, Stream& stream) const {
+        return winner(size, stream, count(), count());
+    }
+
+    // The same among all but one; there must be at least two.
+    std::uint32_t winner_beside(std::uint32_t absent, std::size_t size, Stream& stream) const {
+        return winner(size, stream, count() - 1, absent);
+    }
+
+    // Throws unless n tournaments of `size` can be held: `size` is at least 1, there is a contestant (or n is
+    // 0), each has a crowding distance if any has, and nothing is NaN.
+    void check(std::size_t size, std::size_t n) const;
+
+  private:
+    std::uint32_t winner(std::size_t size, Stream& stream, std::uint32_t bound, std::uint32_t absent) const {
+        const auto draw = [&] {
+            const std::uint32_t drawn = stream.below(bound);
+            return drawn + (drawn >= absent);
+        };
+        std::uint32_t best = draw();
+        for (std::size_t k = 1; k < size; ++k) {
+            const std::uint32_t other = draw();
+            best = beats(other, best) ? other : best;
+        }
+        return best;
+    }
+};
+
+// Indices of the winners of tournaments between `size` contestants drawn with replacement.
+void tournament(const Contestants& contestants, std::size_t size, const StreamKey& key,
+                std::span<std::int32_t> winners);
 
 // The same for one row, drawn from a stream that the caller has. Nothing is checked.
 void repair_row(const Decisions& decisions, Stream& stream, std::int32_t* row);
 void mutate_row(const Decisions& decisions, std::span<const double> rates, Stream& stream, std::int32_t* row);
+void mutate_one_row(const Decisions& decisions, Stream& stream, std::int32_t* row);
 void crossover_row(const Decisions& decisions, const std::int32_t* a, const std::int32_t* b,
                    const Crossover& how, Stream& stream, std::int32_t* child);
 

@@ -25,6 +25,8 @@ enum class Purpose : std::uint32_t {
     tournament = 5,
     select = 6,
     offspring = 7,
+    mutate_one = 8,
+    mutants = 9,
 };
 
 // One block of Philox4x32-10.
@@ -100,9 +102,9 @@ class Stream {
     }
 
   private:
-    // One block at first, for most rows are short; then four together, which the CPU computes side by side.
+    // Two blocks at first, for most rows are short; then four. The CPU computes them side by side.
     void refill() {
-        const std::size_t blocks = filled_ == 0 ? 1 : 4;
+        const std::size_t blocks = filled_ == 0 ? 2 : 4;
         for (std::size_t b = 0; b < blocks; ++b) {
             const auto block = philox4x32(counter_, key_);
             std::copy(block.begin(), block.end(), words_.begin() + 4 * b);

@@ -29,6 +29,14 @@ def mutate(
     generation: int,
     first: int,
 ) -> NDArray[np.int32]: ...
+def mutate_one(
+    genotypes: NDArray[np.int32],
+    cardinalities: NDArray[np.int32],
+    conditions: NDArray[np.int32] | None,
+    seed: int,
+    generation: int,
+    first: int,
+) -> NDArray[np.int32]: ...
 def crossover(
     a: NDArray[np.int32],
     b: NDArray[np.int32],
@@ -42,14 +50,16 @@ def crossover(
     first: int,
 ) -> NDArray[np.int32]: ...
 def tournament(
-    ranks: NDArray[np.int32],
-    crowding: NDArray[np.float64],
+    keys: NDArray[np.float64],
+    crowding: NDArray[np.float64] | None,
     n: int,
     size: int,
     seed: int,
     generation: int,
     first: int,
 ) -> NDArray[np.int32]: ...
+def hash_rows(genotypes: NDArray[np.int32]) -> NDArray[np.uint64]: ...
+def unique(genotypes: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...
 
 class GenotypeSet:
     def __init__(self, width: int) -> None: ...

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "helpers.hpp"
@@ -56,20 +57,39 @@ TEST_CASE("children do not depend on how many are made at once, and have two par
     for (std::int32_t p = 0; p < 8; ++p) {
         parents.insert(parents.end(), 10, p);
     }
-    const std::vector<std::int32_t> ranks(8, 0);
-    const std::vector<double> crowding(8, 1.0), still(10, 0.0);
+    const std::vector<double> ranks(8, 0.0), crowding(8, 1.0), still(10, 0.0);
     const Genotypes view{parents.data(), 8, 10};
     std::vector<std::int32_t> all(400 * 10), one(10);
-    nsga2_offspring(space, view, ranks, crowding, {}, still, {7, 2, 0}, {all.data(), 400, 10});
+    offspring(space, view, {ranks, crowding}, 2, {}, still, {7, 2, 0}, {all.data(), 400, 10});
     int pure = 0;
     for (std::size_t i = 0; i < 400; ++i) {
-        nsga2_offspring(space, view, ranks, crowding, {}, still, {7, 2, i}, {one.data(), 1, 10});
+        offspring(space, view, {ranks, crowding}, 2, {}, still, {7, 2, i}, {one.data(), 1, 10});
         REQUIRE(std::equal(one.begin(), one.end(), all.begin() + static_cast<std::ptrdiff_t>(i) * 10));
         const std::set<std::int32_t> sources(one.begin(), one.end());
         REQUIRE(sources.size() <= 2);
         pure += sources.size() == 1;
     }
     CHECK(pure < 10);
+}
+
+TEST_CASE("mutants differ from the best contestant in one decision, however many are made at once") {
+    const std::vector<std::int32_t> cardinalities(10, 9);
+    const Decisions space(cardinalities, {});
+    std::vector<std::int32_t> parents;
+    std::vector<double> keys;
+    for (std::int32_t p = 0; p < 8; ++p) {
+        parents.insert(parents.end(), 10, p);
+        keys.push_back(p == 5 ? -1.0 : p);
+    }
+    const Genotypes view{parents.data(), 8, 10};
+    std::vector<std::int32_t> all(400 * 10), one(10);
+    mutants(space, view, {keys, {}}, 100, {7, 2, 0}, {all.data(), 400, 10});
+    for (std::size_t i = 0; i < 400; ++i) {
+        const auto row = all.begin() + static_cast<std::ptrdiff_t>(i) * 10;
+        REQUIRE(std::count(row, row + 10, 5) == 9);
+        mutants(space, view, {keys, {}}, 100, {7, 2, i}, {one.data(), 1, 10});
+        REQUIRE(std::equal(one.begin(), one.end(), row));
+    }
 }
 
 TEST_CASE("bad input is refused by name") {
@@ -82,8 +102,13 @@ TEST_CASE("bad input is refused by name") {
     const std::vector<std::int32_t> cardinalities{2};
     const Decisions space(cardinalities, {});
     const std::vector<double> rates{0.5};
-    CHECK(test::has(test::refusal([&] {
-                        nsga2_offspring(space, {nullptr, 0, 1}, {}, {}, {}, rates, {}, {rows.data(), 4, 1});
-                    }),
-                    "ranks is empty"));
+    const MutableGenotypes out{rows.data(), 4, 1};
+    CHECK(test::has(test::refusal([&] { offspring(space, {nullptr, 0, 1}, {}, 2, {}, rates, {}, out); }),
+                    "keys is empty"));
+    CHECK(
+        test::has(test::refusal([&] { mutants(space, {nullptr, 0, 1}, {}, 2, {}, out); }), "keys is empty"));
+    const std::int32_t parent[]{1};
+    CHECK(test::has(test::refusal([&] { mutants(space, {parent, 1, 1}, {}, 2, {}, out); }),
+                    "keys must have one value for each of the 1 parents; got 0"));
+    mutants(space, {nullptr, 0, 1}, {}, 2, {}, {nullptr, 0, 1});  // no children of no parents
 }

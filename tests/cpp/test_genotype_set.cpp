@@ -51,3 +51,23 @@ TEST_CASE("rows of another width are refused") {
     CHECK(test::has(test::refusal([&] { set.insert({row, 1, 3}, {&is_new, 1}); }), "2 columns"));
     CHECK(test::has(test::refusal([] { GenotypeSet(0); }), "at least 1"));
 }
+
+TEST_CASE("distinct rows keep the order in which they come") {
+    const std::int32_t rows[]{3, 1, 0, 0, 3, 1, 2, 2, 0, 0};
+    std::vector<std::int64_t> places(5);
+    CHECK(unique({rows, 5, 2}, places) == std::vector<std::int64_t>{0, 1, 3});
+    CHECK(places == std::vector<std::int64_t>{0, 1, 0, 2, 1});
+    CHECK(unique({rows, 0, 2}, {}).empty());
+    CHECK(test::has(test::refusal([&] { unique({rows, 5, 0}, places); }), "at least one column"));
+}
+
+TEST_CASE("equal rows have equal hashes, and others of equal words do not") {
+    const std::int32_t rows[]{1, -1, 0, 1, -1, 0, -1, 1, 0, 0, 1, -1};
+    std::vector<std::uint64_t> hashes(4), narrow(1);
+    hash_rows({rows, 4, 3}, hashes);
+    CHECK(hashes[0] == hashes[1]);
+    CHECK(hashes[0] != hashes[2]);
+    CHECK(hashes[0] != hashes[3]);
+    hash_rows({rows, 1, 2}, narrow);
+    CHECK(narrow[0] != hashes[0]);
+}

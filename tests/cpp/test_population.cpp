@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <limits>
 #include <set>
 
 #include "helpers.hpp"
@@ -113,12 +114,40 @@ TEST_CASE("a k-point child changes parents as often as there are cuts") {
     CHECK(children.values == zeros.values);
 }
 
-TEST_CASE("tournaments prefer low ranks, then large distances") {
-    const std::vector<std::int32_t> ranks{1, 0, 0, 2};
-    const std::vector<double> crowding{9, 1, 2, 9};
+TEST_CASE("mutation of one decision changes one that is active and has a choice") {
+    const Decisions space = conditional();
+    Rows in(2000), out(2000), part(300);
+    sample(space, {3, 0, 0}, in.view());
+    mutate_one(space, in.view(), {4, 2, 0}, out.view());
+    for (std::size_t i = 0; i < in.n; ++i) {
+        REQUIRE(canonical(out.view().row(i)));
+        // What follows from the change of 0 or 2 differs too; their own change is the only one.
+        const int changes = (in.view()(i, 0) != out.view()(i, 0)) + (in.view()(i, 2) != out.view()(i, 2));
+        REQUIRE(changes <= 1);
+        if (changes == 0) {
+            REQUIRE((in.view()(i, 1) != out.view()(i, 1)) + (in.view()(i, 3) != out.view()(i, 3)) == 1);
+        }
+    }
+    mutate_one(space, {in.view().row(1700), 300, 5}, {4, 2, 1700}, part.view());
+    CHECK(std::equal(part.values.begin(), part.values.end(), out.values.begin() + 1700 * 5));
+
+    const std::vector<std::int32_t> single(5, 1);
+    std::fill(in.values.begin(), in.values.end(), 0);
+    mutate_one({single, {}}, in.view(), {}, out.view());
+    CHECK(out.values == in.values);
+}
+
+TEST_CASE("tournaments prefer small keys, then large distances") {
+    const std::vector<double> keys{1, 0, 0, 2}, crowding{9, 1, 2, 9};
     std::vector<std::int32_t> winners(50);
-    tournament(ranks, crowding, 60, {1, 0, 0}, winners);
+    tournament({keys, crowding}, 60, {1, 0, 0}, winners);
     CHECK(winners == std::vector<std::int32_t>(50, 2));
+    tournament({keys, {}}, 60, {1, 0, 0}, winners);
+    CHECK(std::set<std::int32_t>(winners.begin(), winners.end()) == std::set<std::int32_t>{1, 2});
+    Stream stream(5, Purpose::tournament, 0, 0);
+    for (int i = 0; i < 100; ++i) {
+        REQUIRE(Contestants{keys, crowding}.winner_beside(2, 60, stream) == 1);
+    }
 }
 
 TEST_CASE("bad input is refused by name, row and decision") {
@@ -142,5 +171,16 @@ TEST_CASE("bad input is refused by name, row and decision") {
                         "conditions: row 0"));
     }
     std::vector<std::int32_t> winners(1);
-    CHECK(test::has(test::refusal([&] { tournament({}, {}, 2, {}, winners); }), "ranks is empty"));
+    const double nan = std::numeric_limits<double>::quiet_NaN();
+    const std::vector<double> one{1}, two{1, nan};
+    const auto refused = [&](const Contestants& contestants, std::size_t size) {
+        return test::refusal([&] { tournament(contestants, size, {}, winners); });
+    };
+    CHECK(test::has(refused({}, 2), "keys is empty"));
+    CHECK(test::has(refused({two, {}}, 2), "keys holds NaN in row 1"));
+    CHECK(test::has(refused({one, two}, 2), "crowding must have one value for each of the 1 keys"));
+    CHECK(test::has(refused({one, {}}, 0), "size"));
+    tournament({}, 2, {}, {});  // none of none
+    CHECK(test::has(test::refusal([&] { mutate_one(space, {in.values.data(), 1, 4}, {}, out.view()); }),
+                    "one column for each of the 5"));
 }

@@ -40,6 +40,7 @@ class ReferenceNSGA2:
             self.rows,
             self.ranks,
             self.crowding,
+            2,
             self.cardinalities,
             [],
             self.crossover,

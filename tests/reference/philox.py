@@ -10,6 +10,8 @@ PURPOSES = {
     "tournament": 5,
     "select": 6,
     "offspring": 7,
+    "mutate_one": 8,
+    "mutants": 9,
 }
 WORD = 0xFFFFFFFF
 

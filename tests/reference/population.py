@@ -10,6 +10,7 @@ from reference.philox import Stream
 
 Row = list[int]
 Rules = Sequence[Sequence[int]]
+WORDS = 2**64 - 1
 
 
 def active(j: int, row: Row, rules: Rules) -> bool:
@@ -35,6 +36,16 @@ def mutate_row(
         if row[j] >= 0 and cardinality > 1 and stream.bernoulli(rates[j]):
             others = [choice for choice in range(cardinality) if choice != row[j]]
             row[j] = others[stream.below(len(others))]
+    return repair_row(row, cardinalities, rules, stream)
+
+
+def mutate_one_row(row: Row, cardinalities: Sequence[int], rules: Rules, stream: Stream) -> Row:
+    row = list(row)
+    candidates = [j for j, cardinality in enumerate(cardinalities) if row[j] >= 0 and cardinality > 1]
+    if candidates:
+        j = candidates[stream.below(len(candidates))]
+        others = [choice for choice in range(cardinalities[j]) if choice != row[j]]
+        row[j] = others[stream.below(len(others))]
     return repair_row(row, cardinalities, rules, stream)
 
 
@@ -64,15 +75,23 @@ def crossover_row(
     return repair_row(child, cardinalities, rules, stream)
 
 
-def tournament_winner(ranks: Sequence[int], crowding: Sequence[float], size: int, stream: Stream) -> int:
-    drawn = [stream.below(len(ranks)) for _ in range(size)]
-    return min(drawn, key=lambda i: (ranks[i], -crowding[i]))
+def tournament_winner(
+    keys: Sequence[float],
+    crowding: Sequence[float] | None,
+    size: int,
+    stream: Stream,
+    candidates: Sequence[int] | None = None,
+) -> int:
+    candidates = range(len(keys)) if candidates is None else candidates
+    drawn = [candidates[stream.below(len(candidates))] for _ in range(size)]
+    return min(drawn, key=lambda i: (keys[i], 0 if crowding is None else -crowding[i]))
 
 
 def child(
     parents: Sequence[Row],
-    ranks: Sequence[int],
-    crowding: Sequence[float],
+    keys: Sequence[float],
+    crowding: Sequence[float] | None,
+    size: int,
     cardinalities: Sequence[int],
     rules: Rules,
     kind: str,
@@ -81,17 +100,39 @@ def child(
     rates: Sequence[float],
     stream: Stream,
 ) -> Row:
-    def winner(candidates: list[int]) -> int:
-        drawn = [candidates[stream.below(len(candidates))] for _ in range(2)]
-        return min(drawn, key=lambda i: (ranks[i], -crowding[i]))
-
-    everyone = list(range(len(parents)))
-    mother = winner(everyone)
-    father = winner([i for i in everyone if i != mother]) if len(everyone) > 1 else mother
+    mother = father = tournament_winner(keys, crowding, size, stream)
+    if len(parents) > 1:
+        others = [i for i in range(len(parents)) if i != mother]
+        father = tournament_winner(keys, crowding, size, stream, others)
     row = crossover_row(
         parents[mother], parents[father], cardinalities, rules, kind, points, probability, stream
     )
     return mutate_row(row, cardinalities, rules, rates, stream)
+
+
+def mutant(
+    parents: Sequence[Row],
+    keys: Sequence[float],
+    size: int,
+    cardinalities: Sequence[int],
+    rules: Rules,
+    stream: Stream,
+) -> Row:
+    winner = tournament_winner(keys, None, size, stream)
+    return mutate_one_row(parents[winner], cardinalities, rules, stream)
+
+
+def hash_row(row: Row) -> int:
+    """Multiply-and-fold over pairs of words, the odd one out beside a zero."""
+
+    def fold(a: int, b: int) -> int:
+        return (a * b & WORDS) ^ (a * b >> 64)
+
+    words = [choice & 0xFFFFFFFF for choice in row] + [0] * (len(row) % 2)
+    state = 0x9E3779B97F4A7C15 ^ len(row)
+    for low, high in zip(words[::2], words[1::2], strict=True):
+        state = fold(state ^ (high << 32 | low), 0x243F6A8885A308D3) + 0x13198A2E03707345 & WORDS
+    return fold(state, 0x9E3779B97F4A7C15)
 
 
 def rows_array(rows: list[Row], d: int) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Methods that breed new architectures from a population of told ones."""

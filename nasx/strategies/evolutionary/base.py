@@ -1,0 +1,92 @@
+"""What all methods with a population share: how it begins, who enters it, and settings in range."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+
+import numpy as np
+import numpy.typing as npt
+
+from nasx.population import GenotypeSet, sample
+from nasx.space import Genotypes
+from nasx.strategies.base import SampledStrategy
+
+__all__ = ["PopulationStrategy"]
+
+
+@dataclasses.dataclass(kw_only=True, eq=False)
+class PopulationStrategy(SampledStrategy):
+    """A method that breeds from a population of told architectures.
+
+    The first `population_size` proposals are random; so is everything until the first result is told. Later
+    proposals are bred from what is known at that time. A method implements `_begin`, `_breed` and `_enter`.
+
+    Parameters
+    ----------
+    population_size : int, default 20
+        Number of random architectures that it begins with, at least 2.
+    allow_repeats : bool, default False
+        Propose architectures that were already proposed or told; for noisy objectives.
+    """
+
+    population_size: int = 20
+
+    def __post_init__(self) -> None:
+        self._check_integers(population_size=2)
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Reset the method's own state, ``self._x`` with it: the population, which is empty."""
+
+    @abstractmethod
+    def _breed(self, n: int, first: int) -> Genotypes:
+        """Make 1 to `n` children, a function of the population and their numbers; it is not empty."""
+
+    @abstractmethod
+    def _enter(
+        self, x: Genotypes, losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64]
+    ) -> None:
+        """Take rows into the population."""
+
+    def _start(self) -> None:
+        self._told = GenotypeSet(len(self.space))
+        self._x: Genotypes = np.empty((0, len(self.space)), np.int32)
+        self._begin()
+
+    def _propose(self, n: int, first: int) -> Genotypes:
+        to_sample = self.population_size - self._asked
+        if to_sample <= 0 and len(self._x):
+            return self._breed(n, first)
+        space, n = self.space, min(n, to_sample) if to_sample > 0 else n
+        return sample(space.cardinalities, n, seed=self.seed, first=first, conditions=space.conditions)
+
+    def _observe(
+        self, x: Genotypes, losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64]
+    ) -> None:
+        if not self.allow_repeats:  # told again, an architecture would fill the population with its copies
+            new = self._told.insert(x)
+            x, losses, violations = x[new], losses[new], violations[new]
+        if len(x):
+            self._enter(x, losses, violations)
+
+    # -- settings --------------------------------------------------------------------------------------------
+
+    def _check_integers(self, **least: int) -> None:
+        for name, smallest in least.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise ValueError(f"{name} must be an integer; got {value!r}")
+            if value < smallest:
+                raise ValueError(f"{name} must be at least {smallest}; got {value}")
+
+    def _check_shares(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"{name} must be in 0..1; got {value}")
+
+    def _check_words(self, name: str, *known: str) -> None:
+        value = getattr(self, name)
+        if value not in known:
+            raise ValueError(f"{name} must be {' or '.join(map(repr, known))}; got {value!r}")
