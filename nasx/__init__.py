@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from nasx.space import Boolean, Categorical, Integer, Ordinal, Space
     from nasx.strategies.base import SampledStrategy, Strategy
     from nasx.strategies.baseline.random_search import RandomSearch
+    from nasx.strategies.evolutionary.genetic import GeneticAlgorithm
+    from nasx.strategies.evolutionary.regularized import RegularizedEvolution
     from nasx.strategies.multi_fidelity.asha import ASHA
     from nasx.strategies.multi_fidelity.base import MultiFidelityStrategy
     from nasx.strategies.multi_fidelity.hyperband import Hyperband
@@ -42,12 +44,14 @@ _EXPORTS = {
     "Categorical": "nasx.space",
     "Comparison": "nasx.comparison",
     "Hyperband": "nasx.strategies.multi_fidelity.hyperband",
+    "GeneticAlgorithm": "nasx.strategies.evolutionary.genetic",
     "Integer": "nasx.space",
     "MultiFidelityStrategy": "nasx.strategies.multi_fidelity.base",
     "NSGA2": "nasx.strategies.multi_objective.nsga2",
     "NasxError": "nasx.errors",
     "Ordinal": "nasx.space",
     "RandomSearch": "nasx.strategies.baseline.random_search",
+    "RegularizedEvolution": "nasx.strategies.evolutionary.regularized",
     "Result": "nasx.result",
     "SampledStrategy": "nasx.strategies.base",
     "Space": "nasx.space",
@@ -72,12 +76,14 @@ __all__ = [
     "Boolean",
     "Categorical",
     "Comparison",
+    "GeneticAlgorithm",
     "Hyperband",
     "Integer",
     "MultiFidelityStrategy",
     "NasxError",
     "Ordinal",
     "RandomSearch",
+    "RegularizedEvolution",
     "Result",
     "SampledStrategy",
     "Space",

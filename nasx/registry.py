@@ -14,8 +14,10 @@ __all__ = ["available_strategies", "get_strategy", "register_strategy", "strateg
 _STRATEGIES: dict[str, str | type[Strategy]] = {
     "asha": "nasx.strategies.multi_fidelity.asha:ASHA",
     "hyperband": "nasx.strategies.multi_fidelity.hyperband:Hyperband",
+    "genetic_algorithm": "nasx.strategies.evolutionary.genetic:GeneticAlgorithm",
     "nsga2": "nasx.strategies.multi_objective.nsga2:NSGA2",
     "random_search": "nasx.strategies.baseline.random_search:RandomSearch",
+    "regularized_evolution": "nasx.strategies.evolutionary.regularized:RegularizedEvolution",
 }
 
 

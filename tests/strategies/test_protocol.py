@@ -9,11 +9,12 @@ import nasx
 from nasx import Boolean, Categorical, Integer, Space
 from nasx.registry import get_strategy, strategy_name
 
-STRATEGIES = ["random_search", "nsga2"]
+STRATEGIES = ["random_search", "nsga2", "genetic_algorithm", "regularized_evolution"]
 
 
 def make(name, **settings):
-    return get_strategy(name, **({"population_size": 8} if name == "nsga2" else {}), **settings)
+    small = {} if name == "random_search" else {"population_size": 8}
+    return get_strategy(name, **small, **settings)
 
 
 def loss(x):
