@@ -1,0 +1,91 @@
+"""Regularised evolution on a table of measured networks: python bench/bench_evolution.py."""
+
+from __future__ import annotations
+
+from harness import compare, describe  # first: it sets up the process
+
+import random  # isort: skip
+from collections import deque
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+import nasx
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "nasbench201.npz"
+DECISIONS, CHOICES = 6, 5
+BATCH = 64
+PLACES = (CHOICES ** np.arange(DECISIONS - 1, -1, -1)).astype(np.int32)
+SPACE = nasx.Space({f"edge{j}": nasx.Categorical(range(CHOICES)) for j in range(DECISIONS)})
+
+
+def plain_loop(
+    table: dict[tuple[int, ...], float], evaluations: int, population: int, sample: int, seed: int
+) -> float:
+    """The same algorithm as one writes it in Python, also a batch at a time; returns the smallest loss."""
+    rng = random.Random(seed)
+    members: deque[tuple[float, tuple[int, ...]]] = deque(maxlen=population)
+    for _ in range(population):
+        row = tuple(rng.choices(range(CHOICES), k=DECISIONS))
+        members.append((table[row], row))
+    best = min(members)[0]
+    choices, randrange = rng.choices, rng.randrange
+    for done in range(population, evaluations, BATCH):
+        told = []
+        for _ in range(min(BATCH, evaluations - done)):
+            child = list(min(choices(members, k=sample))[1])
+            j = randrange(DECISIONS)
+            child[j] = (child[j] + 1 + randrange(CHOICES - 1)) % CHOICES
+            row = tuple(child)
+            told.append((table[row], row))
+        members.extend(told)
+        best = min(best, min(told)[0])
+    return best
+
+
+def nasx_loop(table: np.ndarray, evaluations: int, population: int, sample: int, seed: int) -> float:
+    strategy = nasx.RegularizedEvolution(
+        population_size=population, sample_size=sample, allow_repeats=True
+    ).setup(SPACE, seed=seed)
+    best = np.inf
+    for done in [0, *range(population, evaluations, BATCH)]:
+        x = strategy.ask(min(BATCH, evaluations - done) if done else population)
+        losses = table.take(x.dot(PLACES))
+        strategy.tell(x, losses)
+        best = min(best, losses.min())
+    return float(best)
+
+
+def main() -> None:
+    with np.load(DATA, allow_pickle=False) as file:
+        genotypes, losses = file["genotypes"].astype(np.int32), 100 - file["cifar10_val"]
+    table = np.empty(CHOICES**DECISIONS)
+    table[genotypes.dot(PLACES)] = losses
+    lookup = dict(zip(map(tuple, genotypes.tolist()), losses.tolist(), strict=True))
+
+    seeds = count()
+    describe()
+    for population, sample in ((20, 5), (100, 10)):
+
+        def same(_: float, __: float, population: int = population, sample: int = sample) -> bool:
+            """Both reach the same best after 500 evaluations, on average, within three standard errors."""
+            runs = [(500, population, sample, seed) for seed in range(100)]
+            found = np.array([[plain_loop(lookup, *r) for r in runs], [nasx_loop(table, *r) for r in runs]])
+            theirs, ours = found.mean(axis=1)
+            print(f"mean best validation accuracy of 100 runs: {100 - theirs:.2f} and {100 - ours:.2f} %")
+            return bool(abs(theirs - ours) < 3 * np.sqrt(found.var(axis=1, ddof=1).sum() / len(runs)))
+
+        size = (20_000, population, sample)
+        compare(
+            f"20,000 by {BATCH}, {sample} of {population}",
+            "a dict",
+            lambda size=size: plain_loop(lookup, *size, next(seeds)),
+            lambda size=size: nasx_loop(table, *size, next(seeds)),
+            same,
+            target=50,
+        )
+
+
+if __name__ == "__main__":
+    main()
