@@ -268,14 +268,14 @@ class Problem:
                 outcome = {self._measured[0]: outcome}
         metrics = dict(known)
         for name, value in outcome.items():
-            if name in known:
-                raise EvaluationError(
-                    f"metric {name!r} comes from the task and from costs; rename one of them"
-                )
             try:
-                metrics[str(name)] = float(value)
+                number = metrics[str(name)] = float(value)
             except (TypeError, ValueError):
                 raise EvaluationError(f"metric {name!r} must be a number; got {value!r}") from None
+            if name in known and number != known[name]:
+                raise EvaluationError(
+                    f"metric {name!r} is {number} by the task and {known[name]} by its cost; rename one"
+                )
         for name in self._needed:
             if name not in metrics:
                 raise EvaluationError(

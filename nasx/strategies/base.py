@@ -249,7 +249,7 @@ class SampledStrategy(Strategy, ABC):
             If `setup` was not called.
         """
         self._require_setup()
-        rows = self.space.check(x)
+        rows = self.space.canonicalize(self.space.check(x))
         settled = settle(losses, (len(rows), self.objectives), violations, failed)
         before = len(self._seen)
         self._seen.insert(rows)
@@ -286,6 +286,8 @@ class SampledStrategy(Strategy, ABC):
 
     def _admit(self, rows: Genotypes, most: int) -> Genotypes:
         """Take candidates in order up to `most` that are new and within the limits."""
+        if self.space.canonical:
+            rows = self.space.canonicalize(rows)
         if self.allow_repeats:
             rows = rows[:most]
             new = len(rows)
@@ -340,7 +342,7 @@ class SampledStrategy(Strategy, ABC):
         """Give the rows to look at next: of a shuffled enumeration of a small space, else random ones."""
         space = self.space
         if space.size > _ENUMERABLE:
-            return sample(
+            rows = sample(
                 space.cardinalities,
                 _BLOCK,
                 seed=self.seed,
@@ -348,6 +350,7 @@ class SampledStrategy(Strategy, ABC):
                 first=self._left_from,
                 conditions=space.conditions,
             )
+            return space.canonicalize(rows)
         if self._left is None:
             everything = space.enumerate()
             self._left = everything[np.random.default_rng([self.seed, _LEFT]).permutation(len(everything))]

@@ -35,6 +35,11 @@ class PopulationStrategy(SampledStrategy):
     def __post_init__(self) -> None:
         self._check_integers(population_size=2)
 
+    @property
+    def warmup(self) -> int:
+        """The first population."""
+        return self.population_size
+
     @abstractmethod
     def _begin(self) -> None:
         """Reset the method's own state, ``self._x`` with it: the population, which is empty."""

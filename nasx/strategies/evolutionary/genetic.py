@@ -57,8 +57,8 @@ class GeneticAlgorithm(GenerationalStrategy):
     -----
     The defaults suit a few hundred evaluations: generations small enough that there are several, and as much
     pressure as in `RegularizedEvolution`. On measured tables of three spaces, tournaments of two lost to five
-    and no elite lost to two, with 100 evaluations and with 300. Half the population is quicker still, but more
-    often stuck when there is time; for noisy losses or many thousands of evaluations, take a larger one.
+    and no elite lost to two, with 100 evaluations and with 300. Half the population is quicker still, but gets
+    stuck more often when there is time; for noisy losses or many thousands of evaluations, take a larger one.
 
     References
     ----------

@@ -238,7 +238,7 @@ class MultiFidelityStrategy(Strategy, ABC):
             If `setup` was not called.
         """
         self._require_setup()
-        rows = self.space.check(x)
+        rows = self.space.canonicalize(self.space.check(x))
         settled, over = settle(losses, (len(rows), self.objectives), violations, failed)
         spent = integers(budgets, "budgets", 1)
         if spent.shape != (len(rows),):
