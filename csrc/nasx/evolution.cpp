@@ -87,7 +87,7 @@ void offspring(const Decisions& decisions, Genotypes parents, const Contestants&
                MutableGenotypes out) {
     check_parents(decisions, parents, contestants, size, out.rows);
     how.check();
-    check_rates(rates, decisions);
+    const MutationRates ready(rates, decisions);
     for_rows(out.rows, out.cols, [&](std::size_t begin, std::size_t end) {
         for (std::size_t i = begin; i < end; ++i) {
             Stream stream(key, Purpose::offspring, i);
@@ -95,7 +95,7 @@ void offspring(const Decisions& decisions, Genotypes parents, const Contestants&
             const std::uint32_t father =
                 parents.rows > 1 ? contestants.winner_beside(mother, size, stream) : mother;
             crossover_row(decisions, parents.row(mother), parents.row(father), how, stream, out.row(i));
-            mutate_row(decisions, rates, stream, out.row(i));
+            mutate_row(decisions, ready, stream, out.row(i));
         }
     });
 }

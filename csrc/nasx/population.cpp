@@ -15,6 +15,15 @@ void check_probability(double p, const std::string& what) {
     }
 }
 
+// Without a way out the loop is vectorised.
+bool has_inactive(const std::int32_t* row, std::size_t d) {
+    std::int32_t signs = 0;
+    for (std::size_t j = 0; j < d; ++j) {
+        signs |= row[j];
+    }
+    return signs < 0;
+}
+
 bool mutable_at(const Decisions& decisions, const std::int32_t* row, std::size_t j) {
     return row[j] >= 0 && decisions.choices(j) > 1;
 }
@@ -133,7 +142,7 @@ void Crossover::check() const {
     }
 }
 
-void check_rates(std::span<const double> rates, const Decisions& decisions) {
+MutationRates::MutationRates(std::span<const double> rates, const Decisions& decisions) : rates_(rates) {
     if (rates.size() != decisions.size()) {
         throw std::invalid_argument("rates must have one value for each of the " +
                                     std::to_string(decisions.size()) + " decisions; got " +
@@ -142,6 +151,27 @@ void check_rates(std::span<const double> rates, const Decisions& decisions) {
     for (std::size_t j = 0; j < rates.size(); ++j) {
         check_probability(rates[j], "rates: decision " + std::to_string(j));
     }
+    if (!rates.empty()) {
+        largest_ = *std::max_element(rates.begin(), rates.end());
+    }
+    double none = 1;  // probability that no decision so far is a candidate
+    for (std::size_t k = 0; k < rates.size(); ++k) {
+        none *= 1 - largest_;
+        gap_below_.push_back(1 - none);
+    }
+}
+
+std::size_t MutationRates::next(std::size_t from, Stream& stream) const {
+    const std::size_t d = rates_.size();
+    for (std::size_t j = from; j < d; ++j) {
+        const auto begin = gap_below_.begin();
+        j += static_cast<std::size_t>(
+            std::upper_bound(begin, begin + static_cast<std::ptrdiff_t>(d - j), stream.uniform()) - begin);
+        if (j < d && (rates_[j] == largest_ || stream.bernoulli(rates_[j] / largest_))) {
+            return j;
+        }
+    }
+    return d;
 }
 
 void Contestants::check(std::size_t size, std::size_t n) const {
@@ -163,6 +193,9 @@ void Contestants::check(std::size_t size, std::size_t n) const {
 }
 
 void repair_row(const Decisions& decisions, Stream& stream, std::int32_t* row) {
+    if (!decisions.conditional() && !has_inactive(row, decisions.size())) {
+        return;
+    }
     for (std::size_t j = 0; j < decisions.size(); ++j) {
         if (!decisions.active(j, row)) {
             row[j] = -1;
@@ -172,10 +205,9 @@ void repair_row(const Decisions& decisions, Stream& stream, std::int32_t* row) {
     }
 }
 
-void mutate_row(const Decisions& decisions, std::span<const double> rates, Stream& stream,
-                std::int32_t* row) {
-    for (std::size_t j = 0; j < decisions.size(); ++j) {
-        if (mutable_at(decisions, row, j) && stream.bernoulli(rates[j])) {
+void mutate_row(const Decisions& decisions, const MutationRates& rates, Stream& stream, std::int32_t* row) {
+    for (std::size_t j = rates.next(0, stream); j < decisions.size(); j = rates.next(j + 1, stream)) {
+        if (mutable_at(decisions, row, j)) {
             row[j] = other_choice(decisions, j, row[j], stream);
         }
     }
@@ -252,12 +284,12 @@ void repair(const Decisions& decisions, Genotypes genotypes, const StreamKey& ke
 void mutate(const Decisions& decisions, Genotypes genotypes, std::span<const double> rates,
             const StreamKey& key, MutableGenotypes out) {
     decisions.check(genotypes, "genotypes");
-    check_rates(rates, decisions);
+    const MutationRates ready(rates, decisions);
     for_rows(out.rows, out.cols, [&](std::size_t begin, std::size_t end) {
         for (std::size_t i = begin; i < end; ++i) {
             Stream stream(key, Purpose::mutate, i);
             std::copy_n(genotypes.row(i), out.cols, out.row(i));
-            mutate_row(decisions, rates, stream, out.row(i));
+            mutate_row(decisions, ready, stream, out.row(i));
         }
     });
 }

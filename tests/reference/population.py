@@ -31,11 +31,22 @@ def repair_row(row: Row, cardinalities: Sequence[int], rules: Rules, stream: Str
 def mutate_row(
     row: Row, cardinalities: Sequence[int], rules: Rules, rates: Sequence[float], stream: Stream
 ) -> Row:
+    """Candidates come at the largest rate; one of a smaller rate is kept with the ratio of the two."""
     row = list(row)
-    for j, cardinality in enumerate(cardinalities):
-        if row[j] >= 0 and cardinality > 1 and stream.bernoulli(rates[j]):
-            others = [choice for choice in range(cardinality) if choice != row[j]]
+    d, largest = len(cardinalities), max(rates, default=0.0)
+    gap_below, none = [], 1.0
+    for _ in range(d):
+        none *= 1 - largest
+        gap_below.append(1 - none)
+    j = 0
+    while j < d:
+        chance = stream.uniform()
+        j += sum(below <= chance for below in gap_below[: d - j])
+        kept = j < d and (rates[j] == largest or stream.bernoulli(rates[j] / largest))
+        if kept and row[j] >= 0 and cardinalities[j] > 1:
+            others = [choice for choice in range(cardinalities[j]) if choice != row[j]]
             row[j] = others[stream.below(len(others))]
+        j += 1
     return repair_row(row, cardinalities, rules, stream)
 
 
