@@ -22,7 +22,7 @@ import nasx  # noqa: E402
 
 Answer = TypeVar("Answer")
 
-_HEADER = f"{'case':<34} {'peer':<9} {'peer ms':>18} {'nasx ms':>18} {'ratio':>7} {'target':>7}"
+_HEADER = f"{'case':<34} {peer:<11} {'peer ms':>18} {'nasx ms':>18} {'ratio':>7} {'target':>7}"
 
 
 def describe(*peers: str) -> None:
@@ -90,7 +90,7 @@ def compare(
     cells = [f"{statistics.median(t[1:]):.3f} ({min(t[1:]):.3f})" for t in times]
     ratio = statistics.median(times[0][1:]) / statistics.median(times[1][1:])
     wanted = "" if target is None else f"{target:g}"
-    print(f"{case:<34} {peer:<9} {cells[0]:>18} {cells[1]:>18} {ratio:>7.2f} {wanted:>7}", flush=True)
+    print(f"{case:<34} {peer:<11} {cells[0]:>18} {cells[1]:>18} {ratio:>7.2f} {wanted:>7}", flush=True)
     return ratio
 
 

@@ -63,11 +63,12 @@ def settle(
     ValueError
         If a shape does not fit, or the violation of a row that did not fail is NaN.
     """
-    n, came = shape[0], np.shape(losses)
-    if came == (n,) and shape[1] == 1:
-        losses = np.reshape(losses, shape)
-    elif came != shape:
-        raise ValueError(f"losses must have shape {shape}; got {came}")
+    n = shape[0]
+    values = losses if isinstance(losses, np.ndarray) else np.asarray(losses)
+    if values.shape != shape:
+        if values.shape != (n,) or shape[1] != 1:
+            raise ValueError(f"losses must have shape {shape}; got {values.shape}")
+        values = values.reshape(shape)
     if violations is not None:
         violations = floats(violations, "violations", 1)
         if len(violations) != n:
@@ -76,7 +77,7 @@ def settle(
         failed = np.ascontiguousarray(failed)
         if failed.shape != (n,) or failed.dtype != np.bool_:
             raise ValueError(f"failed must be bool of shape ({n},); got {failed.dtype} {failed.shape}")
-    return outcomes.settle(floats(losses, "losses", 2), violations, failed)
+    return outcomes.settle(floats(values, "losses", 2), violations, failed)
 
 
 def check_setup(objectives: int, seed: int) -> None:
@@ -205,9 +206,11 @@ class SampledStrategy(Strategy, ABC):
         while missing:
             if self._rejected < _PATIENCE:
                 # Where many are rejected, propose more at once; what is not needed is proposed again.
-                surplus = 1 + (self._proposed - before) / (1 + n - missing) if found else 1
-                wanted = min(math.ceil(missing * surplus), _PATIENCE - self._rejected)
-                rows = self._admit(self._propose(wanted, self._proposed), missing)
+                wanted = missing
+                if self._proposed > before:
+                    wanted = math.ceil(missing * (1 + (self._proposed - before) / (1 + n - missing)))
+                rows = self._propose(min(wanted, _PATIENCE - self._rejected), self._proposed)
+                rows = self._admit(rows, missing)
             else:
                 rows = self._draw_left()
                 if not len(rows):
@@ -251,9 +254,10 @@ class SampledStrategy(Strategy, ABC):
         self._require_setup()
         rows = self.space.canonicalize(self.space.check(x))
         settled = settle(losses, (len(rows), self.objectives), violations, failed)
-        before = len(self._seen)
-        self._seen.insert(rows)
-        self._asked += len(self._seen) - before  # rows of the caller's own count as asked for
+        if not self.allow_repeats:
+            before = len(self._seen)
+            self._seen.insert(rows)
+            self._asked += len(self._seen) - before  # rows of the caller's own count as asked for
         self._observe(rows, *settled)
 
     @property
@@ -286,19 +290,22 @@ class SampledStrategy(Strategy, ABC):
 
     def _admit(self, rows: Genotypes, most: int) -> Genotypes:
         """Take candidates in order up to `most` that are new and within the limits."""
+        limited = self.space.constraints or self._cost_violation is not None
         if self.space.canonical:
             rows = self.space.canonicalize(rows)
+        taken: Genotypes = rows[:most]
         if self.allow_repeats:
-            rows = rows[:most]
-            new = len(rows)
-            admitted = np.ones(new, bool)
+            rows, new = taken, len(taken)
+            admitted = np.ones(new, bool) if limited else None
         else:
             before = len(self._seen)
             admitted = self._seen.insert(rows, most=most)
             new = len(self._seen) - before
             rows = rows[: len(admitted)]
         self._proposed += len(rows)
-        if new and (self.space.constraints or self._cost_violation is not None):
+        if admitted is None:
+            return rows
+        if new and limited:
             admitted[admitted] = self._within_limits(rows[admitted])
             new = int(admitted.sum())
         if new == len(rows):
@@ -308,7 +315,8 @@ class SampledStrategy(Strategy, ABC):
             self._rejected = int(np.argmax(admitted[::-1]))
         else:
             self._rejected += len(rows)
-        return rows[admitted]
+        kept: Genotypes = rows[admitted]
+        return kept
 
     def _within_limits(self, rows: Genotypes) -> npt.NDArray[np.bool_]:
         within = self.space.satisfies(rows)
