@@ -22,7 +22,7 @@ import nasx  # noqa: E402
 
 Answer = TypeVar("Answer")
 
-_HEADER = f"{'case':<34} {peer:<11} {'peer ms':>18} {'nasx ms':>18} {'ratio':>7} {'target':>7}"
+_HEADER = f"{'case':<34} {'peer':<11} {'peer ms':>18} {'nasx ms':>18} {'ratio':>7} {'target':>7}"
 
 
 def describe(*peers: str) -> None:

@@ -50,8 +50,8 @@ class Architecture(Mapping[str, "Choice"]):
     def __init__(
         self, space: Space, genotype: npt.NDArray[np.int32], *, spec: TaskSpec | None = None
     ) -> None:
-        genotype = np.array(genotype, np.int32)
-        genotype.flags.writeable = False
+        genotype = genotype.astype(np.int32)  # a copy
+        genotype.setflags(write=False)
         self._space, self._genotype, self._spec = space, genotype, spec
 
     def __reduce__(self) -> tuple[Any, ...]:

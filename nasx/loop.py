@@ -242,11 +242,11 @@ class _Run:
 
     def take(self, rows: Genotypes, budgets: Budgets | None, *, requested: int) -> None:
         """Give new proposals their numbers and write them down before any is evaluated."""
-        with self.interrupts.held:
-            if self.journal is not None:
+        if self.journal is not None:
+            with self.interrupts.held:
                 told = len(self.result.trials)
                 self.journal.asked(rows, requested=requested, told_before=told, budgets=budgets)
-            self.add(rows, budgets)
+        self.add(rows, budgets)
 
     def add(self, rows: Genotypes, budgets: Budgets | None) -> None:
         """Put proposals with those that wait for their result."""
@@ -318,7 +318,8 @@ class _Run:
             return
         x = np.array([trial.genotype for trial in trials])
         losses = np.array([self.losses(trial) for trial in trials])  # NaN where a trial failed
-        violations = np.array([trial.violation for trial in trials])
+        over = [trial.violation for trial in trials]
+        violations = np.array(over) if any(over) else None
         if isinstance(self.strategy, MultiFidelityStrategy):
             budgets = [trial.budget or 0 for trial in trials]
             self.strategy.tell(x, losses, budgets=budgets, violations=violations)
