@@ -35,6 +35,7 @@ __all__ = [
     "mutants",
     "mutate",
     "mutate_one",
+    "neighbors",
     "offspring",
     "repair",
     "sample",
@@ -305,6 +306,75 @@ def crossover(
     left, right = integers(a, "a", 2), integers(b, "b", 2)
     cuts, key = unsigned(points, "points"), _key(seed, generation, first)
     return _native.crossover(left, right, *_space(cardinalities, conditions), kind, cuts, probability, *key)
+
+
+def neighbors(
+    genotype: npt.ArrayLike,
+    cardinalities: npt.ArrayLike,
+    *,
+    n: int | None = None,
+    adjacent: npt.ArrayLike | None = None,
+    shuffled: bool = False,
+    seed: int = 0,
+    generation: int = 0,
+    first: int = 0,
+    conditions: npt.ArrayLike | None = None,
+) -> Genotypes:
+    """List the genotypes that differ from one in the choice of a single decision.
+
+    A change may switch other decisions on or off: those that become inactive are -1, those that become active
+    are drawn at random, all others keep their choice. So an active decision with ``c`` choices gives
+    ``c - 1`` neighbours; they all differ, and the genotype itself is not among them.
+
+    Parameters
+    ----------
+    genotype : array_like of int, shape (d,)
+        A canonical genotype.
+    cardinalities : array_like of int, shape (d,)
+        How many choices each decision has.
+    n : int, optional
+        Give the first `n` in this order, not all of them.
+    adjacent : array_like of bool, shape (d,), optional
+        Decisions that only move to the next smaller or next larger choice; by default all move to any other.
+    shuffled : bool, default False
+        Give them in random order instead of by decision and choice.
+    seed, generation, first : int, default 0
+        Name the random stream, a single one for the whole neighbourhood.
+    conditions : array_like of int, shape (c, 3), optional
+        When decisions are active; see the module.
+
+    Returns
+    -------
+    ndarray of int32, shape (k, d)
+        The neighbours.
+
+    Raises
+    ------
+    TypeError
+        If an argument does not hold integers, or `adjacent` does not hold booleans.
+    ValueError
+        If the genotype is not canonical (the message names the decision) or another argument does not fit.
+
+    References
+    ----------
+    .. [1] C. White, S. Nolen, Y. Savani, "Exploring the loss landscape in neural architecture search", UAI
+       2021.
+
+    Examples
+    --------
+    >>> neighbors([1, 0], [3, 2])
+    array([[0, 0],
+           [2, 0],
+           [1, 1]], dtype=int32)
+    >>> neighbors([1, 0], [2, 2], conditions=[[1, 0, 1]])  # decision 1 needs choice 1 of decision 0
+    array([[ 0, -1],
+           [ 1,  1]], dtype=int32)
+    """
+    row = integers(genotype, "genotype", 1)
+    steps = None if adjacent is None else np.ascontiguousarray(adjacent)
+    most = None if n is None else unsigned(n, "n")
+    key = _key(seed, generation, first)
+    return _native.neighbors(row, *_space(cardinalities, conditions), steps, most, bool(shuffled), *key)
 
 
 def tournament(

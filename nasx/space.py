@@ -449,6 +449,115 @@ class Space:
         rows = self.canonicalize(self.check(np.asarray(genotype)[None]))
         return Architecture(self, rows[0], spec=spec)
 
+    # -- neighbourhoods ------------------------------------------------------------------------------------
+
+    @cached_property
+    def ordered(self) -> npt.NDArray[np.bool_]:
+        """Which decisions have choices in an order, shape ``(d,)``: `Ordinal` and `Integer`."""
+        return np.array([decision.ordered for decision in self.decisions.values()])
+
+    def neighbors(self, genotype: npt.ArrayLike, *, adjacent: bool = False, seed: int = 0) -> Genotypes:
+        """Architectures that differ from one in the choice of a single decision, and meet the constraints.
+
+        A change may switch other decisions on or off: those that become active are drawn at random, so that
+        the neighbourhood grows with the number of choices and not with their combinations.
+
+        Parameters
+        ----------
+        genotype : array_like of int, shape (d,)
+            Choice indices, -1 where inactive; it need not meet the constraints itself.
+        adjacent : bool, default False
+            Move `Ordinal` and `Integer` decisions to the next smaller and next larger choice only, instead
+            of to all others.
+        seed : int, default 0
+            Seeds the choices of newly active decisions; without conditions it makes no difference.
+
+        Returns
+        -------
+        ndarray of int32, shape (k, d)
+            The neighbours, all different, by decision and then by choice.
+
+        Raises
+        ------
+        ValueError
+            If it is not a genotype of this space.
+
+        Examples
+        --------
+        >>> space = Space({"op": Categorical(["conv", "skip"]), "width": Integer(1, 9)})
+        >>> space.neighbors([0, 4], adjacent=True).tolist()
+        [[1, 4], [0, 3], [0, 5]]
+        """
+        return self._neighbors(self.check(np.asarray(genotype)[None])[0], adjacent, seed=seed)
+
+    def _neighbors(
+        self, row: Genotypes, adjacent: bool, *, shuffled: bool = False, seed: int, first: int = 0
+    ) -> Genotypes:
+        rows = population.neighbors(
+            row,
+            self.cardinalities,
+            adjacent=self.ordered if adjacent else None,
+            shuffled=shuffled,
+            seed=seed,
+            first=first,
+            conditions=self.conditions,
+        )
+        return rows[self.satisfies(rows)] if self.constraints else rows
+
+    def random_walk(
+        self, steps: int, *, start: npt.ArrayLike | None = None, adjacent: bool = False, seed: int = 0
+    ) -> Genotypes:
+        """Walk from neighbour to neighbour, each chosen uniformly.
+
+        The autocorrelation of a metric along a walk tells how rugged a space is for local search [1]_.
+
+        Parameters
+        ----------
+        steps : int
+            How many.
+        start : array_like of int, shape (d,), optional
+            Genotype to start from; a random one by default.
+        adjacent : bool, default False
+            As for `neighbors`.
+        seed : int, default 0
+            Same seed, same walk; its first steps do not depend on `steps`.
+
+        Returns
+        -------
+        ndarray of int32, shape (steps + 1, d)
+            The start and what was visited, repeats included.
+
+        Raises
+        ------
+        ValueError
+            If `steps` is negative, `start` is not a genotype of this space, or an architecture on the way has
+            no neighbour that meets the constraints.
+
+        References
+        ----------
+        .. [1] E. Weinberger, "Correlated and uncorrelated fitness landscapes and how to tell the
+           difference", Biological Cybernetics 63 (1990).
+
+        Examples
+        --------
+        >>> space = Space({"op": Categorical("abc"), "width": Integer(1, 9)})
+        >>> walk = space.random_walk(20, seed=0)
+        >>> walk.shape, (walk[1:] != walk[:-1]).sum(axis=1).tolist() == [1] * 20
+        ((21, 2), True)
+        """
+        if steps < 0:
+            raise ValueError(f"steps must be at least 0; got {steps}")
+        walk = np.empty((steps + 1, len(self)), np.int32)
+        walk[0] = self.sample(1, seed=seed)[0] if start is None else self.check(np.asarray(start)[None])[0]
+        for step in range(steps):
+            around = self._neighbors(walk[step], adjacent, shuffled=True, seed=seed, first=step)
+            if not len(around):
+                raise ValueError(
+                    f"step {step}: {walk[step].tolist()} has no neighbour that meets the constraints"
+                )
+            walk[step + 1] = around[0]
+        return walk
+
     # -- networks ------------------------------------------------------------------------------------------
 
     def build(self, architecture: Architecture, spec: TaskSpec) -> nn.Module:

@@ -1,9 +1,12 @@
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "arguments.hpp"
 #include "nasx/genotype_set.hpp"
+#include "nasx/neighbors.hpp"
 #include "nasx/population.hpp"
 
 namespace nasx::bindings {
@@ -112,6 +115,24 @@ py::array_t<std::uint64_t> bind_hash_rows(py::handle genotypes) {
     return out;
 }
 
+IntArray bind_neighbors(py::handle genotype, py::handle cardinalities, py::handle conditions,
+                        py::handle adjacent, std::optional<py::ssize_t> n, bool shuffled, std::uint64_t seed,
+                        std::uint32_t generation, std::uint64_t first) {
+    const Decisions space = decisions(cardinalities, conditions);
+    const auto row = vector<std::int32_t>(genotype, "genotype");
+    const auto steps = optional_vector<bool>(adjacent, "adjacent");
+    const Neighborhood neighborhood(space, row, steps.value_or(std::span<const bool>{}));
+    const std::size_t wanted = n ? count(*n, "n") : neighborhood.size();
+    auto out = new_matrix<std::int32_t>(std::min(wanted, neighborhood.size()), space.size());
+    const auto rows = matrix_of(out);
+    {
+        const py::gil_scoped_release release;
+        neighborhood.write(shuffled ? NeighborOrder::shuffled : NeighborOrder::by_decision,
+                           {seed, generation, first}, rows);
+    }
+    return out;
+}
+
 py::tuple bind_unique(py::handle genotypes) {
     const auto in = matrix<std::int32_t>(genotypes, "genotypes");
     auto places_out = new_vector<std::int64_t>(in.rows);
@@ -179,6 +200,9 @@ void register_population(py::module_ module) {
     module.def("mutate_one", &bind_mutate_one, py::arg("genotypes"), py::arg("cardinalities"),
                py::arg("conditions"), py::arg("seed"), py::arg("generation"), py::arg("first"),
                "Genotypes with one decision changed.");
+    module.def("neighbors", &bind_neighbors, py::arg("genotype"), py::arg("cardinalities"),
+               py::arg("conditions"), py::arg("adjacent"), py::arg("n"), py::arg("shuffled"), py::arg("seed"),
+               py::arg("generation"), py::arg("first"), "Genotypes that differ in one decision.");
     module.def("tournament", &bind_tournament, py::arg("keys"), py::arg("crowding"), py::arg("n"),
                py::arg("size"), py::arg("seed"), py::arg("generation"), py::arg("first"),
                "Indices of winners.");

@@ -27,6 +27,7 @@ enum class Purpose : std::uint32_t {
     offspring = 7,
     mutate_one = 8,
     mutants = 9,
+    neighbors = 10,
 };
 
 // One block of Philox4x32-10.

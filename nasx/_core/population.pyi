@@ -49,6 +49,17 @@ def crossover(
     generation: int,
     first: int,
 ) -> NDArray[np.int32]: ...
+def neighbors(
+    genotype: NDArray[np.int32],
+    cardinalities: NDArray[np.int32],
+    conditions: NDArray[np.int32] | None,
+    adjacent: NDArray[np.bool_] | None,
+    n: int | None,
+    shuffled: bool,
+    seed: int,
+    generation: int,
+    first: int,
+) -> NDArray[np.int32]: ...
 def tournament(
     keys: NDArray[np.float64],
     crowding: NDArray[np.float64] | None,

@@ -12,6 +12,7 @@ PURPOSES = {
     "offspring": 7,
     "mutate_one": 8,
     "mutants": 9,
+    "neighbors": 10,
 }
 WORD = 0xFFFFFFFF
 

@@ -98,6 +98,31 @@ def tournament_winner(
     return min(drawn, key=lambda i: (keys[i], 0 if crowding is None else -crowding[i]))
 
 
+def neighbor_rows(
+    row: Row,
+    cardinalities: Sequence[int],
+    rules: Rules,
+    adjacent: Sequence[bool],
+    shuffled: bool,
+    stream: Stream,
+) -> list[Row]:
+    changes = [
+        (j, choice)
+        for j, cardinality in enumerate(cardinalities)
+        for choice in range(cardinality)
+        if row[j] != -1 and choice != row[j] and (not adjacent[j] or abs(choice - row[j]) == 1)
+    ]
+    rows = []
+    while changes:
+        if shuffled:  # the one drawn and the first change places
+            k = stream.below(len(changes))
+            changes[0], changes[k] = changes[k], changes[0]
+        j, choice = changes.pop(0)
+        rows.append(repair_row([*row[:j], choice, *row[j + 1 :]], cardinalities, rules, stream))
+    return rows
+
+
+
 def child(
     parents: Sequence[Row],
     keys: Sequence[float],
