@@ -15,7 +15,9 @@ _STRATEGIES: dict[str, str | type[Strategy]] = {
     "asha": "nasx.strategies.multi_fidelity.asha:ASHA",
     "hyperband": "nasx.strategies.multi_fidelity.hyperband:Hyperband",
     "genetic_algorithm": "nasx.strategies.evolutionary.genetic:GeneticAlgorithm",
+    "local_search": "nasx.strategies.baseline.local_search:LocalSearch",
     "nsga2": "nasx.strategies.multi_objective.nsga2:NSGA2",
+    "pareto_search": "nasx.strategies.multi_objective.pareto_search:ParetoSearch",
     "random_search": "nasx.strategies.baseline.random_search:RandomSearch",
     "regularized_evolution": "nasx.strategies.evolutionary.regularized:RegularizedEvolution",
 }
