@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 __path__ = extend_path(__path__, __name__)
 
 if TYPE_CHECKING:
-    from nasx import errors, hardware, pareto, plots, population, spaces, tasks
+    from nasx import errors, hardware, pareto, plots, population, spaces, tasks, testing
     from nasx._runtime import get_num_threads, set_num_threads, simd_level
     from nasx.architecture import Architecture
     from nasx.comparison import Comparison
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nasx.result import Result
     from nasx.space import Boolean, Categorical, Integer, Ordinal, Space
     from nasx.strategies.base import SampledStrategy, Strategy
+    from nasx.strategies.baseline.local_search import LocalSearch
     from nasx.strategies.baseline.random_search import RandomSearch
     from nasx.strategies.evolutionary.genetic import GeneticAlgorithm
     from nasx.strategies.evolutionary.regularized import RegularizedEvolution
@@ -33,10 +34,11 @@ if TYPE_CHECKING:
     from nasx.strategies.multi_fidelity.base import MultiFidelityStrategy
     from nasx.strategies.multi_fidelity.hyperband import Hyperband
     from nasx.strategies.multi_objective.nsga2 import NSGA2
+    from nasx.strategies.multi_objective.pareto_search import ParetoSearch
     from nasx.tasks.base import Task, TaskSpec
     from nasx.trial import Trial
 
-_MODULES = ("errors", "hardware", "pareto", "plots", "population", "spaces", "tasks")
+_MODULES = ("errors", "hardware", "pareto", "plots", "population", "spaces", "tasks", "testing")
 _EXPORTS = {
     "ASHA": "nasx.strategies.multi_fidelity.asha",
     "Architecture": "nasx.architecture",
@@ -47,9 +49,11 @@ _EXPORTS = {
     "GeneticAlgorithm": "nasx.strategies.evolutionary.genetic",
     "Integer": "nasx.space",
     "MultiFidelityStrategy": "nasx.strategies.multi_fidelity.base",
+    "LocalSearch": "nasx.strategies.baseline.local_search",
     "NSGA2": "nasx.strategies.multi_objective.nsga2",
     "NasxError": "nasx.errors",
     "Ordinal": "nasx.space",
+    "ParetoSearch": "nasx.strategies.multi_objective.pareto_search",
     "RandomSearch": "nasx.strategies.baseline.random_search",
     "RegularizedEvolution": "nasx.strategies.evolutionary.regularized",
     "Result": "nasx.result",
@@ -79,9 +83,11 @@ __all__ = [
     "GeneticAlgorithm",
     "Hyperband",
     "Integer",
+    "LocalSearch",
     "MultiFidelityStrategy",
     "NasxError",
     "Ordinal",
+    "ParetoSearch",
     "RandomSearch",
     "RegularizedEvolution",
     "Result",
@@ -106,6 +112,7 @@ __all__ = [
     "simd_level",
     "spaces",
     "tasks",
+    "testing",
 ]
 
 

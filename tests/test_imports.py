@@ -21,7 +21,7 @@ LAYERS = [
     ["tasks", "strategies"],
     ["registry", "trial", "problem", "journal", "result", "progress", "loop"],
     ["comparison", "contest"],
-    ["plots"],
+    ["plots", "testing"],
     ["cli"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
