@@ -44,7 +44,7 @@ class StrategyConformance:
     Attributes
     ----------
     objectives : tuple of int
-        The numbers of objectives that the strategy takes; 1, 2 and 3 by default.
+        The numbers of objectives that the strategy takes, 1 among them; 1, 2 and 3 by default.
     learns : bool
         Whether proposals get better with what is told; True by default. False for a method that ignores
         results, such as random search.

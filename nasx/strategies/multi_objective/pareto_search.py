@@ -28,8 +28,8 @@ class ParetoSearch(SampledStrategy):
 
     After `n_init` random architectures, each proposal is a neighbour, chosen at random among those that are
     new, of a member of the archive: the loneliest by crowding distance of a few drawn at random. Neighbours
-    differ in one decision. A member whose neighbours are all known rests. When all of them do, the first front
-    of those with unknown neighbours takes their place until the archive changes.
+    differ in one decision. A member whose neighbours are all known rests. When all of them do, the first
+    front of those with unknown neighbours takes their place until the archive changes.
 
     An architecture over a limit is in the archive only while none has a smaller violation. Of several with
     the same losses the first is kept. With one objective, the archive is the best architecture.
