@@ -108,25 +108,25 @@ def compare(
     >>> comparison = nasx.compare(
     ...     space,
     ...     lambda architecture: sum((value - 4) ** 2 for value in architecture.values()),
-    ...     {"nsga2": nasx.NSGA2(population_size=20), "random": "random_search"},
+    ...     {"evolution": nasx.RegularizedEvolution(population_size=20), "random": "random_search"},
     ...     objectives={"error": "minimize"},
     ...     evaluations=100,
     ...     seeds=10,
     ... )
     >>> print(comparison)
-    strategy         error   median   best
-    ──────────────────────────────────────
-    nsga2      1.50 ± 0.27     1.50   0.00
-    random     3.50 ± 0.67     2.50   1.00
+    strategy          error   median   best
+    ───────────────────────────────────────
+    evolution   0.90 ± 0.10     1.00   0.00
+    random      3.50 ± 0.67     2.50   1.00
     <BLANKLINE>
-                          better by   standard errors       p
-    ─────────────────────────────────────────────────────────
-    nsga2 over random   2.00 ± 0.72               2.8   0.018
+                              better by   standard errors         p
+    ───────────────────────────────────────────────────────────────
+    evolution over random   2.60 ± 0.68               3.8   0.00026
     <BLANKLINE>
     error after 100 evaluations, smaller is better; means over 10 seeds ± standard errors
     p: two-sided Mann-Whitney U
-    >>> round(comparison.versus("random", "nsga2").difference, 2)
-    -2.0
+    >>> round(comparison.versus("random", "evolution").difference, 2)
+    -2.6
     >>> picture = comparison.plot()
     """
     methods = _methods(strategies)

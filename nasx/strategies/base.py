@@ -6,7 +6,7 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Self, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -141,6 +141,9 @@ class SampledStrategy(Strategy, ABC):
 
     allow_repeats: bool = False
 
+    _droppable: ClassVar[bool] = False
+    """Whether proposing changes no state, so that candidates may be dropped and proposed again."""
+
     def setup(
         self, space: Space, *, objectives: int = 1, seed: int = 0, cost_violation: CostViolation | None = None
     ) -> Self:
@@ -205,9 +208,8 @@ class SampledStrategy(Strategy, ABC):
         missing, before = n, self._proposed
         while missing:
             if self._rejected < _PATIENCE:
-                # Where many are rejected, propose more at once; what is not needed is proposed again.
                 wanted = missing
-                if self._proposed > before:
+                if self._droppable and self._proposed > before:  # many are rejected: propose more at once
                     wanted = math.ceil(missing * (1 + (self._proposed - before) / (1 + n - missing)))
                 rows = self._propose(min(wanted, _PATIENCE - self._rejected), self._proposed)
                 rows = self._admit(rows, missing)

@@ -60,7 +60,7 @@ def pareto_search(
                 crowding = crowd(pool)
             ranks = [0] * len(pool)
             stream = Stream("tournament", seed, tries, proposed)
-            k = tournament_winner(ranks, crowding, tournament_size, stream)
+            k = tournament_winner([-c for c in crowding], None, tournament_size, stream)
             stream = Stream("neighbors", seed, tries, proposed)
             around = neighbor_rows(trace[pool[k]], cardinalities, rules, everywhere, True, stream)
             new = [other for other in around if other not in trace]

@@ -122,7 +122,6 @@ def neighbor_rows(
     return rows
 
 
-
 def child(
     parents: Sequence[Row],
     keys: Sequence[float],

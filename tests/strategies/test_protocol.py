@@ -8,9 +8,7 @@ from nasx.registry import get_strategy, strategy_class, strategy_name
 from nasx.testing import StrategyConformance
 
 # Smaller than the defaults where those learn nothing within the suite's few evaluations.
-SETTINGS = {
-    name: {"population_size": 8} for name in ("genetic_algorithm", "nsga2", "regularized_evolution")
-}
+SETTINGS = {name: {"population_size": 8} for name in ("genetic_algorithm", "nsga2", "regularized_evolution")}
 # Those that ignore what they are told.
 DEAF = {"random_search"}
 # Those that propose budgets too: see test_multi_fidelity.py.

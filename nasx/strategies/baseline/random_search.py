@@ -37,6 +37,8 @@ class RandomSearch(SampledStrategy):
     [[0], [1], [2]]
     """
 
+    _droppable = True
+
     def _start(self) -> None:
         pass
 

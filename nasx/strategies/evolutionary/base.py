@@ -32,6 +32,8 @@ class PopulationStrategy(SampledStrategy):
 
     population_size: int = 20
 
+    _droppable = True
+
     def __post_init__(self) -> None:
         self._check_integers(population_size=2)
 

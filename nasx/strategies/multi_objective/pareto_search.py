@@ -182,20 +182,16 @@ class _Pool:
 
     def __init__(self, points: list[Point], losses: npt.NDArray[np.float64]) -> None:
         self.points = points
-        self._ranks = np.zeros(len(points), np.int32)
-        self._crowding = crowding_distance(losses, self._ranks)
+        self._crowdedness = -crowding_distance(losses, np.zeros(len(points), np.int32))
 
     def draw(self, size: int, *, seed: int, generation: int, first: int) -> int:
         """Give the place of the loneliest of a few."""
-        winners = tournament(
-            self._ranks, self._crowding, 1, size=size, seed=seed, generation=generation, first=first
-        )
+        winners = tournament(self._crowdedness, 1, size=size, seed=seed, generation=generation, first=first)
         return int(winners[0])
 
     def remove(self, place: int) -> Point:
         """Take a point out; the others stay as alone as they were."""
-        self._ranks = self._ranks[1:]
-        self._crowding = np.delete(self._crowding, place)
+        self._crowdedness = np.delete(self._crowdedness, place)
         return self.points.pop(place)
 
 
