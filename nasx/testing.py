@@ -193,8 +193,8 @@ class StrategyConformance:
         for again in (type(strategy)(**settings), strategy.fresh()):
             assert again is not strategy
             assert again.settings == strategy.settings
-            copy.setup(_conditional(), objectives=min(2, max(self.objectives)), seed=3)
-            np.testing.assert_array_equal(_run(copy, [5] * 8), _run(self._begin(seed=3), [5] * 8))
+            again.setup(_conditional(), objectives=min(2, max(self.objectives)), seed=3)
+            np.testing.assert_array_equal(_run(again, [5] * 8), _run(self._begin(seed=3), [5] * 8))
 
     # -- ask and tell in any order ---------------------------------------------------------------------------
 
