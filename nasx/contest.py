@@ -23,7 +23,7 @@ from nasx.space import Space
 from nasx.strategies.base import SampledStrategy, Strategy
 from nasx.strategies.multi_fidelity.base import MultiFidelityStrategy
 from nasx.tasks.base import Direction, Task
-from nasx.trial import Trial
+from nasx.trial import Trial, Trials
 
 __all__ = ["compare"]
 
@@ -206,7 +206,7 @@ class _Kept:
 def _keep(result: Result, evaluations: int, metrics: Sequence[str]) -> _Kept:
     # An evaluation is known when it was paid for; with parts of evaluations the last may be one too many.
     spent = np.cumsum([trial.fraction for trial in result.trials]) - _ROUNDING
-    del result.trials[int(np.searchsorted(spent, evaluations)) :]
+    result.trials = Trials(result.trials[: int(np.searchsorted(spent, evaluations))])
     feasible = [i for i, trial in enumerate(result.trials) if trial.state == "complete"]
     losses = result.losses(result.complete)
     # With the time of arrival as one more loss, the front is what nothing earlier was as good as.

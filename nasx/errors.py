@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import traceback
 from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
@@ -15,6 +16,8 @@ __all__ = [
     "MissingDependencyError",
     "NasxError",
     "StopSearch",
+    "WorkerError",
+    "format_exception",
     "require",
     "unknown",
 ]
@@ -41,6 +44,10 @@ class JournalError(NasxError):
 
 class ConfigurationError(NasxError, ValueError):
     """A configuration file is wrong; the message names the key, its table and the nearest right one."""
+
+
+class WorkerError(NasxError, RuntimeError):
+    """Worker processes cannot be started, or the task cannot be sent to them."""
 
 
 class StopSearch(Exception):
@@ -73,6 +80,17 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return f"unknown {kind} {name!r}{hint} Known: {', '.join(known) or 'none'}"
+
+
+def format_exception() -> str:
+    """Write the traceback of the exception being handled, in characters that every file can hold.
+
+    Returns
+    -------
+    str
+        The traceback.
+    """
+    return traceback.format_exc().encode("utf-8", "backslashreplace").decode()
 
 
 def require(module: str, purpose: str, extra: str) -> Any:

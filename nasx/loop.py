@@ -17,12 +17,13 @@ import numpy as np
 from nasx._interrupts import Interrupts
 from nasx._runtime import sync_num_threads
 from nasx.architecture import Architecture
-from nasx.errors import StopSearch
+from nasx.errors import StopSearch, format_exception
+from nasx.executors import Evaluator, Executor, Job, Outcome, make_evaluator
 from nasx.journal import Journal
-from nasx.problem import Costs, OutOfTime, Problem, format_exception
+from nasx.problem import Costs, OutOfTime, Problem
 from nasx.progress import Progress
 from nasx.registry import get_strategy, strategy_name
-from nasx.result import Result
+from nasx.result import Result, Stopped
 from nasx.space import Genotypes, Space
 from nasx.strategies.base import SampledStrategy, Strategy
 from nasx.strategies.multi_fidelity.base import Budgets, MultiFidelityStrategy
@@ -49,7 +50,11 @@ def search(
     limits: Mapping[str, float] | None = None,
     seed: int = 0,
     initial: Iterable[Mapping[str, Any]] = (),
+    workers: int | None = None,
+    executor: Executor | None = None,
+    timeout: float | None = None,
     device: str | None = None,
+    devices: Sequence[str] = (),
     journal: str | os.PathLike[str] | None = None,
     callbacks: Sequence[Callback] = (),
     progress: bool | None = None,
@@ -70,7 +75,7 @@ def search(
         How many architectures to evaluate in all; those of a resumed run count. An evaluation with a part of
         the budget, by a multi-fidelity strategy, counts as that part.
     seconds : float, optional
-        Begin no evaluation after so much time; the evaluations of a resumed run count.
+        Begin no evaluation after so much time, and wait for those that are out; a resumed run's count.
     objectives : mapping of str to {"minimize", "maximize"}, optional
         Metrics to optimise, the most important first. Needed for a function; a task brings its own.
     costs : mapping or sequence of str, optional
@@ -82,8 +87,21 @@ def search(
         Seeds the strategy and, with the trial's number, every evaluation.
     initial : iterable of mapping, optional
         Architectures to evaluate first, as name -> choice.
+    workers : int, optional
+        Evaluate so many at once, in processes of their own; by default one, in this process. With
+        `executor`, how many it is given at once.
+    executor : Executor, optional
+        Somebody else's workers: anything with the ``submit`` of `concurrent.futures`, such as
+        ``dask_client.get_executor()``, ``mpi4py.futures.MPIPoolExecutor()`` or `nasx.executors.RayExecutor`.
+    timeout : float, optional
+        Seconds after which an evaluation counts as failed. A process of our own is then killed and
+        replaced; what somebody else's executor was given is abandoned, and its time counts from when it was
+        given.
     device : str, optional
         Where a `Task` trains, for example ``"cuda"``; by default the task decides.
+    devices : sequence of str, optional
+        The same for several workers, which take turns: ``["cuda:0", "cuda:1"]``. By default as many workers
+        as devices.
     journal : path-like, optional
         SQLite file that records every proposal and result. If it exists and belongs to the same search, the
         search goes on where that one ended, with the same trials as if it had never stopped.
@@ -103,6 +121,8 @@ def search(
         If an argument is wrong; the message names it.
     JournalError
         If the journal is damaged, in use, or of another search; it is left as it is.
+    WorkerError
+        If worker processes cannot be started, or the task cannot be sent to them.
 
     Warns
     -----
@@ -112,7 +132,11 @@ def search(
     Notes
     -----
     An evaluation that raises, or whose metrics are missing or not finite, becomes a failed trial with its
-    traceback, and the search goes on.
+    traceback, and the search goes on; so does one whose worker dies or takes too long. A strategy is asked
+    whenever a worker is free and never waits for the others.
+
+    Worker processes are started anew (``spawn``): the task must be importable from them, and a script needs
+    its search under ``if __name__ == "__main__":``.
 
     Examples
     --------
@@ -129,6 +153,9 @@ def search(
     """
     _check_budget(evaluations, seconds)
     seed = _integer("seed", seed)
+    if device is not None and devices:
+        raise ValueError("give device= or devices=, not both")
+    places = tuple(devices) or (device,)
     problem = Problem(space, task, objectives=objectives, costs=costs, limits=limits)
     method = get_strategy(strategy)
     if not isinstance(method, SampledStrategy | MultiFidelityStrategy):
@@ -154,14 +181,16 @@ def search(
         limits=problem.limits,
         strategy=strategy_name(method),
         seed=seed,
-        trials=[],
     )
-    run = _Run(problem, task, method, result, device=device, callbacks=callbacks)
     sync_num_threads()
     with (
-        Interrupts() as run.interrupts,
-        Progress(result, evaluations=evaluations, seconds=seconds, show=progress) as run.progress,
+        make_evaluator(
+            task, workers=workers, executor=executor, timeout=timeout, devices=places
+        ) as evaluator,
+        Interrupts() as interrupts,
+        Progress(result, evaluations=evaluations, seconds=seconds, show=progress) as display,
     ):
+        run = _Run(problem, method, result, evaluator, callbacks, interrupts=interrupts, progress=display)
         if journal is None:
             run.go(first, evaluations, seconds)
         else:
@@ -174,12 +203,20 @@ def search(
     return result
 
 
-class _Job(NamedTuple):
-    """A proposal with its number, and the budget that it is to be evaluated with if that is not the whole."""
+class _Waiting(NamedTuple):
+    """A proposal that nobody evaluates yet."""
 
-    number: int
     genotype: Genotypes
     budget: int | None
+
+
+class _Running(NamedTuple):
+    """A proposal that is being evaluated, and what is known of it without that."""
+
+    architecture: Architecture
+    budget: int | None
+    fraction: float
+    costs: dict[str, float]
 
 
 class _Run:
@@ -188,51 +225,62 @@ class _Run:
     def __init__(
         self,
         problem: Problem,
-        task: Task | Callable[..., Any],
         strategy: SampledStrategy | MultiFidelityStrategy,
         result: Result,
-        *,
-        device: str | None,
+        evaluator: Evaluator,
         callbacks: Sequence[Callback],
+        *,
+        interrupts: Interrupts,
+        progress: Progress,
     ) -> None:
-        self.problem, self.task, self.strategy, self.result = problem, task, strategy, result
-        self.device, self.callbacks = device, callbacks
+        self.problem, self.strategy, self.result = problem, strategy, result
+        self.evaluator, self.callbacks = evaluator, callbacks
+        self.interrupts, self.progress = interrupts, progress
         self.whole = strategy.budgets[-1] if isinstance(strategy, MultiFidelityStrategy) else None
         self.journal: Journal | None = None
-        self.progress: Progress | None = None
-        self.interrupts = Interrupts()
         self.asked = 0
-        self.spent = 0.0
-        self.waiting: dict[int, _Job] = {}  # asked and not told
+        self.spent = self.committed = 0.0  # evaluations that are paid for, and that are out
+        # By number: asked and not told.
+        self.waiting: dict[int, _Waiting] = {}
+        self.running: dict[int, _Running] = {}
 
     def go(self, first: Genotypes, evaluations: int | None, seconds: float | None) -> None:
         """Evaluate until a budget is spent, nothing is left, or somebody stops it."""
-        trials = self.result.trials
         try:
             if self.journal is not None:
                 self.resume(self.journal)
             if seconds is not None:
-                self.problem.deadline = time.monotonic() + seconds - sum(trial.seconds for trial in trials)
+                self.problem.deadline = time.monotonic() + seconds - self.time_spent()
             if len(first) and not self.asked:
                 self.take(first, None, requested=0)
             while True:
-                if evaluations is not None and self.spent > evaluations - _ROUNDING:
-                    self.result.stopped = "evaluations"
+                stopped = self.begin_what_may_begin(evaluations)
+                if not self.running:
+                    self.result.stopped = stopped
                     break
-                self.problem.check_time()
-                if not self.waiting:
-                    rows, budgets = self.ask(1)
-                    if not len(rows):
-                        self.result.stopped = "exhausted"
-                        break
-                    self.take(rows, budgets, requested=1)
-                self.finish(self.evaluate(next(iter(self.waiting.values()))))
-        except OutOfTime:
-            self.result.stopped = "seconds"
+                for number, outcome in self.evaluator.wait():
+                    self.finish(self.trial(number, outcome))
         except KeyboardInterrupt:
             self.result.stopped = "interrupted"
         except StopSearch:
             self.result.stopped = "callback"
+
+    def begin_what_may_begin(self, evaluations: int | None) -> Stopped:
+        """Keep everybody busy; returns why no further evaluation begins."""
+        while len(self.running) < self.evaluator.capacity:
+            if evaluations is not None and self.spent + self.committed > evaluations - _ROUNDING:
+                return "evaluations"
+            try:
+                self.problem.check_time()
+                if not self.waiting:
+                    rows, budgets = self.ask(1)
+                    if not len(rows):
+                        return "exhausted"
+                    self.take(rows, budgets, requested=1)
+                self.begin(next(iter(self.waiting)))
+            except OutOfTime:
+                return "seconds"
+        return "running"
 
     def ask(self, n: int) -> tuple[Genotypes, Budgets | None]:
         """Ask the strategy for architectures, with budgets if it is one that sets them."""
@@ -249,57 +297,66 @@ class _Run:
         self.add(rows, budgets)
 
     def add(self, rows: Genotypes, budgets: Budgets | None) -> None:
-        """Put proposals with those that wait for their result."""
+        """Put proposals with those that wait."""
         for i, row in enumerate(rows):
-            budget = self.whole if budgets is None else int(budgets[i])
-            self.waiting[self.asked] = _Job(self.asked, row, budget)
+            self.waiting[self.asked] = _Waiting(row, self.whole if budgets is None else int(budgets[i]))
             self.asked += 1
 
-    def evaluate(self, job: _Job) -> Trial:
-        """Evaluate one architecture; whatever goes wrong with it ends up in the trial."""
-        problem, budget = self.problem, job.budget
-        architecture = Architecture(problem.space, job.genotype, spec=problem.spec)
+    def begin(self, number: int) -> None:
+        """Begin an evaluation, or finish it at once if its costs say all."""
+        genotype, budget = self.waiting[number]
+        architecture = Architecture(self.problem.space, genotype, spec=self.problem.spec)
         fraction = 1.0 if budget is None or self.whole is None else budget / self.whole
-        metrics: dict[str, float] = {}
-        state: State = "complete" if fraction == 1 else "partial"
+        costs: dict[str, float] = {}
         error = None
         started, clock = time.time(), time.perf_counter()
         try:
-            metrics = problem.metrics_of_costs(job.genotype)
-            # Known to be over a limit is not worth training.
-            if not metrics or problem.violation(metrics) == 0:
-                metrics = problem.check_metrics(self.train(architecture, job), metrics)
-        except (StopSearch, OutOfTime):
+            costs = self.problem.metrics_of_costs(genotype)
+        except OutOfTime:
             raise
-        except (Exception, SystemExit):
-            state, error = "failed", format_exception()
-        violation = problem.violation(metrics)
-        if error is None and violation > 0:
+        except Exception:
+            error = format_exception()
+        del self.waiting[number]
+        self.running[number] = _Running(architecture, budget, fraction, costs)
+        self.committed += fraction
+        # Known to be over a limit is not worth training.
+        if error is not None or (costs and self.problem.violation(costs) > 0):
+            outcome = Outcome(costs, error, started, time.perf_counter() - clock)
+            self.finish(self.trial(number, outcome))
+        else:
+            seed = trial_seed(self.result.seed, number)
+            self.evaluator.submit(Job(number, architecture, seed, budget=budget))
+
+    def trial(self, number: int, outcome: Outcome) -> Trial:
+        """Make a trial of what came of an evaluation; whatever is wrong with that ends up in it."""
+        if outcome.stop:
+            raise StopSearch
+        architecture, budget, fraction, metrics = self.running[number]
+        state: State = "complete" if fraction == 1 else "partial"
+        error = outcome.error
+        violation = self.problem.violation(metrics) if metrics else 0.0
+        if error is None and violation == 0:
+            try:
+                metrics = self.problem.check_metrics(outcome.value, metrics)
+                violation = self.problem.violation(metrics)
+            except Exception:
+                error = format_exception()
+        if error is not None:
+            state = "failed"
+        elif violation > 0:
             state = "infeasible"
         return Trial(
-            number=job.number,
+            number=number,
             architecture=architecture,
             state=state,
             metrics=metrics,
             violation=violation,
             error=error,
-            started=started,
-            seconds=time.perf_counter() - clock,
+            started=outcome.started,
+            seconds=outcome.seconds,
             budget=budget,
             fraction=fraction,
         )
-
-    def train(self, architecture: Architecture, job: _Job) -> Any:
-        """Call the task."""
-        budget = job.budget
-        if not isinstance(self.task, Task):
-            return self.task(architecture) if budget is None else self.task(architecture, budget=budget)
-        more: dict[str, Any] = {}
-        if budget is not None:
-            # A task that only reports is stopped when it has had its budget.
-            more = {"budget": budget, "report": lambda step, metrics: step >= budget}
-        seed = trial_seed(self.result.seed, job.number)
-        return self.task.evaluate(architecture, seed=seed, device=self.device, **more)
 
     def finish(self, trial: Trial) -> None:
         """Write a result down, tell the strategy, and let everybody know."""
@@ -307,13 +364,13 @@ class _Run:
             if self.journal is not None:
                 self.journal.told(trial)
             self.tell([trial])
-        if self.progress is not None:
-            self.progress.update(trial)
+            self.committed -= self.running.pop(trial.number).fraction
+        self.progress.update(trial)
         for callback in self.callbacks:
             callback(self.result, trial)
 
     def tell(self, trials: Sequence[Trial]) -> None:
-        """Tell the strategy and take the trials off those that are waited for."""
+        """Tell the strategy."""
         if not trials:
             return
         x = np.array([trial.genotype for trial in trials])
@@ -326,9 +383,8 @@ class _Run:
         else:
             self.strategy.tell(x, losses, violations=violations)
         for trial in trials:
-            del self.waiting[trial.number]
+            self.result.trials.append(trial)
             self.spent += trial.fraction
-        self.result.trials += trials
 
     def losses(self, trial: Trial) -> list[float]:
         """Losses as a strategy is told them."""
@@ -338,6 +394,10 @@ class _Run:
             return self.problem.losses(trial.metrics)
         except KeyError:  # infeasible by its cost alone; its violation says how bad it is
             return self.problem.worst_losses
+
+    def time_spent(self) -> float:
+        """Seconds that the evaluations of an earlier run took, side by side."""
+        return sum(trial.seconds for trial in self.result.trials) / self.evaluator.capacity
 
     def resume(self, journal: Journal) -> None:
         """Replay the journal: the same asks and tells in the same order bring the strategy where it was."""
@@ -354,6 +414,8 @@ class _Run:
                 diverged += not (np.array_equal(rows, ask.genotypes) and _equal(budgets, ask.budgets))
             self.add(ask.genotypes, ask.budgets)
         self.tell(trials[len(self.result.trials) :])
+        for trial in trials:
+            del self.waiting[trial.number]
         if diverged:
             warnings.warn(
                 f"{journal.path}: {diverged} of its proposals differ from what the strategy proposes now "
@@ -361,8 +423,7 @@ class _Run:
                 RuntimeWarning,
                 stacklevel=4,  # the caller of search
             )
-        if self.progress is not None:
-            self.progress.resumed()
+        self.progress.resumed()
         journal.set_stopped("running")
 
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from nasx.errors import EvaluationError, unknown
+from nasx.errors import EvaluationError, format_exception, unknown
 from nasx.hardware import get_cost
 from nasx.space import Genotypes, Space
 from nasx.tasks.base import Direction, Task, TaskSpec, check_directions
 
-__all__ = ["CostFunction", "Costs", "OutOfTime", "Problem", "format_exception"]
+__all__ = ["CostFunction", "Costs", "OutOfTime", "Problem"]
 
 CostFunction: TypeAlias = Callable[[Genotypes], npt.ArrayLike]
 Costs: TypeAlias = Mapping[str, "str | CostFunction"] | Sequence[str]
@@ -24,17 +23,6 @@ Costs: TypeAlias = Mapping[str, "str | CostFunction"] | Sequence[str]
 
 class OutOfTime(Exception):
     """The search's time is up; raised between two computations of a cost, and between two evaluations."""
-
-
-def format_exception() -> str:
-    """Write the traceback of the exception being handled, in characters that every file can hold.
-
-    Returns
-    -------
-    str
-        The traceback.
-    """
-    return traceback.format_exc().encode("utf-8", "backslashreplace").decode()
 
 
 class Problem:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -16,7 +16,7 @@ from nasx.errors import JournalError, require
 from nasx.journal import Journal
 from nasx.space import Space
 from nasx.tasks.base import Direction, TaskSpec
-from nasx.trial import Trial
+from nasx.trial import Trial, Trials
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,7 @@ class Result:
         The strategy's name.
     seed : int
         The search's seed.
-    trials : list of Trial
+    trials : sequence of Trial
         All of them, in the order in which they finished.
     stopped : str
         Why the search ended: ``"evaluations"``, ``"seconds"``, ``"exhausted"`` (nothing new is left),
@@ -59,7 +59,7 @@ class Result:
         limits: Mapping[str, float],
         strategy: str,
         seed: int,
-        trials: list[Trial],
+        trials: Iterable[Trial] = (),
         stopped: Stopped = "running",
     ) -> None:
         self.space = space
@@ -67,7 +67,7 @@ class Result:
         self.limits = dict(limits)
         self.strategy = strategy
         self.seed = seed
-        self.trials = trials
+        self.trials = trials if isinstance(trials, Trials) else Trials(trials)
         self.stopped: Stopped = stopped
 
     # -- what was found --------------------------------------------------------------------------------------
@@ -75,19 +75,19 @@ class Result:
     @property
     def spent(self) -> float:
         """Cost of the trials so far, in evaluations with the whole budget."""
-        return sum(trial.fraction for trial in self.trials)
+        return self.trials.spent
 
     @property
     def complete(self) -> list[Trial]:
         """The trials with a result within all limits, of the whole budget."""
         return [trial for trial in self.trials if trial.state == "complete"]
 
-    def losses(self, trials: list[Trial]) -> npt.NDArray[np.float64]:
+    def losses(self, trials: Sequence[Trial]) -> npt.NDArray[np.float64]:
         """Objectives as losses, smaller is better.
 
         Parameters
         ----------
-        trials : list of Trial
+        trials : sequence of Trial
             Trials with metrics.
 
         Returns
@@ -95,9 +95,12 @@ class Result:
         ndarray of float64, shape (n, number of objectives)
             Signs turned where an objective is maximised.
         """
-        signs = np.array([1.0 if direction == "minimize" else -1.0 for direction in self.objectives.values()])
         values = [[trial.metrics[name] for name in self.objectives] for trial in trials]
-        return signs * np.array(values, np.float64).reshape(len(values), len(self.objectives))
+        return self._signs * np.array(values, np.float64).reshape(len(values), len(self.objectives))
+
+    @property
+    def _signs(self) -> npt.NDArray[np.float64]:
+        return np.array([1.0 if direction == "minimize" else -1.0 for direction in self.objectives.values()])
 
     @property
     def pareto_front(self) -> list[Trial]:
@@ -105,13 +108,11 @@ class Result:
 
         With one objective, all trials that share the best value.
         """
-        trials = self.complete
-        if not trials:
-            return []
-        losses = self.losses(trials)
+        places, values = self.trials.complete(tuple(self.objectives))
+        losses = self._signs * values
         on_front = np.flatnonzero(pareto.front(losses))
         order = np.lexsort(losses[on_front].T[::-1])
-        return [trials[i] for i in on_front[order]]
+        return [self.trials[i] for i in places[on_front[order]].tolist()]
 
     @property
     def best(self) -> Trial | None:

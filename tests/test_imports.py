@@ -19,7 +19,7 @@ LAYERS = [
     ["decisions", "space", "architecture", "spaces"],
     ["hardware", "nn"],
     ["tasks", "strategies"],
-    ["registry", "trial", "problem", "journal", "result", "progress", "loop"],
+    ["registry", "executors", "trial", "problem", "journal", "result", "progress", "loop"],
     ["comparison", "contest"],
     ["plots", "testing"],
     ["cli"],
