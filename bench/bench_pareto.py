@@ -8,6 +8,7 @@ import time  # isort: skip
 
 import moocore
 import numpy as np
+import pygmo
 from pymoo.operators.survival.rank_and_crowding.metrics import calc_crowding_distance
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
@@ -100,10 +101,19 @@ def crowding() -> None:
             lambda a, b, m=m: np.allclose(a * m, b),  # pymoo takes the mean over objectives
             target=3,
         )
+        front = plane(10_000, m)  # pygmo takes points of which none dominates another
+        compare(
+            f"crowding n=10000 m={m} one front",
+            "pygmo",
+            lambda x=front: pygmo.crowding_distance(x),
+            lambda x=front, r=one_front: pareto.crowding_distance(x, r),
+            np.allclose,
+            target=3,
+        )
 
 
 if __name__ == "__main__":
-    describe("moocore", "pymoo")
+    describe("moocore", "pymoo", "pygmo")
     ranks()
     crowding()
     growth()

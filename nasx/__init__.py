@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 __path__ = extend_path(__path__, __name__)
 
 if TYPE_CHECKING:
-    from nasx import errors, hardware, pareto, plots, population, spaces, tasks, testing
+    from nasx import errors, executors, hardware, pareto, plots, population, spaces, tasks, testing
     from nasx._runtime import get_num_threads, set_num_threads, simd_level
     from nasx.architecture import Architecture
     from nasx.comparison import Comparison
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from nasx.tasks.base import Task, TaskSpec
     from nasx.trial import Trial
 
-_MODULES = ("errors", "hardware", "pareto", "plots", "population", "spaces", "tasks", "testing")
+_MODULES = ("errors", "executors", "hardware", "pareto", "plots", "population", "spaces", "tasks", "testing")
 _EXPORTS = {
     "ASHA": "nasx.strategies.multi_fidelity.asha",
     "Architecture": "nasx.architecture",
@@ -101,6 +101,7 @@ __all__ = [
     "available_strategies",
     "compare",
     "errors",
+    "executors",
     "get_num_threads",
     "hardware",
     "pareto",
