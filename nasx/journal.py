@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -32,6 +32,9 @@ CREATE TABLE trials (
     told INTEGER PRIMARY KEY, number INTEGER NOT NULL UNIQUE, state TEXT NOT NULL, metrics TEXT NOT NULL,
     violation REAL NOT NULL, error TEXT, started REAL NOT NULL, seconds REAL NOT NULL);
 CREATE TABLE costs (genotype BLOB PRIMARY KEY, value BLOB NOT NULL);
+"""
+_TELL = """
+INSERT INTO trials (number, state, metrics, violation, error, started, seconds) VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -279,17 +282,19 @@ class Journal:
         trial : Trial
             What was told to the strategy.
         """
-        values = (
-            trial.number,
-            trial.state,
-            json.dumps(trial.metrics),
-            trial.violation,
-            trial.error,
-            trial.started,
-            trial.seconds,
-        )
-        columns = "number, state, metrics, violation, error, started, seconds"
-        self._execute(f"INSERT INTO trials ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        self._execute(_TELL, _told_values(trial))
+
+    def told_many(self, trials: Iterable[Trial]) -> None:
+        """Record the results of one call, all or none of them.
+
+        Parameters
+        ----------
+        trials : iterable of Trial
+            What was told to the strategy at once.
+        """
+        with self._named_errors(), self._connection:
+            self._connection.execute("BEGIN")
+            self._connection.executemany(_TELL, map(_told_values, trials))
 
     def measured(self, genotypes: Genotypes, values: npt.NDArray[np.float64]) -> None:
         """Record measured costs, so that a resumed run decides by the same values.
@@ -425,6 +430,18 @@ def _difference(where: str, there: Any, here: Any) -> str:
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _told_values(trial: Trial) -> tuple[Any, ...]:
+    return (
+        trial.number,
+        trial.state,
+        json.dumps(trial.metrics),
+        trial.violation,
+        trial.error,
+        trial.started,
+        trial.seconds,
+    )
 
 
 class _Lock:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import inspect
+import math
 import os
 import struct
 import time
@@ -14,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nasx import vectorized as matrices
 from nasx._interrupts import Interrupts
 from nasx._runtime import sync_num_threads
 from nasx.architecture import Architecture
@@ -28,7 +31,7 @@ from nasx.space import Genotypes, Space
 from nasx.strategies.base import SampledStrategy, Strategy
 from nasx.strategies.multi_fidelity.base import Budgets, MultiFidelityStrategy
 from nasx.tasks.base import Direction, Task
-from nasx.trial import State, Trial
+from nasx.trial import Batch, State, Trial
 
 __all__ = ["Callback", "search"]
 
@@ -53,6 +56,8 @@ def search(
     workers: int | None = None,
     executor: Executor | None = None,
     timeout: float | None = None,
+    vectorized: bool = False,
+    batch_size: int = 64,
     device: str | None = None,
     devices: Sequence[str] = (),
     journal: str | os.PathLike[str] | None = None,
@@ -97,6 +102,12 @@ def search(
         Seconds after which an evaluation counts as failed. A process of our own is then killed and
         replaced; what somebody else's executor was given is abandoned, and its time counts from when it was
         given.
+    vectorized : bool, default False
+        Evaluate whole matrices: the task is a function from genotypes ``(n, d)`` to values ``(n,)`` or to
+        name -> values, or has ``evaluate_many(genotypes, *, seed)`` as `nasx.tasks.TabularBenchmark` has.
+        For tables and predictors, where millions of evaluations are affordable.
+    batch_size : int, default 64
+        How many architectures are asked for at once if `vectorized`.
     device : str, optional
         Where a `Task` trains, for example ``"cuda"``; by default the task decides.
     devices : sequence of str, optional
@@ -182,6 +193,19 @@ def search(
         strategy=strategy_name(method),
         seed=seed,
     )
+    batch = None
+    if vectorized:
+        if workers is not None or executor is not None or timeout is not None or devices:
+            raise ValueError(
+                "vectorized=True evaluates in this process: leave workers, executor, timeout out"
+            )
+        if isinstance(method, MultiFidelityStrategy):
+            raise ValueError(
+                f"strategy {result.strategy!r} gives budgets, which vectorized=True does not know"
+            )
+        if _integer("batch_size", batch_size) < 1:
+            raise ValueError(f"batch_size must be at least 1; got {batch_size}")
+        batch = matrices.whole_matrices(task)
     sync_num_threads()
     with (
         make_evaluator(
@@ -191,12 +215,15 @@ def search(
         Progress(result, evaluations=evaluations, seconds=seconds, show=progress) as display,
     ):
         run = _Run(problem, method, result, evaluator, callbacks, interrupts=interrupts, progress=display)
-        if journal is None:
-            run.go(first, evaluations, seconds)
-        else:
-            with Journal(journal) as run.journal:
+        with contextlib.ExitStack() as stack:
+            if journal is not None:
+                run.journal = stack.enter_context(Journal(journal))
                 run.journal.begin(_header(problem, task, method, result, first))
-                run.go(first, evaluations, seconds)
+            if batch is None:
+                run.go(first, evaluations, seconds, run.evaluate_one_by_one)
+            else:
+                run.go(first, evaluations, seconds, run.evaluate_batches, batch, batch_size)
+            if run.journal is not None:
                 run.journal.set_stopped(result.stopped)
     if result.trials and all(trial.state == "failed" for trial in result.trials):
         warnings.warn(f"{result.reason}\n{result.trials[0].error}", RuntimeWarning, stacklevel=2)
@@ -244,7 +271,14 @@ class _Run:
         self.waiting: dict[int, _Waiting] = {}
         self.running: dict[int, _Running] = {}
 
-    def go(self, first: Genotypes, evaluations: int | None, seconds: float | None) -> None:
+    def go(
+        self,
+        first: Genotypes,
+        evaluations: int | None,
+        seconds: float | None,
+        way: Callable[..., Stopped],
+        *more: Any,
+    ) -> None:
         """Evaluate until a budget is spent, nothing is left, or somebody stops it."""
         try:
             if self.journal is not None:
@@ -253,17 +287,67 @@ class _Run:
                 self.problem.deadline = time.monotonic() + seconds - self.time_spent()
             if len(first) and not self.asked:
                 self.take(first, None, requested=0)
-            while True:
-                stopped = self.begin_what_may_begin(evaluations)
-                if not self.running:
-                    self.result.stopped = stopped
-                    break
-                for number, outcome in self.evaluator.wait():
-                    self.finish(self.trial(number, outcome))
+            self.result.stopped = way(evaluations, *more)
+        except OutOfTime:
+            self.result.stopped = "seconds"
         except KeyboardInterrupt:
             self.result.stopped = "interrupted"
         except StopSearch:
             self.result.stopped = "callback"
+
+    def evaluate_batches(
+        self, evaluations: int | None, function: Callable[..., Any], batch_size: int
+    ) -> Stopped:
+        """Evaluate a matrix at a time."""
+        while evaluations is None or len(self.result.trials) < evaluations:
+            self.problem.check_time()
+            left = math.inf if evaluations is None else evaluations - len(self.result.trials)
+            if not self.waiting:
+                n = int(min(batch_size, left))
+                rows = self.ask(n)[0]
+                if not len(rows):
+                    return "exhausted"
+                self.take(rows, None, requested=n)
+            numbers = list(self.waiting)[: int(min(batch_size, left))]
+            self.finish_batch(
+                matrices.evaluate(
+                    function,
+                    self.problem,
+                    numbers=np.array(numbers),
+                    genotypes=np.array([self.waiting[number].genotype for number in numbers]),
+                    seed=trial_seed(self.result.seed, numbers[0]),
+                )
+            )
+        return "evaluations"
+
+    def finish_batch(self, batch: Batch) -> None:
+        """Write results down, tell the strategy, and let everybody know."""
+        with self.interrupts.held:
+            if self.journal is not None:
+                self.journal.told_many(batch[row] for row in range(len(batch)))
+            losses = matrices.losses(self.problem, batch)
+            violations = batch.violations if batch.violations.any() else None
+            assert isinstance(self.strategy, SampledStrategy)  # search() took care of that
+            self.strategy.tell(batch.genotypes, losses, violations=violations)
+            self.result.trials.add(batch)
+            self.spent += len(batch)
+            for number in batch.numbers.tolist():
+                del self.waiting[number]
+        self.progress.update_many(len(batch), len(batch.errors))
+        if self.callbacks:
+            for row in range(len(batch)):
+                trial = batch[row]
+                for callback in self.callbacks:
+                    callback(self.result, trial)
+
+    def evaluate_one_by_one(self, evaluations: int | None) -> Stopped:
+        """Evaluate one architecture at a time, wherever the evaluator does."""
+        while True:
+            stopped = self.begin_what_may_begin(evaluations)
+            if not self.running:
+                return stopped
+            for number, outcome in self.evaluator.wait():
+                self.finish(self.trial(number, outcome))
 
     def begin_what_may_begin(self, evaluations: int | None) -> Stopped:
         """Keep everybody busy; returns why no further evaluation begins."""

@@ -65,15 +65,15 @@ class Problem:
         self.spec: TaskSpec | None = task.spec if isinstance(task, Task) else None
         self.objectives = _check_objectives(task, objectives)
         self.names = tuple(self.objectives)
-        self._signs = {name: 1.0 if d == "minimize" else -1.0 for name, d in self.objectives.items()}
+        self.signs = {name: 1.0 if d == "minimize" else -1.0 for name, d in self.objectives.items()}
         self.no_losses, self.worst_losses = ([value] * len(self.names) for value in (math.nan, math.inf))
         if isinstance(costs, str):
             raise ValueError(f"costs must be a list of names or a mapping; got {costs!r}: write [{costs!r}]")
         named = costs if isinstance(costs, Mapping) else {name: name for name in costs or ()}
         self.costs: dict[str, CostFunction] = {name: self._bind(name, cost) for name, cost in named.items()}
         self.limits = _check_limits(limits)
-        self._measured = [name for name in self.names if name not in self.costs]  # by the task
-        self._needed = tuple(dict.fromkeys((*self.names, *self.limits)))
+        self.measured = [name for name in self.names if name not in self.costs]  # by the task
+        self.needed = tuple(dict.fromkeys((*self.names, *self.limits)))
         self.limited_costs = tuple(name for name in self.limits if name in self.costs)
         self._check_names(task)
         self.deadline: float | None = None  # of time.monotonic()
@@ -177,6 +177,38 @@ class Problem:
             return np.array([np.nan])
         return values
 
+    def cost_columns(self, genotypes: Genotypes) -> dict[str, npt.NDArray[np.float64]]:
+        """Costs of many architectures by name; cheap ones are computed anew and not remembered.
+
+        Parameters
+        ----------
+        genotypes : ndarray of int32, shape (n, d)
+            Architectures.
+
+        Returns
+        -------
+        dict of str to ndarray of float64, shape (n,)
+            NaN where a cost raised; `cost_error` says why.
+        """
+        if all(getattr(cost, "vectorized", False) for cost in self.costs.values()):
+            return {name: self._compute(name, cost, genotypes) for name, cost in self.costs.items()}
+        return dict(zip(self.costs, self.cost_values(genotypes).T, strict=True))
+
+    def cost_error(self, genotype: Genotypes) -> str:
+        """Say why a cost of an architecture is missing.
+
+        Parameters
+        ----------
+        genotype : ndarray of int32, shape (d,)
+            The architecture.
+
+        Returns
+        -------
+        str
+            The traceback.
+        """
+        return "a cost could not be computed\n" + self._cost_errors.get(genotype.tobytes(), "")
+
     def cost_violation(self, genotypes: Genotypes) -> npt.NDArray[np.float64]:
         """How far architectures are over the limits on costs.
 
@@ -191,12 +223,9 @@ class Problem:
             0 within all limits. 0 too where a cost raised: the architecture is then proposed, and its
             trial fails with the traceback, so that nothing is hidden.
         """
-        values = self.cost_values(genotypes)
-        order = list(self.costs)
-        total = np.zeros(len(genotypes))
-        for name in self.limited_costs:
-            total += _excess(values[:, order.index(name)], self.limits[name])
-        return np.nan_to_num(total, nan=0.0)
+        columns = self.cost_columns(genotypes)
+        limited = {name: columns[name] for name in self.limited_costs}
+        return np.nan_to_num(self.violations(limited, len(genotypes)), nan=0.0)
 
     def metrics_of_costs(self, genotype: Genotypes) -> dict[str, float]:
         """Costs of one architecture by name.
@@ -220,9 +249,7 @@ class Problem:
             return {}
         values = self.cost_values(genotype[None])[0]
         if np.isnan(values).any():
-            raise EvaluationError(
-                "a cost could not be computed\n" + self._cost_errors.get(genotype.tobytes(), "")
-            )
+            raise EvaluationError(self.cost_error(genotype))
         return dict(zip(self.costs, values.tolist(), strict=True))
 
     def check_metrics(self, outcome: Any, known: Mapping[str, float]) -> dict[str, float]:
@@ -246,14 +273,14 @@ class Problem:
             If an objective or a limited metric is missing or not finite, or anything is not a number.
         """
         if type(outcome) is float or not isinstance(outcome, Mapping):
-            if outcome is None and not self._measured:
+            if outcome is None and not self.measured:
                 outcome = {}
-            elif len(self._measured) != 1:
+            elif len(self.measured) != 1:
                 raise EvaluationError(
-                    f"the task must return a dict with {', '.join(self._measured)}; got {outcome!r}"
+                    f"the task must return a dict with {', '.join(self.measured)}; got {outcome!r}"
                 )
             else:
-                outcome = {self._measured[0]: outcome}
+                outcome = {self.measured[0]: outcome}
         metrics = dict(known)
         for name, value in outcome.items():
             try:
@@ -264,7 +291,7 @@ class Problem:
                 raise EvaluationError(
                     f"metric {name!r} is {number} by the task and {known[name]} by its cost; rename one"
                 )
-        for name in self._needed:
+        for name in self.needed:
             if name not in metrics:
                 raise EvaluationError(
                     f"the task gave no metric {name!r}; it gave {', '.join(metrics) or 'nothing'}"
@@ -291,7 +318,7 @@ class Problem:
         KeyError
             If an objective is not among the metrics.
         """
-        return [sign * metrics[name] for name, sign in self._signs.items()]
+        return [sign * metrics[name] for name, sign in self.signs.items()]
 
     def violation(self, metrics: Mapping[str, float]) -> float:
         """How far metrics are over the limits.
@@ -310,6 +337,27 @@ class Problem:
         for name, limit in self.limits.items():
             if name in metrics:
                 total += float(_excess(metrics[name], limit))
+        return total
+
+    def violations(self, metrics: Mapping[str, npt.NDArray[np.float64]], n: int) -> npt.NDArray[np.float64]:
+        """How far the metrics of many architectures are over the limits.
+
+        Parameters
+        ----------
+        metrics : mapping of str to ndarray of float64, shape (n,)
+            Those there are; limits on others do not count.
+        n : int
+            How many architectures.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+            As `violation`, for each.
+        """
+        total = np.zeros(n)
+        for name, limit in self.limits.items():
+            if name in metrics:
+                total += _excess(metrics[name], limit)
         return total
 
     def describe(self) -> dict[str, Any]:

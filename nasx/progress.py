@@ -145,6 +145,18 @@ class Progress(Live):
         self._spent = sum(trial.seconds for trial in self._result.trials)
         self._failed = sum(trial.state == "failed" for trial in self._result.trials)
 
+    def update_many(self, trials: int, failed: int) -> None:
+        """Count more of them.
+
+        Parameters
+        ----------
+        trials, failed : int
+            How many, and how many of those failed.
+        """
+        self._done += trials
+        self._failed += failed
+        self._print_now_and_then()
+
     def update(self, trial: Trial) -> None:
         """Count one more trial.
 

@@ -95,8 +95,8 @@ class Batch:
     ----------
     problem : Problem
         Makes the architectures.
-    first : int
-        Number of the first trial.
+    numbers : ndarray of int64, shape (n,)
+        The trials' numbers.
     genotypes : ndarray of int32, shape (n, d)
         What was evaluated.
     metrics : mapping of str to ndarray of float64, shape (n,)
@@ -113,7 +113,7 @@ class Batch:
         self,
         problem: Problem,
         *,
-        first: int,
+        numbers: npt.NDArray[np.int64],
         genotypes: npt.NDArray[np.int32],
         metrics: Mapping[str, npt.NDArray[np.float64]],
         violations: npt.NDArray[np.float64],
@@ -121,7 +121,7 @@ class Batch:
         started: float,
         seconds: float,
     ) -> None:
-        self._problem, self._first, self.genotypes, self.metrics = problem, first, genotypes, metrics
+        self._problem, self.numbers, self.genotypes, self.metrics = problem, numbers, genotypes, metrics
         self.violations, self.errors = violations, errors
         self._started, self._seconds = started, seconds
 
@@ -131,7 +131,7 @@ class Batch:
     def __getitem__(self, row: int) -> Trial:
         metrics = {name: float(column[row]) for name, column in self.metrics.items()}
         return Trial(
-            number=self._first + row,
+            number=int(self.numbers[row]),
             architecture=Architecture(self._problem.space, self.genotypes[row], spec=self._problem.spec),
             state=self.state(row),
             metrics={name: value for name, value in metrics.items() if not math.isnan(value)},
@@ -232,6 +232,8 @@ class Trials(Sequence[Trial]):
         for start, part in zip(self._starts, self._parts, strict=True):
             if isinstance(part, Batch):
                 rows = part.complete
+                if not len(rows):  # perhaps without metrics
+                    continue
                 values.append(np.column_stack([part.metrics[name][rows] for name in names]))
             else:
                 rows = np.flatnonzero([trial.state == "complete" for trial in part])

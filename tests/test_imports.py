@@ -19,7 +19,7 @@ LAYERS = [
     ["decisions", "space", "architecture", "spaces"],
     ["hardware", "nn"],
     ["tasks", "strategies"],
-    ["registry", "executors", "trial", "problem", "journal", "result", "progress", "loop"],
+    ["registry", "executors", "trial", "problem", "journal", "result", "progress", "vectorized", "loop"],
     ["comparison", "contest"],
     ["plots", "testing"],
     ["cli"],

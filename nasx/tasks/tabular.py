@@ -361,7 +361,7 @@ class TabularBenchmark(Task):
 class _TableCost:
     """A metric of a table as a cost."""
 
-    deterministic = True
+    deterministic = vectorized = True
 
     def __init__(self, table: TabularBenchmark, metric: str) -> None:
         self.name, self._table = metric, table
