@@ -39,6 +39,8 @@ Callback = Callable[[Result, Trial], None]
 
 # Fractions of evaluations are summed up; this is more than their rounding.
 _ROUNDING = 1e-6
+# At most so many architectures are asked for before the first of them is evaluated.
+_AHEAD = 64
 
 
 def search(
@@ -215,6 +217,7 @@ def search(
         Progress(result, evaluations=evaluations, seconds=seconds, show=progress) as display,
     ):
         run = _Run(problem, method, result, evaluator, callbacks, interrupts=interrupts, progress=display)
+        run.seeded = isinstance(task, Task)
         with contextlib.ExitStack() as stack:
             if journal is not None:
                 run.journal = stack.enter_context(Journal(journal))
@@ -265,11 +268,13 @@ class _Run:
         self.interrupts, self.progress = interrupts, progress
         self.whole = strategy.budgets[-1] if isinstance(strategy, MultiFidelityStrategy) else None
         self.journal: Journal | None = None
+        self.seeded = True  # whether the task takes a seed
         self.asked = 0
         self.spent = self.committed = 0.0  # evaluations that are paid for, and that are out
         # By number: asked and not told.
         self.waiting: dict[int, _Waiting] = {}
         self.running: dict[int, _Running] = {}
+        self.untold: list[Trial] = []  # results that the strategy has not heard of yet
 
     def go(
         self,
@@ -303,6 +308,7 @@ class _Run:
             self.problem.check_time()
             left = math.inf if evaluations is None else evaluations - len(self.result.trials)
             if not self.waiting:
+                self.tell_all()
                 n = int(min(batch_size, left))
                 rows = self.ask(n)[0]
                 if not len(rows):
@@ -356,15 +362,25 @@ class _Run:
                 return "evaluations"
             try:
                 self.problem.check_time()
-                if not self.waiting:
-                    rows, budgets = self.ask(1)
-                    if not len(rows):
-                        return "exhausted"
-                    self.take(rows, budgets, requested=1)
+                if not self.waiting and not self.ask_ahead(evaluations):
+                    return "exhausted"
                 self.begin(next(iter(self.waiting)))
             except OutOfTime:
                 return "seconds"
         return "running"
+
+    def ask_ahead(self, evaluations: int | None) -> bool:
+        """Ask for as many as the strategy would propose anyway; returns whether there are any."""
+        self.tell_all()
+        n = 1
+        if isinstance(self.strategy, SampledStrategy):
+            n = min(self.strategy.ahead, _AHEAD)
+            if evaluations is not None:
+                n = min(n, evaluations - len(self.result.trials) - len(self.running))
+        rows, budgets = self.ask(n)
+        if len(rows):
+            self.take(rows, budgets, requested=n)
+        return bool(len(rows))
 
     def ask(self, n: int) -> tuple[Genotypes, Budgets | None]:
         """Ask the strategy for architectures, with budgets if it is one that sets them."""
@@ -392,23 +408,25 @@ class _Run:
         architecture = Architecture(self.problem.space, genotype, spec=self.problem.spec)
         fraction = 1.0 if budget is None or self.whole is None else budget / self.whole
         costs: dict[str, float] = {}
-        error = None
-        started, clock = time.time(), time.perf_counter()
-        try:
-            costs = self.problem.metrics_of_costs(genotype)
-        except OutOfTime:
-            raise
-        except Exception:
-            error = format_exception()
+        outcome = None
+        if self.problem.costs:
+            started, clock, error = time.time(), time.perf_counter(), None
+            try:
+                costs = self.problem.metrics_of_costs(genotype)
+            except OutOfTime:
+                raise
+            except Exception:
+                error = format_exception()
+            # Known to be over a limit is not worth training.
+            if error is not None or self.problem.violation(costs) > 0:
+                outcome = Outcome(costs, error, started, time.perf_counter() - clock)
         del self.waiting[number]
         self.running[number] = _Running(architecture, budget, fraction, costs)
         self.committed += fraction
-        # Known to be over a limit is not worth training.
-        if error is not None or (costs and self.problem.violation(costs) > 0):
-            outcome = Outcome(costs, error, started, time.perf_counter() - clock)
+        if outcome is not None:
             self.finish(self.trial(number, outcome))
         else:
-            seed = trial_seed(self.result.seed, number)
+            seed = trial_seed(self.result.seed, number) if self.seeded else 0
             self.evaluator.submit(Job(number, architecture, seed, budget=budget))
 
     def trial(self, number: int, outcome: Outcome) -> Trial:
@@ -422,7 +440,7 @@ class _Run:
         if error is None and violation == 0:
             try:
                 metrics = self.problem.check_metrics(outcome.value, metrics)
-                violation = self.problem.violation(metrics)
+                violation = self.problem.violation(metrics) if self.problem.limits else 0.0
             except Exception:
                 error = format_exception()
         if error is not None:
@@ -443,18 +461,21 @@ class _Run:
         )
 
     def finish(self, trial: Trial) -> None:
-        """Write a result down, tell the strategy, and let everybody know."""
+        """Write a result down and let everybody know; the strategy hears of it before it is asked again."""
         with self.interrupts.held:
             if self.journal is not None:
                 self.journal.told(trial)
-            self.tell([trial])
+            self.result.trials.append(trial)
+            self.untold.append(trial)
+            self.spent += trial.fraction
             self.committed -= self.running.pop(trial.number).fraction
         self.progress.update(trial)
         for callback in self.callbacks:
             callback(self.result, trial)
 
-    def tell(self, trials: Sequence[Trial]) -> None:
-        """Tell the strategy."""
+    def tell_all(self) -> None:
+        """Tell the strategy what it has not heard yet."""
+        trials, self.untold = self.untold, []
         if not trials:
             return
         x = np.array([trial.genotype for trial in trials])
@@ -466,9 +487,6 @@ class _Run:
             self.strategy.tell(x, losses, budgets=budgets, violations=violations)
         else:
             self.strategy.tell(x, losses, violations=violations)
-        for trial in trials:
-            self.result.trials.append(trial)
-            self.spent += trial.fraction
 
     def losses(self, trial: Trial) -> list[float]:
         """Losses as a strategy is told them."""
@@ -490,16 +508,20 @@ class _Run:
             problem.remember_costs(*journal.costs(len(problem.space), len(problem.costs)))
             problem.on_cost = journal.measured
         trials = journal.trials(problem.space, problem.spec)
-        diverged = 0
+        diverged = told = 0
         for ask in journal.asks(len(problem.space)):
-            self.tell(trials[len(self.result.trials) : ask.told_before])
+            self.untold = trials[told : ask.told_before]
+            self.tell_all()
+            told = ask.told_before
             if ask.requested:
                 rows, budgets = self.ask(ask.requested)
                 diverged += not (np.array_equal(rows, ask.genotypes) and _equal(budgets, ask.budgets))
             self.add(ask.genotypes, ask.budgets)
-        self.tell(trials[len(self.result.trials) :])
+        self.untold = trials[told:]
         for trial in trials:
             del self.waiting[trial.number]
+            self.result.trials.append(trial)
+            self.spent += trial.fraction
         if diverged:
             warnings.warn(
                 f"{journal.path}: {diverged} of its proposals differ from what the strategy proposes now "

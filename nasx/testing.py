@@ -176,6 +176,18 @@ class StrategyConformance:
                     part = slice(i, i + 1)
                     single.tell(x[part], losses[part], violations=over[part], failed=failed[part])
 
+    def test_what_it_proposes_ahead_does_not_depend_on_results(self) -> None:
+        """As many as `ahead` says come out the same, whether results are told between them or not."""
+        for space in (_conditional(), _limited()):
+            at_once, in_turn = self._begin(space, seed=4), self._begin(space, seed=4)
+            for _ in range(12):
+                n = min(at_once.ahead, 10)
+                x = at_once.ask(n)
+                for row in x:
+                    np.testing.assert_array_equal(in_turn.ask(1), row[None])
+                    in_turn.tell(row[None], _losses(row[None], in_turn.objectives))
+                at_once.tell(x, _losses(x, at_once.objectives))
+
     def test_a_run_can_be_copied(self) -> None:
         """A copy goes on exactly as the original, with results that were still out."""
         strategy = self._begin(seed=7)

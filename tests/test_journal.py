@@ -270,8 +270,9 @@ def test_a_divergence_is_reported_and_nothing_is_lost(space, tmp_path):
     path = tmp_path / "run.db"
     run(space, path, evaluations=30)
     with sqlite3.connect(path) as connection:
-        blob = np.array([9, 9, -1], "<i4").tobytes()
-        connection.execute("UPDATE asks SET genotypes = ? WHERE id = 20", (blob,))
+        blob = connection.execute("SELECT genotypes FROM asks WHERE id = 3").fetchone()[0]
+        blob = np.array([9, 9, -1], "<i4").tobytes() + blob[12:]
+        connection.execute("UPDATE asks SET genotypes = ? WHERE id = 3", (blob,))
     connection.close()
     with pytest.warns(RuntimeWarning, match="1 of its proposals differ"):
         result = run(space, path, evaluations=40)
@@ -301,16 +302,18 @@ def test_killed_at_random_moments_and_resumed_equals_never_killed(space, tmp_pat
     program = textwrap.dedent(KILLED).format(tests=os.path.dirname(__file__))
     random = np.random.default_rng(0)
     told = 0
-    for _ in range(6):
+    for _ in range(20):
         process = subprocess.Popen([sys.executable, "-c", program, path], stdout=subprocess.PIPE)
         assert process.stdout.readline() == b"ready\n"
-        time.sleep(random.uniform(0.01, 0.12))
+        time.sleep(random.uniform(0.002, 0.04))
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-        if path.exists():
-            count = len(nasx.Result.load(path).trials) if Journal(path, read_only=True).header() else 0
-            assert count >= told  # nothing told is ever lost
-            told = count
-    assert 0 < told < 60
+        try:
+            count = len(nasx.Result.load(path).trials)
+        except (FileNotFoundError, JournalError):  # killed before the search was written down
+            count = 0
+        assert count >= told  # nothing told is ever lost
+        told = count
+    assert told > 0
     assert sequence(run(space, path)) == sequence(run(space))

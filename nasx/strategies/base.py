@@ -267,6 +267,11 @@ class SampledStrategy(Strategy, ABC):
         """How many results it wants before it proposes by what it has learned."""
         return 0
 
+    @property
+    def ahead(self) -> int:
+        """How many proposals will be the same, at least, whatever is told before they are made; 1 or more."""
+        return 1
+
     # -- what a method implements ----------------------------------------------------------------------------
 
     @abstractmethod

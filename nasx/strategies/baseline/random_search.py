@@ -39,6 +39,11 @@ class RandomSearch(SampledStrategy):
 
     _droppable = True
 
+    @property
+    def ahead(self) -> int:
+        """All of them."""
+        return 2**31 - 1
+
     def _start(self) -> None:
         pass
 

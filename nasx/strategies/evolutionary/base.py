@@ -42,6 +42,11 @@ class PopulationStrategy(SampledStrategy):
         """The first population."""
         return self.population_size
 
+    @property
+    def ahead(self) -> int:
+        """The random ones."""
+        return max(1, self.population_size - self._asked)
+
     @abstractmethod
     def _begin(self) -> None:
         """Reset the method's own state, ``self._x`` with it: the population, which is empty."""

@@ -69,6 +69,14 @@ class GenerationalStrategy(PopulationStrategy):
         """How many of those take part in a tournament."""
         return 2
 
+    @property
+    def ahead(self) -> int:
+        """The random ones; later those with the parents of today."""
+        if not self._parents:
+            return super().ahead
+        out = self._asked - len(self._told)  # their results will be told first
+        return max(1, self._parents + self._litter - len(self._x) - out)
+
     def _begin(self) -> None:
         d = len(self.space)
         self._rates = np.full(d, 1 / d if self.mutation_rate is None else self.mutation_rate)
