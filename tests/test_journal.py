@@ -305,7 +305,7 @@ def test_killed_at_random_moments_and_resumed_equals_never_killed(space, tmp_pat
     for _ in range(20):
         process = subprocess.Popen([sys.executable, "-c", program, path], stdout=subprocess.PIPE)
         assert process.stdout.readline() == b"ready\n"
-        time.sleep(random.uniform(0.002, 0.04))
+        time.sleep(random.uniform(0.03, 0.12))
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
