@@ -1,6 +1,7 @@
 """Evaluations in other processes: they die, hang, raise and get lost, and the search goes on."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -224,6 +225,33 @@ def test_executors_find_what_one_process_finds(executor):
     result = search(raising, executor=executor, workers=2)
     assert {t.state for t in result.trials} == {"failed", "complete"}
     assert all("ValueError: odd" in t.error for t in result.trials if t.state == "failed")
+
+
+MPI = """
+import sys
+sys.path.insert(0, {tests!r})
+from mpi4py.futures import MPIPoolExecutor
+import nasx
+from workloads import OBJECTIVES, SPACE, slow
+if __name__ == "__main__":
+    with MPIPoolExecutor() as executor:
+        result = nasx.search(SPACE, slow, objectives=OBJECTIVES, strategy="random_search", evaluations=30,
+                             seed=2, executor=executor, workers=2)
+    print(sorted((t.number, t.metrics["error"]) for t in result.trials))
+"""
+
+
+def test_mpi_finds_what_one_process_finds(tmp_path):
+    pytest.importorskip("mpi4py")
+    mpiexec = shutil.which("mpiexec", path=f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}")
+    if mpiexec is None:
+        pytest.skip("there is no mpiexec")
+    script = tmp_path / "script.py"
+    script.write_text(MPI.format(tests=TESTS))
+    command = [mpiexec, "-n", "3", sys.executable, "-m", "mpi4py.futures", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    wanted = sorted((t.number, t.metrics["error"]) for t in search(error).trials)
+    assert done.stdout.strip() == str(wanted)
 
 
 def raising(architecture):
