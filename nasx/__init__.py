@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nasx.strategies.base import SampledStrategy, Strategy
     from nasx.strategies.baseline.local_search import LocalSearch
     from nasx.strategies.baseline.random_search import RandomSearch
+    from nasx.strategies.bayesian.tpe import TPE
     from nasx.strategies.evolutionary.genetic import GeneticAlgorithm
     from nasx.strategies.evolutionary.regularized import RegularizedEvolution
     from nasx.strategies.multi_fidelity.asha import ASHA
@@ -58,6 +59,7 @@ _EXPORTS = {
     "RegularizedEvolution": "nasx.strategies.evolutionary.regularized",
     "Result": "nasx.result",
     "SampledStrategy": "nasx.strategies.base",
+    "TPE": "nasx.strategies.bayesian.tpe",
     "Space": "nasx.space",
     "StopSearch": "nasx.errors",
     "Strategy": "nasx.strategies.base",
@@ -76,6 +78,7 @@ _EXPORTS = {
 __all__ = [
     "ASHA",
     "NSGA2",
+    "TPE",
     "Architecture",
     "Boolean",
     "Categorical",

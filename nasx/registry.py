@@ -20,6 +20,7 @@ _STRATEGIES: dict[str, str | type[Strategy]] = {
     "pareto_search": "nasx.strategies.multi_objective.pareto_search:ParetoSearch",
     "random_search": "nasx.strategies.baseline.random_search:RandomSearch",
     "regularized_evolution": "nasx.strategies.evolutionary.regularized:RegularizedEvolution",
+    "tpe": "nasx.strategies.bayesian.tpe:TPE",
 }
 
 

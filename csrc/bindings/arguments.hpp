@@ -109,6 +109,7 @@ Matrix<T> matrix_of(py::array_t<T>& array) {
 void register_evolution(py::module_ module);
 void register_outcomes(py::module_ module);
 void register_pareto(py::module_ module);
+void register_parzen(py::module_ module);
 void register_population(py::module_ module);
 void register_runtime(py::module_ module);
 

@@ -28,6 +28,7 @@ enum class Purpose : std::uint32_t {
     mutate_one = 8,
     mutants = 9,
     neighbors = 10,
+    parzen = 20,
 };
 
 // One block of Philox4x32-10.

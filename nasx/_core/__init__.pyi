@@ -1,6 +1,7 @@
 from nasx._core import evolution as evolution
 from nasx._core import outcomes as outcomes
 from nasx._core import pareto as pareto
+from nasx._core import parzen as parzen
 from nasx._core import population as population
 from nasx._core import runtime as runtime
 

@@ -13,6 +13,7 @@ PURPOSES = {
     "mutate_one": 8,
     "mutants": 9,
     "neighbors": 10,
+    "parzen": 20,
 }
 WORD = 0xFFFFFFFF
 

@@ -1,0 +1,1 @@
+"""Methods that model what is known and propose by the model."""

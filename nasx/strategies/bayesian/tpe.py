@@ -1,0 +1,277 @@
+"""The tree-structured Parzen estimator: propose what is likely among the good and unlikely among the rest."""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import math
+from collections import deque
+
+import numpy as np
+import numpy.typing as npt
+
+from nasx._core import parzen
+from nasx.errors import require
+from nasx.pareto import rank
+from nasx.population import GenotypeSet, sample
+from nasx.space import Genotypes
+from nasx.strategies.base import SampledStrategy
+from nasx.strategies.bayesian.subset import hypervolume_subset
+
+__all__ = ["TPE"]
+
+# No more than so many count as good, with one objective.
+_MOST_GOOD = 25
+# So many times candidates are drawn in the hope of a new one, before random architectures are looked at.
+_TRIES = 4
+_RANDOM = 64
+
+
+@dataclasses.dataclass(kw_only=True, eq=False)
+class TPE(SampledStrategy):
+    """Model the good and the other architectures by a density each, and propose where their ratio is largest.
+
+    After `n_startup` results for random architectures, the best tenth of what was told, at most 25, counts as
+    good. Candidates are drawn from a Parzen estimator of the good ones, and the new one with the largest
+    ratio of this density to that of all others is proposed. Each observation is a kernel: of a categorical
+    decision, mostly the observed choice; of an `Ordinal` or `Integer` one, a normal density over the order of
+    the choices, as wide as the distance to the neighbouring observations. A uniform prior is one more kernel,
+    and observations older than the last 25 weigh less. Architectures whose results are still out count as
+    not good, so that parallel workers look elsewhere.
+
+    Violations decide before losses, and failures are never good. With several objectives the good tenth are
+    the first non-dominated fronts; of the front that does not fit whole, those that together dominate most.
+
+    Parameters
+    ----------
+    n_startup : int, default 10
+        How many results to wait for, with random proposals, at least 1.
+    n_candidates : int, default 24
+        How many candidates are drawn for each proposal, at least 1. More of them search greedily.
+    multivariate : bool, default True
+        One estimator over all decisions, which learns what goes together; a proposal takes time in proportion
+        to what was told. False gives every decision its own, from the results in which it was active, in the
+        same time however much was told.
+    allow_repeats : bool, default False
+        Propose architectures that were already proposed or told; for noisy objectives.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of range.
+    MissingDependencyError
+        From `setup`, with more than two objectives, if moocore is not installed.
+
+    Notes
+    -----
+    Candidates are whole architectures also with ``multivariate=False``: choosing each decision by itself
+    gives little but repeats where choices are few. Densities are computed in floating point, so a search is
+    the same on the same machine; it does not depend on threads.
+
+    References
+    ----------
+    J. Bergstra, R. Bardenet, Y. Bengio and B. Kégl, "Algorithms for hyper-parameter optimization",
+    NeurIPS 2011.
+    S. Falkner, A. Klein and F. Hutter, "BOHB: robust and efficient hyperparameter optimization at scale",
+    ICML 2018, for the multivariate estimator.
+    Y. Ozaki, Y. Tanigaki, S. Watanabe, M. Nomura and M. Onishi, "Multiobjective tree-structured Parzen
+    estimator", JAIR 73 (2022).
+
+    Examples
+    --------
+    >>> from nasx import Categorical, Integer, Space, TPE
+    >>> space = Space({"op": Categorical("abc"), **{f"x{i}": Integer(0, 9) for i in range(4)}})
+    >>> strategy = TPE().setup(space, seed=0)
+    >>> best = 36
+    >>> for _ in range(200):
+    ...     x = strategy.ask()
+    ...     loss = (x[:, 0] != 1) * 4 + x[:, 1:].sum(axis=1)
+    ...     strategy.tell(x, loss)
+    ...     best = min(best, int(loss[0]))
+    >>> best < 4
+    True
+    """
+
+    n_startup: int = 10
+    n_candidates: int = 24
+    multivariate: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("n_startup", "n_candidates"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise ValueError(f"{name} must be an integer; got {value!r}")
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1; got {value}")
+        if not isinstance(self.multivariate, bool):
+            raise ValueError(f"multivariate must be True or False; got {self.multivariate!r}")
+
+    @property
+    def warmup(self) -> int:
+        """The random architectures at the beginning."""
+        return self.n_startup
+
+    def ask(self, n: int = 1) -> Genotypes:
+        """Propose architectures, each with the earlier ones among those whose results are out.
+
+        Parameters
+        ----------
+        n : int, default 1
+            How many.
+
+        Returns
+        -------
+        ndarray of int32, shape (at most n, d)
+            Genotypes to evaluate. Fewer than `n` rows mean that nothing else is left.
+
+        Raises
+        ------
+        ValueError
+            If `n` is less than 1.
+        RuntimeError
+            If `setup` was not called.
+        """
+        found = super().ask(min(n, 1))
+        self._expect(found)
+        for _ in range(n - 1):
+            rows = super().ask(1)
+            if not len(rows):
+                break
+            self._expect(rows)
+            found = np.concatenate([found, rows])
+        return found
+
+    def _start(self) -> None:
+        if self.objectives > 2:
+            require("moocore", "nasx.TPE with more than two objectives", "compare")
+        space = self.space
+        # All rows that were asked for or told, in this order.
+        self._history = parzen.History(
+            space.cardinalities, space.conditions, space.ordered, self.multivariate, self.objectives > 1
+        )
+        self._told = GenotypeSet(len(space))
+        self._pending: dict[bytes, deque[int]] = {}  # places in the history of what is out
+        self._results = 0
+        # Of what may be good: violation, loss, place in the history; in order with one objective.
+        self._ranking: list[tuple[float, float, int]] = []
+        self._losses: list[list[float]] = []  # of the same, with several
+        self._split_is_old = False
+
+    def _expect(self, rows: Genotypes) -> None:
+        if len(rows):
+            self._pending.setdefault(rows.tobytes(), deque()).append(len(self._history))
+            self._history.append(rows)
+
+    # -- proposals -------------------------------------------------------------------------------------------
+
+    def _propose(self, n: int, first: int) -> Genotypes:
+        if self._results < self.n_startup:
+            return self._random(1, first)
+        if self._split_is_old:
+            self._history.set_good(self._good())
+            self._split_is_old = False
+        rows = self._none()
+        for generation in range(_TRIES):
+            rows, _ = self._history.propose(self.n_candidates, self.seed, generation, first)
+            if self.allow_repeats:
+                return rows[:1]
+            rows = self.space.canonicalize(rows)
+            known = self._seen.contains(rows)
+            best = int(known.argmin())
+            if not known[best]:
+                return rows[best : best + 1]
+        # The estimators have narrowed down to what is known.
+        rows = self.space.canonicalize(self._random(_RANDOM, first))
+        best = int(self._seen.contains(rows).argmin())
+        return rows[best : best + 1]
+
+    def _random(self, n: int, first: int) -> Genotypes:
+        space = self.space
+        # Not the streams that the random start draws from, where several rows are drawn for one proposal.
+        generation = 0 if n == 1 else 1
+        return sample(
+            space.cardinalities,
+            n,
+            seed=self.seed,
+            generation=generation,
+            first=first * n,
+            conditions=space.conditions,
+        )
+
+    def _good(self) -> npt.NDArray[np.int64]:
+        """Places in the history of the good ones, increasing."""
+        wanted = math.ceil(self._results / 10)
+        if self.objectives == 1:
+            places = [place for _, _, place in self._ranking[: min(wanted, _MOST_GOOD)]]
+            return np.sort(np.array(places, np.int64))
+        over = np.array([violation for violation, _, _ in self._ranking])
+        places = [place for _, _, place in self._ranking]
+        losses = np.array(self._losses).reshape(len(places), self.objectives)
+        return np.sort(np.array(places, np.int64)[best_subset(losses, over, wanted)])
+
+    # -- results ---------------------------------------------------------------------------------------------
+
+    def _observe(
+        self, x: Genotypes, losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64]
+    ) -> None:
+        if not self.allow_repeats:  # told again, an architecture would make its surroundings look populated
+            new = self._told.insert(x)
+            x, losses, violations = x[new], losses[new], violations[new]
+        for row, values, violation in zip(x, losses.tolist(), violations.tolist(), strict=True):
+            key = row.tobytes()
+            waiting = self._pending.get(key)
+            if waiting:
+                place = waiting.popleft()
+                if not waiting:
+                    del self._pending[key]
+            else:
+                place = len(self._history)
+                self._history.append(row[None])
+            self._results += 1
+            self._split_is_old = True
+            if violation == math.inf:  # failed
+                continue
+            if self.objectives == 1:
+                bisect.insort(self._ranking, (violation, values[0], place))
+            else:
+                self._ranking.append((violation, 0.0, place))
+                self._losses.append(values)
+
+
+def best_subset(
+    losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64], n: int
+) -> npt.NDArray[np.int64]:
+    """Choose the best rows: by fronts, and of the last one those that dominate most volume together.
+
+    Parameters
+    ----------
+    losses : ndarray of float64, shape (k, m)
+        Smaller is better.
+    violations : ndarray of float64, shape (k,)
+        Those over 0 come after all others, by the violation.
+    n : int
+        How many; all if there are fewer.
+
+    Returns
+    -------
+    ndarray of int64, shape (at most n,)
+        Indices of rows.
+
+    Examples
+    --------
+    >>> best_subset(np.array([[0.0, 4], [1, 1], [4, 0], [5, 5]]), np.zeros(4), 1)
+    array([1])
+    """
+    if not len(losses):
+        return np.empty(0, np.int64)
+    ranks = rank(losses, violations)
+    order = np.argsort(ranks, kind="stable")
+    if n >= len(order):
+        return order
+    last = ranks[order[n]]  # of the first that is left out
+    whole = order[ranks[order] < last]
+    cut = np.flatnonzero(ranks == last)
+    if violations[cut[0]] > 0:
+        return order[:n]
+    chosen = hypervolume_subset(losses[cut], n - len(whole))
+    return np.concatenate([whole, cut[chosen]])
