@@ -40,7 +40,7 @@ ParzenHistory::ParzenHistory(std::span<const std::int32_t> cardinalities,
                              ParzenSettings settings)
     : space_(std::make_shared<const ParzenSpace>(cardinalities, conditions, ordered)),
       settings_(settings),
-      plain_(settings.joint ? space_->plain_decisions.size() : 0),
+      columns_(*space_),
       good_tally_(*space_),
       bad_tally_(*space_) {}
 
@@ -50,8 +50,8 @@ void ParzenHistory::append(Genotypes rows) {
         rows_.insert(rows_.end(), rows.row(i), rows.row(i) + rows.cols);
         good_flags_.push_back(0);
         bad_tally_.add_youngest(*space_, rows.row(i));
-        for (std::size_t k = 0; k < plain_.size(); ++k) {
-            plain_[k].push_back(static_cast<std::uint16_t>(rows(i, space_->plain_decisions[k])));
+        if (settings_.joint) {
+            columns_.add(*space_, rows.row(i));
         }
     }
 }
@@ -127,8 +127,8 @@ void ParzenHistory::move_bad(std::size_t i, bool enters) {
 }
 
 ParzenPart ParzenHistory::part(bool good) const {
-    return {*space_, {rows_.data(), size(), width()}, plain_, good_flags_,
-            good_,   good ? good_tally_ : bad_tally_, good,   good && settings_.equal_good};
+    return {*space_, {rows_.data(), size(), width()}, columns_, good_flags_,
+            good_,   good ? good_tally_ : bad_tally_, good,     good && settings_.equal_good};
 }
 
 std::unique_ptr<ParzenEstimator> ParzenHistory::estimator(bool good) const {

@@ -71,7 +71,7 @@ class ParzenHistory {
     std::shared_ptr<const ParzenSpace> space_;
     ParzenSettings settings_;
     std::vector<std::int32_t> rows_;
-    std::vector<std::vector<std::uint16_t>> plain_;  // columns of the plain decisions, if joint
+    ParzenColumns columns_;  // empty unless joint
     std::vector<char> good_flags_;
     std::vector<std::int64_t> good_;
     ParzenTally good_tally_, bad_tally_;

@@ -166,7 +166,10 @@ class Product : public ParzenEstimator {
 class Joint : public ParzenEstimator {
   public:
     explicit Joint(const ParzenPart& part)
-        : part_(part), n_(part.is_good ? part.good.size() : part.rows.rows), weights_(n_) {
+        : part_(part),
+          n_(part.is_good ? part.good.size() : part.rows.rows),
+          gathered_(part.space),
+          weights_(n_) {
         const std::size_t members = part.is_good ? n_ : n_ - part.good.size();
         const AgeWeights age(members);
         for (std::size_t i = 0, rank = 0; i < n_; ++i) {
@@ -186,11 +189,8 @@ class Joint : public ParzenEstimator {
             log_base_ += std::log(choices / (n + 1 + choices));
         }
         if (part.is_good) {
-            gathered_.resize(part.plain.size());
-            for (std::size_t k = 0; k < part.plain.size(); ++k) {
-                for (const std::int64_t i : part.good) {
-                    gathered_[k].push_back(part.plain[k][static_cast<std::size_t>(i)]);
-                }
+            for (const std::int64_t i : part.good) {
+                gathered_.add(part.space, part.rows.row(static_cast<std::size_t>(i)));
             }
         }
         tables_.resize(part.space.size());
@@ -225,6 +225,10 @@ class Joint : public ParzenEstimator {
     }
 
   private:
+    // Rows that are dealt with before going on to the next decision, so that their sums stay in the cache.
+    static constexpr std::size_t block = 4096;
+
+    const ParzenColumns& columns() const { return part_.is_good ? gathered_ : part_.columns; }
     bool member(std::size_t i) const { return part_.is_good || part_.good_flags[i] == 0; }
 
     const std::int32_t* observation(std::size_t i) const {
@@ -242,8 +246,7 @@ class Joint : public ParzenEstimator {
     }
 
     void count_matches(const std::int32_t* x) {
-        constexpr std::size_t block = 4096;
-        const auto& columns = part_.is_good ? gathered_ : part_.plain;
+        const auto& columns = this->columns().plain;
         for (std::size_t begin = 0; begin < n_; begin += block) {
             const std::size_t size = std::min(block, n_ - begin);
             std::int16_t* const matches = matches_.data() + begin;
@@ -261,28 +264,30 @@ class Joint : public ParzenEstimator {
 
     // Adds up the logarithms over the decisions that are not plain; false if there are none.
     bool add_others(const std::int32_t* x) {
-        bool any = false;
-        for (const std::size_t j : part_.space.other_decisions) {
-            if (x[j] < 0) {
-                continue;
-            }
-            if (!any) {
-                others_.assign(n_, 0.0);
-                any = true;
-            }
-            const std::vector<double>& table = table_of(j, x[j]);
-            for (std::size_t i = 0; i < n_; ++i) {
-                others_[i] += table[static_cast<std::size_t>(observation(i)[j] + 1)];
+        std::vector<std::pair<const std::int32_t*, const double*>> active;
+        for (std::size_t k = 0; k < part_.space.other_decisions.size(); ++k) {
+            const std::size_t j = part_.space.other_decisions[k];
+            if (x[j] >= 0) {
+                active.emplace_back(columns().others[k].data(), table_of(j, x[j]));
             }
         }
-        return any;
+        others_.assign(active.empty() ? 0 : n_, 0.0);
+        for (std::size_t begin = 0; begin < others_.size(); begin += block) {
+            const std::size_t end = std::min(begin + block, n_);
+            for (const auto& [column, table] : active) {
+                for (std::size_t i = begin; i < end; ++i) {
+                    others_[i] += table[column[i] + 1];
+                }
+            }
+        }
+        return !active.empty();
     }
 
     // log(mass / prior mass) at x for each observed choice, after a 0 for none.
-    const std::vector<double>& table_of(std::size_t j, std::int32_t x) {
+    const double* table_of(std::size_t j, std::int32_t x) {
         for (const auto& [choice, table] : tables_[j]) {
             if (choice == x) {
-                return table;
+                return table.data();
             }
         }
         const std::int32_t choices = part_.space.cardinalities[j];
@@ -291,7 +296,7 @@ class Joint : public ParzenEstimator {
         kernels_[j].for_observed(choices, x, [&](std::int32_t v, double mass) {
             table[static_cast<std::size_t>(v) + 1] = std::log(mass / prior);
         });
-        return tables_[j].emplace_back(x, std::move(table)).second;
+        return tables_[j].emplace_back(x, std::move(table)).second.data();
     }
 
     double log_sum_of_matches() {
@@ -333,10 +338,10 @@ class Joint : public ParzenEstimator {
 
     ParzenPart part_;
     std::size_t n_;
+    ParzenColumns gathered_;       // of the good part
     std::vector<double> weights_;  // 0 for what is not of this part
     double total_ = 0, log_ratio_ = 0, log_base_ = 0;
     std::vector<Kernels> kernels_;
-    std::vector<std::vector<std::uint16_t>> gathered_;
     std::vector<std::vector<std::pair<std::int32_t, std::vector<double>>>> tables_;
     std::vector<double> cumulative_, others_, terms_;
     std::vector<std::int16_t> matches_;

@@ -51,11 +51,29 @@ struct ParzenTally {
     }
 };
 
+// The rows of a history by decision, for joint estimators; what is plain in 16 bits.
+struct ParzenColumns {
+    std::vector<std::vector<std::uint16_t>> plain;
+    std::vector<std::vector<std::int32_t>> others;
+
+    explicit ParzenColumns(const ParzenSpace& space)
+        : plain(space.plain_decisions.size()), others(space.other_decisions.size()) {}
+
+    void add(const ParzenSpace& space, const std::int32_t* row) {
+        for (std::size_t k = 0; k < plain.size(); ++k) {
+            plain[k].push_back(static_cast<std::uint16_t>(row[space.plain_decisions[k]]));
+        }
+        for (std::size_t k = 0; k < others.size(); ++k) {
+            others[k].push_back(row[space.other_decisions[k]]);
+        }
+    }
+};
+
 // A view of the good or the bad part; what it refers to must outlive the estimators made from it.
 struct ParzenPart {
     const ParzenSpace& space;
-    Genotypes rows;                                        // of both parts
-    const std::vector<std::vector<std::uint16_t>>& plain;  // for joint estimators: columns of rows
+    Genotypes rows;  // of both parts
+    const ParzenColumns& columns;
     const std::vector<char>& good_flags;
     const std::vector<std::int64_t>& good;
     const ParzenTally& tally;

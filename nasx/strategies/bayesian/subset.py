@@ -1,13 +1,52 @@
-"""A few points of a front that dominate much of what the whole front does."""
+"""The best of a set of points with several losses."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from nasx.pareto import hypervolume
+from nasx.pareto import hypervolume, rank
 
-__all__ = ["hypervolume_subset"]
+__all__ = ["best_subset", "hypervolume_subset"]
+
+
+def best_subset(
+    losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64], n: int
+) -> npt.NDArray[np.int64]:
+    """Choose the best rows: by fronts, and of the last one those that dominate most volume together.
+
+    Parameters
+    ----------
+    losses : ndarray of float64, shape (k, m)
+        Smaller is better.
+    violations : ndarray of float64, shape (k,)
+        Those over 0 come after all others, by the violation.
+    n : int
+        How many; all if there are fewer.
+
+    Returns
+    -------
+    ndarray of int64, shape (at most n,)
+        Indices of rows.
+
+    Examples
+    --------
+    >>> best_subset(np.array([[0.0, 4], [1, 1], [4, 0], [5, 5]]), np.zeros(4), 1)
+    array([1])
+    """
+    if not len(losses):
+        return np.empty(0, np.int64)
+    ranks = rank(losses, violations)
+    order = np.argsort(ranks, kind="stable")
+    if n >= len(order):
+        return order
+    last = ranks[order[n]]  # of the first that is left out
+    whole = order[ranks[order] < last]
+    cut = np.flatnonzero(ranks == last)
+    if violations[cut[0]] > 0:
+        return order[:n]
+    chosen = hypervolume_subset(losses[cut], n - len(whole))
+    return np.concatenate([whole, cut[chosen]])
 
 
 def hypervolume_subset(losses: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.int64]:

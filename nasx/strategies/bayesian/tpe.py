@@ -12,11 +12,10 @@ import numpy.typing as npt
 
 from nasx._core import parzen
 from nasx.errors import require
-from nasx.pareto import rank
 from nasx.population import GenotypeSet, sample
 from nasx.space import Genotypes
 from nasx.strategies.base import SampledStrategy
-from nasx.strategies.bayesian.subset import hypervolume_subset
+from nasx.strategies.bayesian.subset import best_subset
 
 __all__ = ["TPE"]
 
@@ -131,9 +130,13 @@ class TPE(SampledStrategy):
         RuntimeError
             If `setup` was not called.
         """
-        found = super().ask(min(n, 1))
-        self._expect(found)
-        for _ in range(n - 1):
+        self._require_setup()
+        if n < 1 or self._results < self.n_startup:  # random, whatever is out
+            found = super().ask(n)
+            self._expect(found)
+            return found
+        found = self._none()
+        while len(found) < n:
             rows = super().ask(1)
             if not len(rows):
                 break
@@ -158,15 +161,15 @@ class TPE(SampledStrategy):
         self._split_is_old = False
 
     def _expect(self, rows: Genotypes) -> None:
-        if len(rows):
-            self._pending.setdefault(rows.tobytes(), deque()).append(len(self._history))
-            self._history.append(rows)
+        for place, row in enumerate(rows, len(self._history)):
+            self._pending.setdefault(row.tobytes(), deque()).append(place)
+        self._history.append(rows)
 
     # -- proposals -------------------------------------------------------------------------------------------
 
     def _propose(self, n: int, first: int) -> Genotypes:
         if self._results < self.n_startup:
-            return self._random(1, first)
+            return self._random(n, first)
         if self._split_is_old:
             self._history.set_good(self._good())
             self._split_is_old = False
@@ -181,20 +184,18 @@ class TPE(SampledStrategy):
             if not known[best]:
                 return rows[best : best + 1]
         # The estimators have narrowed down to what is known.
-        rows = self.space.canonicalize(self._random(_RANDOM, first))
+        rows = self.space.canonicalize(self._random(_RANDOM, first * _RANDOM, generation=1))
         best = int(self._seen.contains(rows).argmin())
         return rows[best : best + 1]
 
-    def _random(self, n: int, first: int) -> Genotypes:
+    def _random(self, n: int, first: int, generation: int = 0) -> Genotypes:
         space = self.space
-        # Not the streams that the random start draws from, where several rows are drawn for one proposal.
-        generation = 0 if n == 1 else 1
         return sample(
             space.cardinalities,
             n,
             seed=self.seed,
             generation=generation,
-            first=first * n,
+            first=first,
             conditions=space.conditions,
         )
 
@@ -236,42 +237,3 @@ class TPE(SampledStrategy):
             else:
                 self._ranking.append((violation, 0.0, place))
                 self._losses.append(values)
-
-
-def best_subset(
-    losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64], n: int
-) -> npt.NDArray[np.int64]:
-    """Choose the best rows: by fronts, and of the last one those that dominate most volume together.
-
-    Parameters
-    ----------
-    losses : ndarray of float64, shape (k, m)
-        Smaller is better.
-    violations : ndarray of float64, shape (k,)
-        Those over 0 come after all others, by the violation.
-    n : int
-        How many; all if there are fewer.
-
-    Returns
-    -------
-    ndarray of int64, shape (at most n,)
-        Indices of rows.
-
-    Examples
-    --------
-    >>> best_subset(np.array([[0.0, 4], [1, 1], [4, 0], [5, 5]]), np.zeros(4), 1)
-    array([1])
-    """
-    if not len(losses):
-        return np.empty(0, np.int64)
-    ranks = rank(losses, violations)
-    order = np.argsort(ranks, kind="stable")
-    if n >= len(order):
-        return order
-    last = ranks[order[n]]  # of the first that is left out
-    whole = order[ranks[order] < last]
-    cut = np.flatnonzero(ranks == last)
-    if violations[cut[0]] > 0:
-        return order[:n]
-    chosen = hypervolume_subset(losses[cut], n - len(whole))
-    return np.concatenate([whole, cut[chosen]])
