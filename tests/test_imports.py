@@ -21,7 +21,7 @@ LAYERS = [
     ["tasks", "strategies"],
     ["registry", "executors", "trial", "problem", "journal", "result", "progress", "vectorized", "loop"],
     ["comparison", "contest"],
-    ["plots", "testing"],
+    ["plots", "testing", "integrations"],
     ["cli"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
