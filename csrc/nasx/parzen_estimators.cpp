@@ -4,7 +4,6 @@
 #include <array>
 #include <cmath>
 #include <limits>
-#include <optional>
 #include <utility>
 
 #include "nasx/parzen_kernels.hpp"
@@ -21,7 +20,7 @@ class Kernels {
     Kernels(const ParzenPart& part, std::size_t j, std::size_t n)
         : categorical_(part.space.decisions.choices(j), n) {
         if (part.space.ordered[j] != 0) {
-            ordered_.emplace(
+            ordered_ = std::make_unique<OrderedKernels>(
                 std::span(part.tally.counts).subspan(part.space.offsets[j], part.space.decisions.choices(j)));
         }
     }
@@ -50,7 +49,7 @@ class Kernels {
 
   private:
     CategoricalKernels categorical_;
-    std::optional<OrderedKernels> ordered_;
+    std::unique_ptr<const OrderedKernels> ordered_;
 };
 
 // The weights of a part's observations of decision j, summed for each choice.
