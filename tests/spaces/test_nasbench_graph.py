@@ -125,7 +125,8 @@ def test_strategies_propose_measured_networks_only(strategy):
         lambda a: float(a["op1"] == "skip") + float(a["op4"] != "gcn"),
         objectives={"loss": "minimize"},
         strategy=strategy,
-        evaluations=100,
+        evaluations=300,
+        seed=0,
     )
     assert space.satisfies(np.array([trial.genotype for trial in result.trials])).all()
     assert result.best.metrics["loss"] == 0
