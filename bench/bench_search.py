@@ -71,13 +71,14 @@ class Table:
     """Two losses, each the sum of one random number a decision: the cheapest table that fits in memory."""
 
     def __init__(self, decisions: int, choices: int) -> None:
-        table = np.random.default_rng(0).random((decisions, choices, 2))
-        self.worst = table.max(axis=1).sum(axis=0)
-        self._flat = table.reshape(-1, 2)
+        table = np.random.default_rng(0).random((2, decisions, choices))
+        self.worst = table.max(axis=2).sum(axis=1)
+        self._flat = table.reshape(2, -1)
         self._first = np.arange(decisions, dtype=np.int32) * choices
 
     def losses(self, x: np.ndarray) -> np.ndarray:
-        return self._flat.take(x + self._first, axis=0).sum(axis=1)
+        places = x + self._first
+        return np.stack([column.take(places).sum(axis=1) for column in self._flat], axis=1)
 
 
 def pymoo_nsga2(table: Table, decisions: int, choices: int, population: int, count: int) -> np.ndarray:

@@ -558,20 +558,21 @@ def offspring(
     (4, 2)
     """
     counts, rules = _space(cardinalities, conditions)
-    return _evolution.offspring(
+    maker = _evolution.Offspring(
         integers(parents, "parents", 2),
         floats(keys, "keys", 1),
         None if crowding is None else floats(crowding, "crowding", 1),
         counts,
         rules,
-        unsigned(n, "n"),
         unsigned(size, "size"),
         kind,
         unsigned(points, "points"),
         probability,
         _rates(rates, len(counts)),
-        *_key(seed, generation, first),
+        unsigned(seed, "seed", 64),
+        unsigned(generation, "generation", 32),
     )
+    return maker.make(unsigned(n, "n"), unsigned(first, "first", 64))
 
 
 def mutants(
@@ -629,14 +630,15 @@ def mutants(
     >>> mutants([[0, 0], [1, 1]], [0.9, 0.1], [2, 2], 3, size=20).sum(axis=1)
     array([1, 1, 1])
     """
-    return _evolution.mutants(
+    maker = _evolution.Mutants(
         integers(parents, "parents", 2),
         floats(keys, "keys", 1),
         *_space(cardinalities, conditions),
-        unsigned(n, "n"),
         unsigned(size, "size"),
-        *_key(seed, generation, first),
+        unsigned(seed, "seed", 64),
+        unsigned(generation, "generation", 32),
     )
+    return maker.make(unsigned(n, "n"), unsigned(first, "first", 64))
 
 
 def hash_rows(genotypes: npt.ArrayLike) -> npt.NDArray[np.uint64]:
@@ -734,7 +736,7 @@ class GenotypeSet:
     Notes
     -----
     Open addressing over 64-bit hashes: each row takes O(d), amortised. Methods may be called from several
-    threads. Copies and pickles keep rows and order.
+    threads. Copies and pickles keep rows, order and marks.
 
     Examples
     --------
@@ -750,7 +752,7 @@ class GenotypeSet:
     """
 
     def __init__(self, d: int, rows: npt.ArrayLike | None = None) -> None:
-        self._set = _native.GenotypeSet(unsigned(d, "d"))
+        self.native = _native.GenotypeSet(unsigned(d, "d"))
         if rows is not None:
             self.insert(rows)
 
@@ -760,25 +762,40 @@ class GenotypeSet:
         Rows are taken in order: one that is repeated within a call is new the first time only. With `most`,
         no row is taken after so many new ones, and the answer is as long as the rows taken.
         """
-        return self._set.insert(integers(rows, "rows", 2), most)
+        return self.native.insert(integers(rows, "rows", 2), most)
+
+    def mark(self, rows: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Add and mark rows, shape ``(n, d)``, and return which had no mark before, shape ``(n,)``.
+
+        Marks tell two kinds of rows in one set apart, such as those asked for and those told.
+        """
+        return self.native.mark(integers(rows, "rows", 2))
+
+    @property
+    def marked(self) -> int:
+        """How many rows have a mark."""
+        return self.native.marked
 
     def contains(self, rows: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Return which of the rows, shape ``(n, d)``, are in the set, shape ``(n,)``."""
-        return self._set.contains(integers(rows, "rows", 2))
+        return self.native.contains(integers(rows, "rows", 2))
 
     def find(self, rows: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Return each row's place in the order of insertion, -1 if it is not there, shape ``(n,)``."""
-        return self._set.find(integers(rows, "rows", 2))
+        return self.native.find(integers(rows, "rows", 2))
 
     def rows(self) -> Genotypes:
         """Return a copy of all rows in the order of insertion, shape ``(len(self), d)``."""
-        return self._set.rows()
+        return self.native.rows()
 
     def __len__(self) -> int:
-        return len(self._set)
+        return len(self.native)
 
     def __repr__(self) -> str:
-        return f"GenotypeSet(d={self._set.width}, {len(self)} rows)"
+        return f"GenotypeSet(d={self.native.width}, {len(self)} rows)"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._set.width, self.rows())
+        return type(self), (self.native.width, self.rows()), self.native.marks()
+
+    def __setstate__(self, marks: npt.NDArray[np.bool_]) -> None:
+        self.native.mark(self.rows()[marks])

@@ -423,12 +423,15 @@ def test_a_genotype_set_equals_a_dict(d: int, rows: list[list[int]]) -> None:
     assert genotypes.contains(probe).tolist() == [tuple(row) in known for row in probe.tolist()]
 
 
-def test_a_genotype_set_is_copied_and_pickled_with_its_order() -> None:
+def test_a_genotype_set_is_copied_and_pickled_with_its_order_and_marks() -> None:
     genotypes = population.GenotypeSet(2, [[3, 1], [0, 0], [3, 1], [2, 2]])
+    assert genotypes.mark([[0, 0], [0, 0]]).tolist() == [True, False]
     assert repr(genotypes) == "GenotypeSet(d=2, 3 rows)"
     for other in (copy.deepcopy(genotypes), pickle.loads(pickle.dumps(genotypes))):
         np.testing.assert_array_equal(other.rows(), genotypes.rows())
+        assert other.mark(genotypes.rows()).tolist() == [True, False, True]
         other.insert([[9, 9]])
+    assert genotypes.marked == 1
     assert len(genotypes) == 3
     genotypes.rows()[0] = 7
     assert genotypes.find([[3, 1]]).tolist() == [0]

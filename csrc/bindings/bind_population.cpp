@@ -159,6 +159,13 @@ py::array_t<bool> bind_insert(GenotypeSet& set, py::handle rows, std::optional<p
     return out;
 }
 
+py::array_t<bool> bind_mark(GenotypeSet& set, py::handle rows) {
+    const auto in = matrix<std::int32_t>(rows, "rows");
+    auto out = new_vector<bool>(in.rows);
+    set.mark(in, span_of(out));
+    return out;
+}
+
 py::array_t<bool> bind_contains(const GenotypeSet& set, py::handle rows) {
     const auto in = matrix<std::int32_t>(rows, "rows");
     auto out = new_vector<bool>(in.rows);
@@ -179,6 +186,12 @@ IntArray bind_rows(const GenotypeSet& set) {
     const std::vector<std::int32_t> rows = set.rows();
     auto out = new_matrix<std::int32_t>(rows.size() / set.width(), set.width());
     std::memcpy(out.mutable_data(), rows.data(), rows.size() * sizeof(std::int32_t));
+    return out;
+}
+
+py::array_t<bool> bind_marks(const GenotypeSet& set) {
+    auto out = new_vector<bool>(set.size());
+    set.marks(span_of(out));
     return out;
 }
 
@@ -212,10 +225,13 @@ void register_population(py::module_ module) {
         .def(py::init([](py::ssize_t width) { return std::make_unique<GenotypeSet>(count(width, "width")); }),
              py::arg("width"))
         .def("insert", &bind_insert, py::arg("rows"), py::arg("most") = py::none())
+        .def("mark", &bind_mark, py::arg("rows"))
         .def("contains", &bind_contains, py::arg("rows"))
         .def("find", &bind_find, py::arg("rows"))
         .def("rows", &bind_rows)
+        .def("marks", &bind_marks)
         .def("__len__", &GenotypeSet::size)
+        .def_property_readonly("marked", &GenotypeSet::marked)
         .def_property_readonly("width", &GenotypeSet::width);
 }
 

@@ -3,20 +3,21 @@
 #include <algorithm>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace nasx {
 namespace {
 
 void check_parents(const Decisions& decisions, Genotypes parents, const Contestants& contestants,
-                   std::size_t size, std::size_t children) {
+                   std::size_t size) {
     decisions.check(parents, "parents");
     if (contestants.keys.size() != parents.rows) {
         throw std::invalid_argument("keys must have one value for each of the " +
                                     std::to_string(parents.rows) + " parents; got " +
                                     std::to_string(contestants.keys.size()));
     }
-    contestants.check(size, children);
+    contestants.check(size, 1);
 }
 
 }  // namespace
@@ -56,25 +57,32 @@ void nsga2_select(Matrix<const double> losses, Violations violations, std::uint6
     crowding_distance({candidate_losses.data(), candidates.size(), losses.cols}, candidate_ranks, distances);
 
     struct Survivor {
-        std::int32_t rank;
+        std::int32_t rank, row;
         double crowding;
         std::uint64_t lot;
-        std::int32_t row;
     };
     std::vector<Survivor> survivors(candidates.size());
     for (std::size_t i = 0; i < survivors.size(); ++i) {
-        Stream stream(seed, Purpose::select, generation, static_cast<std::uint64_t>(candidates[i]));
-        survivors[i] = {candidate_ranks[i], distances[i], stream.next_u64(), candidates[i]};
+        survivors[i] = {candidate_ranks[i], candidates[i], distances[i], 0};
     }
     std::sort(survivors.begin(), survivors.end(), [](const Survivor& a, const Survivor& b) {
-        if (a.rank != b.rank) {
-            return a.rank < b.rank;
-        }
-        if (a.crowding != b.crowding) {
-            return a.crowding > b.crowding;
-        }
-        return a.lot != b.lot ? a.lot < b.lot : a.row < b.row;
+        return a.rank != b.rank ? a.rank < b.rank : a.crowding > b.crowding;
     });
+    // Only those that tie draw lots.
+    for (auto begin = survivors.begin(), end = begin; begin != survivors.end(); begin = end) {
+        end = std::find_if(begin + 1, survivors.end(), [&](const Survivor& other) {
+            return other.rank != begin->rank || other.crowding != begin->crowding;
+        });
+        if (end - begin > 1) {
+            std::for_each(begin, end, [&](Survivor& one) {
+                Stream stream(seed, Purpose::select, generation, static_cast<std::uint64_t>(one.row));
+                one.lot = stream.next_u64();
+            });
+            std::sort(begin, end, [](const Survivor& a, const Survivor& b) {
+                return a.lot != b.lot ? a.lot < b.lot : a.row < b.row;
+            });
+        }
+    }
     for (std::size_t i = 0; i < wanted; ++i) {
         rows[i] = survivors[i].row;
         ranks[i] = survivors[i].rank;
@@ -82,32 +90,51 @@ void nsga2_select(Matrix<const double> losses, Violations violations, std::uint6
     }
 }
 
-void offspring(const Decisions& decisions, Genotypes parents, const Contestants& contestants,
-               std::size_t size, const Crossover& how, std::span<const double> rates, const StreamKey& key,
-               MutableGenotypes out) {
-    check_parents(decisions, parents, contestants, size, out.rows);
+Offspring::Offspring(Decisions decisions, Genotypes parents, const Contestants& contestants, std::size_t size,
+                     const Crossover& how, std::span<const double> rates, std::uint64_t seed,
+                     std::uint32_t generation)
+    : decisions_(std::move(decisions)),
+      parents_(parents),
+      contestants_(contestants),
+      size_(size),
+      how_(how),
+      rates_(rates, decisions_),
+      seed_(seed),
+      generation_(generation) {
+    check_parents(decisions_, parents, contestants, size);
     how.check();
-    const MutationRates ready(rates, decisions);
+}
+
+void Offspring::make(std::uint64_t first, MutableGenotypes out) const {
     for_rows(out.rows, out.cols, [&](std::size_t begin, std::size_t end) {
         for (std::size_t i = begin; i < end; ++i) {
-            Stream stream(key, Purpose::offspring, i);
-            const std::uint32_t mother = contestants.winner(size, stream);
+            Stream stream(seed_, Purpose::offspring, generation_, first + i);
+            const std::uint32_t mother = contestants_.winner(size_, stream);
             const std::uint32_t father =
-                parents.rows > 1 ? contestants.winner_beside(mother, size, stream) : mother;
-            crossover_row(decisions, parents.row(mother), parents.row(father), how, stream, out.row(i));
-            mutate_row(decisions, ready, stream, out.row(i));
+                parents_.rows > 1 ? contestants_.winner_beside(mother, size_, stream) : mother;
+            crossover_row(decisions_, parents_.row(mother), parents_.row(father), how_, stream, out.row(i));
+            mutate_row(decisions_, rates_, stream, out.row(i));
         }
     });
 }
 
-void mutants(const Decisions& decisions, Genotypes parents, const Contestants& contestants, std::size_t size,
-             const StreamKey& key, MutableGenotypes out) {
-    check_parents(decisions, parents, contestants, size, out.rows);
-    for_rows(out.rows, out.cols + size, [&](std::size_t begin, std::size_t end) {
+Mutants::Mutants(Decisions decisions, Genotypes parents, const Contestants& contestants, std::size_t size,
+                 std::uint64_t seed, std::uint32_t generation)
+    : decisions_(std::move(decisions)),
+      parents_(parents),
+      contestants_(contestants),
+      size_(size),
+      seed_(seed),
+      generation_(generation) {
+    check_parents(decisions_, parents, contestants, size);
+}
+
+void Mutants::make(std::uint64_t first, MutableGenotypes out) const {
+    for_rows(out.rows, out.cols + size_, [&](std::size_t begin, std::size_t end) {
         for (std::size_t i = begin; i < end; ++i) {
-            Stream stream(key, Purpose::mutants, i);
-            std::copy_n(parents.row(contestants.winner(size, stream)), out.cols, out.row(i));
-            mutate_one_row(decisions, stream, out.row(i));
+            Stream stream(seed_, Purpose::mutants, generation_, first + i);
+            std::copy_n(parents_.row(contestants_.winner(size_, stream)), out.cols, out.row(i));
+            mutate_one_row(decisions_, stream, out.row(i));
         }
     });
 }

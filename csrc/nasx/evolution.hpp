@@ -5,10 +5,15 @@
 // classifier architecture search", AAAI 2019.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
+#include <vector>
 
 #include "nasx/array.hpp"
+#include "nasx/genotype_set.hpp"
 #include "nasx/pareto.hpp"
 #include "nasx/population.hpp"
 #include "nasx/rng.hpp"
@@ -23,16 +28,87 @@ void nsga2_select(Matrix<const double> losses, Violations violations, std::uint6
                   std::uint32_t generation, std::span<std::int32_t> rows, std::span<std::int32_t> ranks,
                   std::span<double> crowding);
 
-// Writes children, each from its own stream: two tournaments with different winners where there is more than
-// one parent, crossover, mutation, repair. O(n (d + size)). Throws std::invalid_argument as tournament(),
-// crossover() and mutate() do, and unless each parent is a contestant.
-void offspring(const Decisions& decisions, Genotypes parents, const Contestants& contestants,
-               std::size_t size, const Crossover& how, std::span<const double> rates, const StreamKey& key,
-               MutableGenotypes out);
+// Makes children of two parents, numbered: child i has its own stream. Two tournaments with different winners
+// where there is more than one parent, crossover, mutation, repair. Views must outlive it.
+class Offspring {
+  public:
+    // Throws std::invalid_argument as tournament(), crossover() and mutate() do, and unless there are
+    // parents, each a contestant. O(p d) for p parents.
+    Offspring(Decisions decisions, Genotypes parents, const Contestants& contestants, std::size_t size,
+              const Crossover& how, std::span<const double> rates, std::uint64_t seed,
+              std::uint32_t generation);
 
-// Writes children of one parent, each from its own stream: a tournament, and the winner changed as by
-// mutate_one(). O(n (d + size)). Throws std::invalid_argument as offspring() does.
-void mutants(const Decisions& decisions, Genotypes parents, const Contestants& contestants, std::size_t size,
-             const StreamKey& key, MutableGenotypes out);
+    // Writes the children from number `first` on. O(n (d + size)).
+    void make(std::uint64_t first, MutableGenotypes out) const;
+
+    std::size_t width() const { return decisions_.size(); }
+
+  private:
+    Decisions decisions_;
+    Genotypes parents_;
+    Contestants contestants_;
+    std::size_t size_;
+    Crossover how_;
+    MutationRates rates_;
+    std::uint64_t seed_;
+    std::uint32_t generation_;
+};
+
+// Makes children of one parent: a tournament, and the winner changed as by mutate_one(). Else like Offspring.
+class Mutants {
+  public:
+    Mutants(Decisions decisions, Genotypes parents, const Contestants& contestants, std::size_t size,
+            std::uint64_t seed, std::uint32_t generation);
+
+    void make(std::uint64_t first, MutableGenotypes out) const;
+
+    std::size_t width() const { return decisions_.size(); }
+
+  private:
+    Decisions decisions_;
+    Genotypes parents_;
+    Contestants contestants_;
+    std::size_t size_;
+    std::uint64_t seed_;
+    std::uint32_t generation_;
+};
+
+// What it took to find new rows.
+struct Proposed {
+    std::vector<std::int32_t> rows;  // the new ones, in order
+    std::uint64_t count = 0;         // how many were made
+    std::uint64_t rejected = 0;      // how many in a row were not new at the end
+};
+
+// Makes rows by their numbers, `first` and on, puts them into the set, and keeps those that are new, until
+// there are `wanted`, or `patience` in a row were not; `rejected` were not before the first. make(number,
+// rows) writes rows with the numbers from there on. O(d) for each row beside making it.
+template <class Make>
+Proposed propose_new(GenotypeSet& seen, std::size_t wanted, std::uint64_t first, std::uint64_t rejected,
+                     std::uint64_t patience, Make&& make) {
+    Proposed found;
+    found.rejected = rejected;
+    const std::size_t d = seen.width();
+    std::vector<std::int32_t> made;
+    const auto is_new = std::make_unique<bool[]>(wanted);
+    for (std::size_t kept = 0; kept < wanted && found.rejected < patience;) {
+        const auto n =
+            static_cast<std::size_t>(std::min<std::uint64_t>(wanted - kept, patience - found.rejected));
+        made.resize(n * d);
+        make(first + found.count, MutableGenotypes{made.data(), n, d});
+        found.count += seen.insert({made.data(), n, d}, {is_new.get(), n});
+        for (std::size_t i = 0; i < n; ++i) {
+            if (is_new[i]) {
+                const auto row = made.begin() + static_cast<std::ptrdiff_t>(i * d);
+                found.rows.insert(found.rows.end(), row, row + static_cast<std::ptrdiff_t>(d));
+                found.rejected = 0;
+                ++kept;
+            } else {
+                ++found.rejected;
+            }
+        }
+    }
+    return found;
+}
 
 }  // namespace nasx

@@ -74,22 +74,37 @@ void GenotypeSet::grow() {
     }
 }
 
+std::pair<GenotypeSet::Slot*, bool> GenotypeSet::put(const std::int32_t* row) {
+    if ((count_ + 1) * 2 > slots_.size()) {
+        grow();
+    }
+    const std::uint64_t h = hash_row(row, width_);
+    Slot& slot = slots_[slot_of(row, h)];
+    const bool is_new = slot.place < 0;
+    if (is_new) {
+        data_.insert(data_.end(), row, row + width_);
+        slot = {h, static_cast<std::int64_t>(count_++)};
+    }
+    return {&slot, is_new};
+}
+
 std::size_t GenotypeSet::insert(Matrix<const std::int32_t> rows, std::span<bool> is_new, std::size_t most) {
     check(rows);
     std::size_t i = 0;
     for (const std::size_t before = count_; i < rows.rows && count_ - before < most; ++i) {
-        if ((count_ + 1) * 2 > slots_.size()) {
-            grow();
-        }
-        const std::uint64_t h = hash_row(rows.row(i), width_);
-        Slot& slot = slots_[slot_of(rows.row(i), h)];
-        is_new[i] = slot.place < 0;
-        if (is_new[i]) {
-            data_.insert(data_.end(), rows.row(i), rows.row(i) + width_);
-            slot = {h, static_cast<std::int64_t>(count_++)};
-        }
+        is_new[i] = put(rows.row(i)).second;
     }
     return i;
+}
+
+void GenotypeSet::mark(Matrix<const std::int32_t> rows, std::span<bool> is_first) {
+    check(rows);
+    for (std::size_t i = 0; i < rows.rows; ++i) {
+        Slot* const slot = put(rows.row(i)).first;
+        is_first[i] = !slot->marked;
+        marked_ += is_first[i];
+        slot->marked = true;
+    }
 }
 
 void GenotypeSet::contains(Matrix<const std::int32_t> rows, std::span<bool> found) const {
@@ -112,6 +127,14 @@ std::size_t GenotypeSet::size() const {
 
 std::vector<std::int32_t> GenotypeSet::rows() const {
     return data_;
+}
+
+void GenotypeSet::marks(std::span<bool> marked) const {
+    for (const Slot& slot : slots_) {
+        if (slot.place >= 0) {
+            marked[static_cast<std::size_t>(slot.place)] = slot.marked;
+        }
+    }
 }
 
 std::vector<std::int64_t> unique(Matrix<const std::int32_t> rows, std::span<std::int64_t> places) {

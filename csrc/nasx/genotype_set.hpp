@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <limits>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "nasx/array.hpp"
@@ -26,30 +27,40 @@ class GenotypeSet {
     std::size_t insert(Matrix<const std::int32_t> rows, std::span<bool> is_new,
                        std::size_t most = std::numeric_limits<std::size_t>::max());
 
+    // Adds rows, marks them, and writes for each, in order, whether it was not marked before.
+    void mark(Matrix<const std::int32_t> rows, std::span<bool> is_first);
+
     void contains(Matrix<const std::int32_t> rows, std::span<bool> found) const;
 
     // Writes each row's place in the order of insertion, or -1.
     void find(Matrix<const std::int32_t> rows, std::span<std::int64_t> places) const;
 
     std::size_t size() const;
+    std::size_t marked() const { return marked_; }
     std::size_t width() const { return width_; }
 
     // A copy, in the order of insertion.
     std::vector<std::int32_t> rows() const;
 
+    // Writes for each row, in the order of insertion, whether it is marked.
+    void marks(std::span<bool> marked) const;
+
   private:
     struct Slot {
         std::uint64_t hash = 0;
         std::int64_t place = -1;
+        bool marked = false;
     };
 
     void check(Matrix<const std::int32_t> rows) const;
     // Index of the slot that holds the row, or of the free one where it belongs.
     std::size_t slot_of(const std::int32_t* row, std::uint64_t hash) const;
+    // The slot that holds the row, and whether it was put there now.
+    std::pair<Slot*, bool> put(const std::int32_t* row);
     void grow();
 
     std::size_t width_;
-    std::size_t count_ = 0;
+    std::size_t count_ = 0, marked_ = 0;
     std::vector<std::int32_t> data_;
     std::vector<Slot> slots_;  // a power of two, at most half full
 };

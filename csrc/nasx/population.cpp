@@ -124,6 +124,15 @@ void Decisions::check(Genotypes genotypes, const char* argument) const {
 std::size_t first_malformed(const Decisions& decisions, Genotypes genotypes) {
     for (std::size_t i = 0; i < genotypes.rows; ++i) {
         const std::int32_t* const row = genotypes.row(i);
+        if (!decisions.conditional()) {  // without a way out the loop is vectorised
+            bool all_fit = true;
+            for (std::size_t j = 0; j < genotypes.cols; ++j) {
+                all_fit &= row[j] >= 0 && row[j] < decisions.cardinality(j);
+            }
+            if (all_fit) {
+                continue;
+            }
+        }
         for (std::size_t j = 0; j < genotypes.cols; ++j) {
             const bool fits =
                 decisions.active(j, row) ? row[j] >= 0 && row[j] < decisions.cardinality(j) : row[j] == -1;

@@ -1,6 +1,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from nasx._core.population import GenotypeSet
+
 def nsga2_select(
     losses: NDArray[np.float64],
     violations: NDArray[np.float64] | None,
@@ -8,30 +10,38 @@ def nsga2_select(
     seed: int,
     generation: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]: ...
-def offspring(
-    parents: NDArray[np.int32],
-    keys: NDArray[np.float64],
-    crowding: NDArray[np.float64] | None,
-    cardinalities: NDArray[np.int32],
-    conditions: NDArray[np.int32] | None,
-    n: int,
-    size: int,
-    kind: str,
-    points: int,
-    probability: float,
-    rates: NDArray[np.float64],
-    seed: int,
-    generation: int,
-    first: int,
-) -> NDArray[np.int32]: ...
-def mutants(
-    parents: NDArray[np.int32],
-    keys: NDArray[np.float64],
-    cardinalities: NDArray[np.int32],
-    conditions: NDArray[np.int32] | None,
-    n: int,
-    size: int,
-    seed: int,
-    generation: int,
-    first: int,
-) -> NDArray[np.int32]: ...
+
+class _Maker:
+    def make(self, n: int, first: int) -> NDArray[np.int32]: ...
+    def make_new(
+        self, n: int, first: int, seen: GenotypeSet, rejected: int, patience: int
+    ) -> tuple[NDArray[np.int32], int, int]: ...
+
+class Offspring(_Maker):
+    def __init__(
+        self,
+        parents: NDArray[np.int32],
+        keys: NDArray[np.float64],
+        crowding: NDArray[np.float64] | None,
+        cardinalities: NDArray[np.int32],
+        conditions: NDArray[np.int32] | None,
+        size: int,
+        kind: str,
+        points: int,
+        probability: float,
+        rates: NDArray[np.float64],
+        seed: int,
+        generation: int,
+    ) -> None: ...
+
+class Mutants(_Maker):
+    def __init__(
+        self,
+        parents: NDArray[np.int32],
+        keys: NDArray[np.float64],
+        cardinalities: NDArray[np.int32],
+        conditions: NDArray[np.int32] | None,
+        size: int,
+        seed: int,
+        generation: int,
+    ) -> None: ...

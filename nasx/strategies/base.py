@@ -23,7 +23,7 @@ Losses: TypeAlias = npt.NDArray[np.float64]
 Violations: TypeAlias = npt.NDArray[np.float64]
 
 # So many proposals in a row that were seen before or break a limit, and ask looks for what is left instead.
-_PATIENCE = 256
+PATIENCE = 256
 # Random draws of a space too large to enumerate before it counts as having nothing left within the limits.
 _DRAWS = 16_384
 _ENUMERABLE = 1_000_000
@@ -174,6 +174,7 @@ class SampledStrategy(Strategy, ABC):
         check_setup(objectives, seed)
         self.space, self.objectives, self.seed = space, objectives, seed
         self._cost_violation = cost_violation
+        self._limited = bool(space.constraints) or cost_violation is not None
         self._seen = GenotypeSet(len(space))
         self._asked = self._proposed = self._rejected = 0
         self._left: Genotypes | None = None
@@ -207,12 +208,11 @@ class SampledStrategy(Strategy, ABC):
         found: list[Genotypes] = []
         missing, before = n, self._proposed
         while missing:
-            if self._rejected < _PATIENCE:
+            if self._rejected < PATIENCE:
                 wanted = missing
                 if self._droppable and self._proposed > before:  # many are rejected: propose more at once
                     wanted = math.ceil(missing * (1 + (self._proposed - before) / (1 + n - missing)))
-                rows = self._propose(min(wanted, _PATIENCE - self._rejected), self._proposed)
-                rows = self._admit(rows, missing)
+                rows = self._take(wanted, missing)
             else:
                 rows = self._draw_left()
                 if not len(rows):
@@ -295,15 +295,18 @@ class SampledStrategy(Strategy, ABC):
     def _none(self) -> Genotypes:
         return np.empty((0, len(self.space)), np.int32)
 
+    def _take(self, n: int, most: int) -> Genotypes:
+        """Propose up to `n`, and take up to `most` of them that are new and within the limits."""
+        return self._admit(self._propose(min(n, PATIENCE - self._rejected), self._proposed), most)
+
     def _admit(self, rows: Genotypes, most: int) -> Genotypes:
         """Take candidates in order up to `most` that are new and within the limits."""
-        limited = self.space.constraints or self._cost_violation is not None
         if self.space.canonical:
             rows = self.space.canonicalize(rows)
         taken: Genotypes = rows[:most]
         if self.allow_repeats:
             rows, new = taken, len(taken)
-            admitted = np.ones(new, bool) if limited else None
+            admitted = np.ones(new, bool) if self._limited else None
         else:
             before = len(self._seen)
             admitted = self._seen.insert(rows, most=most)
@@ -312,7 +315,7 @@ class SampledStrategy(Strategy, ABC):
         self._proposed += len(rows)
         if admitted is None:
             return rows
-        if new and limited:
+        if new and self._limited:
             admitted[admitted] = self._within_limits(rows[admitted])
             new = int(admitted.sum())
         if new == len(rows):

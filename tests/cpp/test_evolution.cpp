@@ -60,10 +60,11 @@ TEST_CASE("children do not depend on how many are made at once, and have two par
     const std::vector<double> ranks(8, 0.0), crowding(8, 1.0), still(10, 0.0);
     const Genotypes view{parents.data(), 8, 10};
     std::vector<std::int32_t> all(400 * 10), one(10);
-    offspring(space, view, {ranks, crowding}, 2, {}, still, {7, 2, 0}, {all.data(), 400, 10});
+    const Offspring maker(space, view, {ranks, crowding}, 2, {}, still, 7, 2);
+    maker.make(0, {all.data(), 400, 10});
     int pure = 0;
     for (std::size_t i = 0; i < 400; ++i) {
-        offspring(space, view, {ranks, crowding}, 2, {}, still, {7, 2, i}, {one.data(), 1, 10});
+        maker.make(i, {one.data(), 1, 10});
         REQUIRE(std::equal(one.begin(), one.end(), all.begin() + static_cast<std::ptrdiff_t>(i) * 10));
         const std::set<std::int32_t> sources(one.begin(), one.end());
         REQUIRE(sources.size() <= 2);
@@ -83,11 +84,12 @@ TEST_CASE("mutants differ from the best contestant in one decision, however many
     }
     const Genotypes view{parents.data(), 8, 10};
     std::vector<std::int32_t> all(400 * 10), one(10);
-    mutants(space, view, {keys, {}}, 100, {7, 2, 0}, {all.data(), 400, 10});
+    const Mutants maker(space, view, {keys, {}}, 100, 7, 2);
+    maker.make(0, {all.data(), 400, 10});
     for (std::size_t i = 0; i < 400; ++i) {
         const auto row = all.begin() + static_cast<std::ptrdiff_t>(i) * 10;
         REQUIRE(std::count(row, row + 10, 5) == 9);
-        mutants(space, view, {keys, {}}, 100, {7, 2, i}, {one.data(), 1, 10});
+        maker.make(i, {one.data(), 1, 10});
         REQUIRE(std::equal(one.begin(), one.end(), row));
     }
 }
@@ -102,13 +104,44 @@ TEST_CASE("bad input is refused by name") {
     const std::vector<std::int32_t> cardinalities{2};
     const Decisions space(cardinalities, {});
     const std::vector<double> rates{0.5};
-    const MutableGenotypes out{rows.data(), 4, 1};
-    CHECK(test::has(test::refusal([&] { offspring(space, {nullptr, 0, 1}, {}, 2, {}, rates, {}, out); }),
+    CHECK(test::has(test::refusal([&] { Offspring(space, {nullptr, 0, 1}, {}, 2, {}, rates, 0, 0); }),
                     "keys is empty"));
-    CHECK(
-        test::has(test::refusal([&] { mutants(space, {nullptr, 0, 1}, {}, 2, {}, out); }), "keys is empty"));
+    CHECK(test::has(test::refusal([&] { Mutants(space, {nullptr, 0, 1}, {}, 2, 0, 0); }), "keys is empty"));
     const std::int32_t parent[]{1};
-    CHECK(test::has(test::refusal([&] { mutants(space, {parent, 1, 1}, {}, 2, {}, out); }),
+    CHECK(test::has(test::refusal([&] { Mutants(space, {parent, 1, 1}, {}, 2, 0, 0); }),
                     "keys must have one value for each of the 1 parents; got 0"));
-    mutants(space, {nullptr, 0, 1}, {}, 2, {}, {nullptr, 0, 1});  // no children of no parents
+}
+
+TEST_CASE("only new rows are kept, in order, until there are enough or patience is at an end") {
+    // Rows are counted from 0 and are new unless they are multiples of three.
+    for (const std::size_t wanted : {0, 1, 2, 5, 40}) {
+        GenotypeSet seen(1);
+        for (std::int32_t i = 0; i < 90; i += 3) {
+            bool is_new = false;
+            seen.insert({&i, 1, 1}, {&is_new, 1});
+        }
+        const auto count = [](std::uint64_t first, MutableGenotypes out) {
+            for (std::size_t i = 0; i < out.rows; ++i) {
+                *out.row(i) = static_cast<std::int32_t>(first + i);
+            }
+        };
+        const Proposed found = propose_new(seen, wanted, 0, 0, 10, count);
+        REQUIRE(found.rows.size() == wanted);
+        std::int32_t expected = 0;
+        for (const std::int32_t row : found.rows) {
+            expected += expected % 3 == 2 ? 2 : 1;
+            REQUIRE(row == expected);
+        }
+        REQUIRE(found.count == (wanted == 0 ? 0u : static_cast<std::uint64_t>(expected) + 1));
+        REQUIRE(found.rejected == 0);
+    }
+    GenotypeSet seen(1);
+    const auto always_five = [](std::uint64_t, MutableGenotypes out) { std::fill_n(out.data, out.rows, 5); };
+    const Proposed first = propose_new(seen, 4, 0, 3, 10, always_five);
+    CHECK(first.rows == std::vector<std::int32_t>{5});
+    CHECK(first.rejected == 10);
+    CHECK(first.count == 11);
+    const Proposed none = propose_new(seen, 4, 11, 10, 10, always_five);
+    CHECK(none.rows.empty());
+    CHECK(none.count == 0);
 }

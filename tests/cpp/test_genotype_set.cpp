@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 
@@ -42,6 +43,30 @@ TEST_CASE("a set of genotypes agrees with a map") {
                 std::equal(row.begin(), row.end(), rows.begin() + place * static_cast<std::ptrdiff_t>(d)));
         }
     }
+}
+
+TEST_CASE("a row is marked once, and in the set from then on") {
+    GenotypeSet set(1);
+    const std::int32_t rows[]{3, 4, 3, 5};
+    bool first[4];
+    set.insert({rows, 2, 1}, first);
+    set.mark({rows + 1, 3, 1}, first);
+    CHECK(first[0]);
+    CHECK(first[1]);
+    CHECK(first[2]);
+    set.mark({rows, 4, 1}, first);
+    CHECK(std::count(first, first + 4, true) == 0);
+    set.insert({rows, 4, 1}, first);
+    CHECK(std::count(first, first + 4, true) == 0);
+    CHECK(set.marked() == 3);
+    CHECK(set.size() == 3);
+    for (std::int32_t i = 100; i < 200; ++i) {  // marks outlive growth
+        set.insert({&i, 1, 1}, first);
+    }
+    bool marks[103];
+    set.marks(marks);
+    CHECK(std::count(marks, marks + 3, true) == 3);
+    CHECK(std::count(marks, marks + 103, true) == 3);
 }
 
 TEST_CASE("rows of another width are refused") {

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from nasx._core import parzen
 from nasx.errors import require
-from nasx.population import GenotypeSet, sample
+from nasx.population import sample
 from nasx.space import Genotypes
 from nasx.strategies.base import SampledStrategy
 from nasx.strategies.bayesian.subset import best_subset
@@ -152,7 +152,6 @@ class TPE(SampledStrategy):
         self._history = parzen.History(
             space.cardinalities, space.conditions, space.ordered, self.multivariate, self.objectives > 1
         )
-        self._told = GenotypeSet(len(space))
         self._pending: dict[bytes, deque[int]] = {}  # places in the history of what is out
         self._results = 0
         # Of what may be good: violation, loss, place in the history; in order with one objective.
@@ -216,8 +215,9 @@ class TPE(SampledStrategy):
         self, x: Genotypes, losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64]
     ) -> None:
         if not self.allow_repeats:  # told again, an architecture would make its surroundings look populated
-            new = self._told.insert(x)
-            x, losses, violations = x[new], losses[new], violations[new]
+            new = self._seen.mark(x)
+            if not new.all():
+                x, losses, violations = x[new], losses[new], violations[new]
         for row, values, violation in zip(x, losses.tolist(), violations.tolist(), strict=True):
             key = row.tobytes()
             waiting = self._pending.get(key)

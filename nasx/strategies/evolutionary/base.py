@@ -8,9 +8,10 @@ from abc import abstractmethod
 import numpy as np
 import numpy.typing as npt
 
-from nasx.population import GenotypeSet, sample
+from nasx._core import evolution
+from nasx.population import sample
 from nasx.space import Genotypes
-from nasx.strategies.base import SampledStrategy
+from nasx.strategies.base import PATIENCE, SampledStrategy
 
 __all__ = ["PopulationStrategy"]
 
@@ -52,8 +53,8 @@ class PopulationStrategy(SampledStrategy):
         """Reset the method's own state, ``self._x`` with it: the population, which is empty."""
 
     @abstractmethod
-    def _breed(self, n: int, first: int) -> Genotypes:
-        """Make 1 to `n` children, a function of the population and their numbers; it is not empty."""
+    def _breed(self) -> evolution.Offspring | evolution.Mutants:
+        """Give what makes children of the population as it is; it is not empty."""
 
     @abstractmethod
     def _enter(
@@ -62,23 +63,37 @@ class PopulationStrategy(SampledStrategy):
         """Take rows into the population."""
 
     def _start(self) -> None:
-        self._told = GenotypeSet(len(self.space))
         self._x: Genotypes = np.empty((0, len(self.space)), np.int32)
         self._begin()
 
     def _propose(self, n: int, first: int) -> Genotypes:
-        to_sample = self.population_size - self._asked
-        if to_sample <= 0 and len(self._x):
-            return self._breed(n, first)
-        space, n = self.space, min(n, to_sample) if to_sample > 0 else n
+        if self._breeding:
+            return self._breed().make(n, first)
+        space, to_sample = self.space, self.population_size - self._asked
+        n = min(n, to_sample) if to_sample > 0 else n
         return sample(space.cardinalities, n, seed=self.seed, first=first, conditions=space.conditions)
+
+    def _take(self, n: int, most: int) -> Genotypes:
+        # Where all that can be wrong with a child is that it was seen, the core looks for new ones by itself.
+        if self.allow_repeats or self._limited or self.space.canonical or not self._breeding:
+            return super()._take(n, most)
+        rows, made, self._rejected = self._breed().make_new(
+            most, self._proposed, self._seen.native, self._rejected, PATIENCE
+        )
+        self._proposed += made
+        return rows
+
+    @property
+    def _breeding(self) -> bool:
+        return self._asked >= self.population_size and len(self._x) > 0
 
     def _observe(
         self, x: Genotypes, losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64]
     ) -> None:
         if not self.allow_repeats:  # told again, an architecture would fill the population with its copies
-            new = self._told.insert(x)
-            x, losses, violations = x[new], losses[new], violations[new]
+            new = self._seen.mark(x)
+            if not new.all():
+                x, losses, violations = x[new], losses[new], violations[new]
         if len(x):
             self._enter(x, losses, violations)
 

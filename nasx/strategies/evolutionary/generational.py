@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from nasx.population import offspring, select_survivors
+from nasx._core import evolution as _evolution
 from nasx.space import Genotypes
 from nasx.strategies.evolutionary.base import PopulationStrategy
 
@@ -60,7 +60,7 @@ class GenerationalStrategy(PopulationStrategy):
         return self.population_size
 
     @property
-    def _breeding(self) -> int:
+    def _breeders(self) -> int:
         """How many of the best may be parents, if there are so many."""
         return self.population_size
 
@@ -74,64 +74,69 @@ class GenerationalStrategy(PopulationStrategy):
         """The random ones; later those with the parents of today."""
         if not self._parents:
             return super().ahead
-        out = self._asked - len(self._told)  # their results will be told first
-        return max(1, self._parents + self._litter - len(self._x) - out)
+        out = self._asked - self._seen.marked  # their results will be told first
+        return max(1, self._parents + self._litter - self._end - out)
 
     def _begin(self) -> None:
-        d = len(self.space)
+        d, room = len(self.space), self.population_size + max(self._litter, 1)
         self._rates = np.full(d, 1 / d if self.mutation_rate is None else self.mutation_rate)
-        # ``self._x`` holds the parents, then the offspring told since they were chosen.
-        self._losses: npt.NDArray[np.float64] = np.empty((0, self.objectives))
-        self._violations: npt.NDArray[np.float64] = np.empty(0)
-        self._generation = self._parents = self._ranked = 0
+        # The parents, then the offspring told since they were chosen; ``self._end`` of all.
+        self._genotypes = np.empty((room, d), np.int32)
+        self._losses = np.empty((room, self.objectives))
+        self._violations = np.empty(room)
+        self._end = self._generation = self._parents = self._ranked = 0
 
     def _rank(self) -> npt.NDArray[np.int32]:
         """Choose the parents of the coming proposals among all that is here, and return their rows."""
-        rows, ranks, self._crowding = select_survivors(
-            self._losses,
-            self._breeding,
-            violations=self._violations,
-            seed=self.seed,
-            generation=self._generation,
+        rows, ranks, crowding = _evolution.nsga2_select(
+            self._losses[: self._end],
+            self._violations[: self._end],
+            self._breeders,
+            self.seed,
+            self._generation,
         )
-        self._breeders, self._ranks, self._ranked = self._x[rows], ranks.astype(np.float64), len(self._x)
+        space = self.space
+        self._maker = _evolution.Offspring(
+            self._x.take(rows, axis=0),
+            ranks.astype(np.float64),
+            crowding,
+            space.cardinalities,
+            space.conditions,
+            self._contestants,
+            self.crossover,
+            self.crossover_points,
+            self.crossover_probability,
+            self._rates,
+            self.seed,
+            self._generation,
+        )
+        self._ranked = self._end
         return rows
 
     def _keep(self, rows: npt.NDArray[np.int32]) -> None:
         """Drop everything else; what is left are the parents of the next generation."""
-        self._x, self._losses, self._violations = self._x[rows], self._losses[rows], self._violations[rows]
-        self._parents = len(rows)
+        self._parents = self._end = len(rows)
+        for memory in (self._genotypes, self._losses, self._violations):
+            memory[: len(rows)] = memory.take(rows, axis=0)
+        self._x = self._genotypes[: self._end]
 
-    def _breed(self, n: int, first: int) -> Genotypes:
-        if not self._parents and self._ranked < len(self._x):  # the random ones are still coming in
+    def _breed(self) -> _evolution.Offspring:
+        if not self._parents and self._ranked < self._end:  # the random ones are still coming in
             self._rank()
-        return offspring(
-            self._breeders,
-            self._ranks,
-            self.space.cardinalities,
-            n,
-            size=self._contestants,
-            crowding=self._crowding,
-            kind=self.crossover,
-            points=self.crossover_points,
-            probability=self.crossover_probability,
-            rates=self._rates,
-            conditions=self.space.conditions,
-            seed=self.seed,
-            generation=self._generation,
-            first=first,
-        )
+        return self._maker
 
     def _enter(
         self, x: Genotypes, losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64]
     ) -> None:
         while len(x):
             full = self._parents + self._litter if self._parents else self.population_size
-            due = full - len(self._x)
-            self._x = np.concatenate([self._x, x[:due]])
-            self._losses = np.concatenate([self._losses, losses[:due]])
-            self._violations = np.concatenate([self._violations, violations[:due]])
-            x, losses, violations = x[due:], losses[due:], violations[due:]
-            if len(self._x) == full:
+            start, end = self._end, min(self._end + len(x), full)
+            taken = end - start
+            self._genotypes[start:end] = x[:taken]
+            self._losses[start:end] = losses[:taken]
+            self._violations[start:end] = violations[:taken]
+            x, losses, violations = x[taken:], losses[taken:], violations[taken:]
+            self._x, self._end = self._genotypes[:end], end
+            if end == full:
                 self._generation += 1
                 self._renew()

@@ -101,10 +101,10 @@ class GeneticAlgorithm(GenerationalStrategy):
         return self.population_size - self.elites
 
     @property
-    def _breeding(self) -> int:
+    def _breeders(self) -> int:
         if self.selection == "tournament":
             return self.population_size
-        return max(1, round(self.truncation * len(self._x)))
+        return max(1, round(self.truncation * self._end))
 
     @property
     def _contestants(self) -> int:
@@ -118,6 +118,6 @@ class GeneticAlgorithm(GenerationalStrategy):
             seed=self.seed,
             generation=self._generation,
         ).rows
-        offspring = np.arange(self._parents, len(self._x), dtype=np.int32)
+        offspring = np.arange(self._parents, self._end, dtype=np.int32)
         self._keep(np.concatenate([best, offspring]))
         self._rank()

@@ -81,18 +81,10 @@ class RegularizedEvolution(PopulationStrategy):
     # Where a table answers in no time, these two steps are what a search costs. So they call the core without
     # the checks of `nasx.population`, and move a window over memory instead of moving the members.
 
-    def _breed(self, n: int, first: int) -> Genotypes:
+    def _breed(self) -> _evolution.Mutants:
         space = self.space
-        return _evolution.mutants(
-            self._x,
-            self._keys,
-            space.cardinalities,
-            space.conditions,
-            n,
-            self.sample_size,
-            self.seed,
-            0,
-            first,
+        return _evolution.Mutants(
+            self._x, self._keys, space.cardinalities, space.conditions, self.sample_size, self.seed, 0
         )
 
     def _enter(

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasx.pareto import crowding_distance, rank
-from nasx.population import GenotypeSet, neighbors, sample, tournament
+from nasx.population import neighbors, sample, tournament
 from nasx.space import Genotypes
 from nasx.strategies.archive import Archive, Point
 from nasx.strategies.base import SampledStrategy
@@ -97,7 +97,6 @@ class ParetoSearch(SampledStrategy):
                 f"epsilon must have one value for each of the {self.objectives} objectives; got {sizes}"
             )
         self._archive = Archive(self.objectives, sizes)
-        self._told = GenotypeSet(len(self.space))
         # Evaluated architectures whose neighbours may not all be known, in the order in which they came.
         self._unexplored: dict[Point, None] = {}
         self._pool: _Pool | None = None  # those to explore now; None: to be chosen from the archive
@@ -166,8 +165,9 @@ class ParetoSearch(SampledStrategy):
         self, x: Genotypes, losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64]
     ) -> None:
         if not self.allow_repeats:  # told again, an architecture has nothing new around it
-            new = self._told.insert(x)
-            x, losses, violations = x[new], losses[new], violations[new]
+            new = self._seen.mark(x)
+            if not new.all():
+                x, losses, violations = x[new], losses[new], violations[new]
         for row, values, violation in zip(x.copy(), losses.tolist(), violations.tolist(), strict=True):
             if math.isinf(violation):  # failed: nothing to explore around
                 continue
