@@ -27,7 +27,7 @@ CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE asks (
     id INTEGER PRIMARY KEY, requested INTEGER NOT NULL, told_before INTEGER NOT NULL,
-    genotypes BLOB NOT NULL, budgets BLOB);
+    genotypes BLOB NOT NULL, budgets BLOB, position TEXT);
 CREATE TABLE trials (
     told INTEGER PRIMARY KEY, number INTEGER NOT NULL UNIQUE, state TEXT NOT NULL, metrics TEXT NOT NULL,
     violation REAL NOT NULL, error TEXT, started REAL NOT NULL, seconds REAL NOT NULL);
@@ -39,12 +39,13 @@ INSERT INTO trials (number, state, metrics, violation, error, started, seconds) 
 
 
 class Ask(NamedTuple):
-    """One recorded proposal: how many rows were requested, after how many results, and what came."""
+    """One recorded proposal: how many rows were requested, after how many results, and what came of it."""
 
     requested: int
     told_before: int
     genotypes: Genotypes
     budgets: Genotypes | None
+    position: list[int] | None  # of the strategy, afterwards
 
 
 class Journal:
@@ -256,6 +257,7 @@ class Journal:
         requested: int,
         told_before: int,
         budgets: npt.NDArray[np.int32] | None = None,
+        position: Sequence[int] | None = None,
     ) -> None:
         """Record a proposal before any of it is evaluated.
 
@@ -269,10 +271,13 @@ class Journal:
             How many results had been told.
         budgets : ndarray of int32, shape (n,), optional
             What each is to be evaluated with, if that is not the whole.
+        position : sequence of int, optional
+            Where the strategy is now, if it has a position.
         """
         blobs = (None if part is None else part.astype("<i4").tobytes() for part in (genotypes, budgets))
-        sql = "INSERT INTO asks (requested, told_before, genotypes, budgets) VALUES (?, ?, ?, ?)"
-        self._execute(sql, (requested, told_before, *blobs))
+        text = None if position is None else json.dumps(position)
+        sql = "INSERT INTO asks (requested, told_before, genotypes, budgets, position) VALUES (?, ?, ?, ?, ?)"
+        self._execute(sql, (requested, told_before, *blobs, text))
 
     def told(self, trial: Trial) -> None:
         """Record a result.
@@ -329,14 +334,20 @@ class Journal:
         list of Ask
             Every recorded proposal.
         """
-        sql = "SELECT requested, told_before, genotypes, budgets FROM asks ORDER BY id"
-        asks = []
-        for requested, told, blob, more in self._execute(sql).fetchall():
-            genotypes = self._matrix(blob, "<i4", np.int32, width)
-            budgets = None if more is None else self._matrix(more, "<i4", np.int32, 1)[:, 0]
-            if budgets is not None and len(budgets) != len(genotypes):
-                raise JournalError(f"{self.path} is damaged: a proposal and its budgets differ in length")
-            asks.append(Ask(requested, told, genotypes, budgets))
+        sql = "SELECT requested, told_before, genotypes, budgets, position FROM asks ORDER BY id"
+        recorded = self._execute(sql).fetchall()
+        every = self._matrix(b"".join(row[2] for row in recorded), "<i4", np.int32, width)
+        asks, end = [], 0
+        try:
+            for requested, told, blob, more, position in recorded:
+                start, end = end, end + len(blob) // (4 * width)
+                budgets = None if more is None else self._matrix(more, "<i4", np.int32, 1)[:, 0]
+                if len(blob) % (4 * width) or (budgets is not None and len(budgets) != end - start):
+                    raise ValueError("a proposal is cut short")
+                where = None if position is None else json.loads(position)
+                asks.append(Ask(requested, told, every[start:end], budgets, where))
+        except (ValueError, TypeError) as error:
+            raise JournalError(f"{self.path} is damaged: {error}; it was left as it is") from None
         return asks
 
     def costs(self, width: int, number: int) -> tuple[Genotypes, npt.NDArray[np.float64]]:

@@ -20,15 +20,15 @@ from nasx import vectorized as matrices
 from nasx._interrupts import Interrupts
 from nasx._runtime import sync_num_threads
 from nasx.architecture import Architecture
-from nasx.errors import StopSearch, format_exception
+from nasx.errors import JournalError, StopSearch, format_exception
 from nasx.executors import Evaluator, Executor, Job, Outcome, make_evaluator
-from nasx.journal import Journal
+from nasx.journal import Ask, Journal
 from nasx.problem import Costs, OutOfTime, Problem
 from nasx.progress import Progress
 from nasx.registry import get_strategy, strategy_name
 from nasx.result import Result, Stopped
 from nasx.space import Genotypes, Space
-from nasx.strategies.base import SampledStrategy, Strategy
+from nasx.strategies.base import Losses, SampledStrategy, Strategy, Violations
 from nasx.strategies.multi_fidelity.base import Budgets, MultiFidelityStrategy
 from nasx.tasks.base import Direction, Task
 from nasx.trial import Batch, State, Trial
@@ -393,7 +393,10 @@ class _Run:
         if self.journal is not None:
             with self.interrupts.held:
                 told = len(self.result.trials)
-                self.journal.asked(rows, requested=requested, told_before=told, budgets=budgets)
+                position = self.strategy.position
+                self.journal.asked(
+                    rows, requested=requested, told_before=told, budgets=budgets, position=position
+                )
         self.add(rows, budgets)
 
     def add(self, rows: Genotypes, budgets: Budgets | None) -> None:
@@ -478,15 +481,19 @@ class _Run:
         trials, self.untold = self.untold, []
         if not trials:
             return
-        x = np.array([trial.genotype for trial in trials])
-        losses = np.array([self.losses(trial) for trial in trials])  # NaN where a trial failed
-        over = [trial.violation for trial in trials]
-        violations = np.array(over) if any(over) else None
+        x, losses, violations = self.columns(trials)
         if isinstance(self.strategy, MultiFidelityStrategy):
             budgets = [trial.budget or 0 for trial in trials]
             self.strategy.tell(x, losses, budgets=budgets, violations=violations)
         else:
             self.strategy.tell(x, losses, violations=violations)
+
+    def columns(self, trials: list[Trial]) -> tuple[Genotypes, Losses, Violations | None]:
+        """Results as a strategy is told them."""
+        x = np.array([trial.genotype for trial in trials]).reshape(len(trials), len(self.problem.space))
+        losses = np.array([self.losses(trial) for trial in trials])  # NaN where a trial failed
+        over = [trial.violation for trial in trials]
+        return x, losses, np.array(over) if any(over) else None
 
     def losses(self, trial: Trial) -> list[float]:
         """Losses as a strategy is told them."""
@@ -502,14 +509,45 @@ class _Run:
         return sum(trial.seconds for trial in self.result.trials) / self.evaluator.capacity
 
     def resume(self, journal: Journal) -> None:
-        """Replay the journal: the same asks and tells in the same order bring the strategy where it was."""
+        """Bring the strategy where it was, and take over what was asked and told."""
         problem = self.problem
         if problem.remembers_costs:
             problem.remember_costs(*journal.costs(len(problem.space), len(problem.costs)))
             problem.on_cost = journal.measured
         trials = journal.trials(problem.space, problem.spec)
+        asks = journal.asks(len(problem.space))
+        position = asks[-1].position if asks else None
+        # What the user gave at first was told in between.
+        if position is not None and all(ask.requested for ask in asks):
+            told = self.jump(journal, position, asks, trials)
+        else:
+            told = self.replay(journal, asks, trials)
+        self.untold = trials[told:]
+        for trial in trials:
+            del self.waiting[trial.number]
+            self.result.trials.append(trial)
+            self.spent += trial.fraction
+        self.progress.resumed()
+        journal.set_stopped("running")
+
+    def jump(self, journal: Journal, position: list[int], asks: list[Ask], trials: list[Trial]) -> int:
+        """Give a strategy that has a position all at once; returns how many results it was told."""
+        told = asks[-1].told_before
+        asked = np.concatenate([ask.genotypes for ask in asks])
+        x, losses, violations = self.columns(trials[:told])
+        try:
+            if not isinstance(self.strategy, SampledStrategy):
+                raise ValueError(f"{type(self.strategy).__name__} has no position")
+            self.strategy.jump(position, asked, x, losses, violations=violations)
+        except (ValueError, RuntimeError) as error:
+            raise JournalError(f"{journal.path} cannot be resumed: {error}") from None
+        self.add(asked, None)
+        return told
+
+    def replay(self, journal: Journal, asks: list[Ask], trials: list[Trial]) -> int:
+        """Ask and tell in the order in which it was done; returns how many results the strategy was told."""
         diverged = told = 0
-        for ask in journal.asks(len(problem.space)):
+        for ask in asks:
             self.untold = trials[told : ask.told_before]
             self.tell_all()
             told = ask.told_before
@@ -517,20 +555,14 @@ class _Run:
                 rows, budgets = self.ask(ask.requested)
                 diverged += not (np.array_equal(rows, ask.genotypes) and _equal(budgets, ask.budgets))
             self.add(ask.genotypes, ask.budgets)
-        self.untold = trials[told:]
-        for trial in trials:
-            del self.waiting[trial.number]
-            self.result.trials.append(trial)
-            self.spent += trial.fraction
         if diverged:
             warnings.warn(
                 f"{journal.path}: {diverged} of its proposals differ from what the strategy proposes now "
                 "(another version or machine?); its results are kept, the search goes on from them",
                 RuntimeWarning,
-                stacklevel=4,  # the caller of search
+                stacklevel=5,  # the caller of search
             )
-        self.progress.resumed()
-        journal.set_stopped("running")
+        return told
 
 
 def _equal(a: Budgets | None, b: Budgets | None) -> bool:

@@ -198,6 +198,31 @@ class StrategyConformance:
             one.tell(out, _losses(out, one.objectives))
         np.testing.assert_array_equal(_run(strategy, [8] * 4), _run(twin, [8] * 4))
 
+    def test_a_jump_is_as_good_as_the_same_calls(self) -> None:
+        """A fresh strategy that takes over position, proposals and results goes on as the other one does."""
+        for space in (_conditional(), _limited()):
+            strategy = self._begin(space, seed=8)
+            if strategy.position is None:
+                return
+            asked: list[Genotypes] = []
+            told = 0
+            for n in (3, 1, 8, 8, 1, 1, 8, 8):  # two of the latest results are always out
+                asked += list(strategy.ask(n))
+                before, position = told, strategy.position
+                x = np.array(asked[told : len(asked) - 2])
+                told += len(x)
+                if len(x):
+                    strategy.tell(x, _losses(x, strategy.objectives), violations=(x[:, 0] == 2) * 1.5)
+            twin = self._begin(space, seed=8)
+            x = np.array(asked)
+            losses, over = _losses(x, twin.objectives), (x[:, 0] == 2) * 1.5
+            twin.jump(position, x, x[:before], losses[:before], violations=over[:before])
+            assert twin.position == position
+            twin.tell(x[before:told], losses[before:told], violations=over[before:told])
+            for one in (strategy, twin):
+                one.tell(x[told:], losses[told:], violations=over[told:])
+            np.testing.assert_array_equal(_run(strategy, [8] * 4), _run(twin, [8] * 4))
+
     def test_settings_make_an_equal_strategy(self) -> None:
         """Settings survive JSON, and are all that a strategy is made of."""
         strategy = self.make()

@@ -268,15 +268,38 @@ def test_what_json_cannot_hold_is_named(space, tmp_path):
 
 def test_a_divergence_is_reported_and_nothing_is_lost(space, tmp_path):
     path = tmp_path / "run.db"
-    run(space, path, evaluations=30)
+    run(space, path, strategy="local_search", evaluations=30)
     with sqlite3.connect(path) as connection:
         blob = connection.execute("SELECT genotypes FROM asks WHERE id = 3").fetchone()[0]
         blob = np.array([9, 9, -1], "<i4").tobytes() + blob[12:]
         connection.execute("UPDATE asks SET genotypes = ? WHERE id = 3", (blob,))
     connection.close()
     with pytest.warns(RuntimeWarning, match="1 of its proposals differ"):
-        result = run(space, path, evaluations=40)
+        result = run(space, path, strategy="local_search", evaluations=40)
     assert len(result.trials) == 40
+
+
+@pytest.mark.parametrize(
+    "position", ["[1, 2]", "[1, 2, 3, -4]", "[1, 2, 3, 4.5]", "{}", "3", "[[], 0, 0, 0]"]
+)
+def test_a_position_that_is_none_is_refused(space, tmp_path, position):
+    path = tmp_path / "run.db"
+    run(space, path, evaluations=30)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE asks SET position = ?", (position,))
+    connection.close()
+    with pytest.raises(JournalError, match=r"run\.db cannot be resumed: position must be 4 integers"):
+        run(space, path, evaluations=40)
+
+
+def test_a_strategy_without_a_position_takes_none(space, tmp_path):
+    path = tmp_path / "run.db"
+    run(space, path, strategy="local_search", evaluations=30)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE asks SET position = '[1, 2, 3, 4]'")
+    connection.close()
+    with pytest.raises(JournalError, match="LocalSearch has no position"):
+        run(space, path, strategy="local_search", evaluations=40)
 
 
 KILLED = """

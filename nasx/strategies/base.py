@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
@@ -122,6 +122,11 @@ class Strategy:
         """
         return dataclasses.replace(self)
 
+    @property
+    def position(self) -> tuple[int, ...] | None:
+        """Where it is in its sequence of proposals; None if only the same calls again bring another there."""
+        return None
+
 
 @dataclasses.dataclass(kw_only=True, eq=False)
 class SampledStrategy(Strategy, ABC):
@@ -141,6 +146,8 @@ class SampledStrategy(Strategy, ABC):
 
     allow_repeats: bool = False
 
+    _jumps: ClassVar[bool] = False
+    """Whether `_adopt` and the results of a run bring a fresh strategy to where the run's was."""
     _droppable: ClassVar[bool] = False
     """Whether proposing changes no state, so that candidates may be dropped and proposed again."""
 
@@ -263,6 +270,52 @@ class SampledStrategy(Strategy, ABC):
         self._observe(rows, *settled)
 
     @property
+    def position(self) -> tuple[int, ...] | None:
+        """As for every strategy; `jump` takes it."""
+        return (self._asked, self._proposed, self._rejected, self._left_from) if self._jumps else None
+
+    def jump(
+        self,
+        position: Sequence[int],
+        asked: Genotypes,
+        x: Genotypes,
+        losses: Losses,
+        *,
+        violations: Violations | None = None,
+    ) -> None:
+        """Bring a fresh strategy to where that of another run was, at once.
+
+        Parameters
+        ----------
+        position : sequence of int
+            What `position` was after the other's last `ask`.
+        asked : ndarray of int32, shape (a, d)
+            All that it had proposed, in this order.
+        x, losses, violations
+            All that it had been told before that last `ask`, in this order, as for `tell`.
+
+        Raises
+        ------
+        ValueError
+            If `position` is not one, or an array does not fit.
+        RuntimeError
+            If `setup` was not called, or the strategy has no position.
+        """
+        self._require_setup()
+        if self.position is None:
+            raise RuntimeError(f"{type(self).__name__} has no position; repeat the run's calls instead")
+        known = isinstance(position, list | tuple) and len(position) == len(self.position)
+        if not known or any(type(p) is not int or p < 0 for p in position):
+            raise ValueError(f"position must be {len(self.position)} integers from 0; got {position!r}")
+        rows = self.space.check(asked)
+        if not self.allow_repeats:
+            self._seen.insert(rows)
+        self._adopt(rows)
+        if len(x):
+            self.tell(x, losses, violations=violations)
+        self._asked, self._proposed, self._rejected, self._left_from = position
+
+    @property
     def warmup(self) -> int:
         """How many results it wants before it proposes by what it has learned."""
         return 0
@@ -285,6 +338,9 @@ class SampledStrategy(Strategy, ABC):
     @abstractmethod
     def _observe(self, x: Genotypes, losses: Losses, violations: Violations) -> None:
         """Learn from rows; failed ones have infinite losses and violation. The same as one row at a time."""
+
+    def _adopt(self, x: Genotypes) -> None:
+        """Be as after proposing these, but for the numbers of `position`."""
 
     # -- shared machinery ------------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ class RandomSearch(SampledStrategy):
     [[0], [1], [2]]
     """
 
+    _jumps = True
     _droppable = True
 
     @property

@@ -133,14 +133,14 @@ class TPE(SampledStrategy):
         self._require_setup()
         if n < 1 or self._results < self.n_startup:  # random, whatever is out
             found = super().ask(n)
-            self._expect(found)
+            self._adopt(found)
             return found
         found = self._none()
         while len(found) < n:
             rows = super().ask(1)
             if not len(rows):
                 break
-            self._expect(rows)
+            self._adopt(rows)
             found = np.concatenate([found, rows])
         return found
 
@@ -159,10 +159,10 @@ class TPE(SampledStrategy):
         self._losses: list[list[float]] = []  # of the same, with several
         self._split_is_old = False
 
-    def _expect(self, rows: Genotypes) -> None:
-        for place, row in enumerate(rows, len(self._history)):
+    def _adopt(self, x: Genotypes) -> None:
+        for place, row in enumerate(x, len(self._history)):
             self._pending.setdefault(row.tobytes(), deque()).append(place)
-        self._history.append(rows)
+        self._history.append(x)
 
     # -- proposals -------------------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ class PopulationStrategy(SampledStrategy):
 
     population_size: int = 20
 
+    _jumps = True
     _droppable = True
 
     def __post_init__(self) -> None:
