@@ -45,7 +45,6 @@ class Ask(NamedTuple):
     told_before: int
     genotypes: Genotypes
     budgets: Genotypes | None
-    position: list[int] | None  # of the strategy, afterwards
 
 
 class Journal:
@@ -334,21 +333,39 @@ class Journal:
         list of Ask
             Every recorded proposal.
         """
-        sql = "SELECT requested, told_before, genotypes, budgets, position FROM asks ORDER BY id"
+        sql = "SELECT requested, told_before, genotypes, budgets FROM asks ORDER BY id"
         recorded = self._execute(sql).fetchall()
         every = self._matrix(b"".join(row[2] for row in recorded), "<i4", np.int32, width)
         asks, end = [], 0
         try:
-            for requested, told, blob, more, position in recorded:
+            for requested, told, blob, more in recorded:
                 start, end = end, end + len(blob) // (4 * width)
                 budgets = None if more is None else self._matrix(more, "<i4", np.int32, 1)[:, 0]
                 if len(blob) % (4 * width) or (budgets is not None and len(budgets) != end - start):
                     raise ValueError("a proposal is cut short")
-                where = None if position is None else json.loads(position)
-                asks.append(Ask(requested, told, every[start:end], budgets, where))
+                asks.append(Ask(requested, told, every[start:end], budgets))
         except (ValueError, TypeError) as error:
             raise JournalError(f"{self.path} is damaged: {error}; it was left as it is") from None
         return asks
+
+    def position(self) -> Any:
+        """Read where the strategy was after the last proposal.
+
+        Returns
+        -------
+        list of int, or None
+            What `asked` recorded; None if that is nothing.
+
+        Raises
+        ------
+        JournalError
+            If it cannot be read.
+        """
+        row = self._execute("SELECT position FROM asks ORDER BY id DESC LIMIT 1").fetchone()
+        try:
+            return None if row is None or row[0] is None else json.loads(row[0])
+        except (json.JSONDecodeError, TypeError) as error:
+            raise JournalError(f"{self.path} is damaged ({error}); it was left as it is") from None
 
     def costs(self, width: int, number: int) -> tuple[Genotypes, npt.NDArray[np.float64]]:
         """Read the measured costs.
@@ -377,7 +394,7 @@ class Journal:
         except (ValueError, TypeError):
             raise JournalError(f"{self.path} is damaged: a recorded matrix has not {width} columns") from None
 
-    def trials(self, space: Space, spec: Any = None) -> list[Trial]:
+    def trials(self, space: Space, spec: Any = None, *, asks: Sequence[Ask] | None = None) -> list[Trial]:
         """Read the results in the order in which they were told.
 
         Parameters
@@ -386,6 +403,8 @@ class Journal:
             The search's space.
         spec : TaskSpec, optional
             Bound to the architectures.
+        asks : sequence of Ask, optional
+            What `asks` gave, if nobody writes meanwhile.
 
         Returns
         -------
@@ -400,7 +419,7 @@ class Journal:
         # Trials first: a search that is still writing adds the ask before its result.
         sql = "SELECT number, state, metrics, violation, error, started, seconds FROM trials ORDER BY told"
         told = self._execute(sql).fetchall()
-        asks = self.asks(len(space))
+        asks = self.asks(len(space)) if asks is None else asks
         whole = self.header().get("max_budget")
         try:
             rows = np.concatenate([np.empty((0, len(space)), np.int32), *(ask.genotypes for ask in asks)])
@@ -408,12 +427,15 @@ class Journal:
             budgets: list[int | None] = []
             for ask in asks:
                 budgets += [whole] * len(ask.genotypes) if ask.budgets is None else ask.budgets.tolist()
+            all_metrics = json.loads(f"[{','.join(row[2] for row in told)}]")
+            if not all(isinstance(metrics, dict) for metrics in all_metrics):
+                raise ValueError("metrics that are no mapping")
             return [
                 Trial(
                     number=number,
                     architecture=Architecture(space, rows[number], spec=spec),
                     state=state,
-                    metrics=json.loads(metrics),
+                    metrics=metrics,
                     violation=violation,
                     error=error,
                     started=started,
@@ -421,7 +443,9 @@ class Journal:
                     budget=(budget := budgets[number]),
                     fraction=1.0 if budget is None else budget / whole,
                 )
-                for number, state, metrics, violation, error, started, seconds in told
+                for (number, state, _, violation, error, started, seconds), metrics in zip(
+                    told, all_metrics, strict=True
+                )
             ]
         except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
             raise JournalError(f"{self.path} is damaged: {error}; it was left as it is") from None

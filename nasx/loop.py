@@ -514,9 +514,9 @@ class _Run:
         if problem.remembers_costs:
             problem.remember_costs(*journal.costs(len(problem.space), len(problem.costs)))
             problem.on_cost = journal.measured
-        trials = journal.trials(problem.space, problem.spec)
         asks = journal.asks(len(problem.space))
-        position = asks[-1].position if asks else None
+        trials = journal.trials(problem.space, problem.spec, asks=asks)
+        position = journal.position()
         # What the user gave at first was told in between.
         if position is not None and all(ask.requested for ask in asks):
             told = self.jump(journal, position, asks, trials)
@@ -530,7 +530,7 @@ class _Run:
         self.progress.resumed()
         journal.set_stopped("running")
 
-    def jump(self, journal: Journal, position: list[int], asks: list[Ask], trials: list[Trial]) -> int:
+    def jump(self, journal: Journal, position: Any, asks: list[Ask], trials: list[Trial]) -> int:
         """Give a strategy that has a position all at once; returns how many results it was told."""
         told = asks[-1].told_before
         asked = np.concatenate([ask.genotypes for ask in asks])
