@@ -76,11 +76,13 @@ class PopulationStrategy(SampledStrategy):
 
     def _take(self, n: int, most: int) -> Genotypes:
         # Where all that can be wrong with a child is that it was seen, the core looks for new ones by itself.
-        if self.allow_repeats or self._limited or self.space.canonical or not self._breeding:
+        if self._limited or self.space.canonical or not self._breeding:
             return super()._take(n, most)
-        rows, made, self._rejected = self._breed().make_new(
-            most, self._proposed, self._seen.native, self._rejected, PATIENCE
-        )
+        first, maker = self._proposed, self._breed()
+        if self.allow_repeats:
+            self._proposed += most
+            return maker.make(most, first)
+        rows, made, self._rejected = maker.make_new(most, first, self._seen.native, self._rejected, PATIENCE)
         self._proposed += made
         return rows
 
