@@ -9,14 +9,25 @@ import numpy as np
 
 from nasx.comparison import Comparison
 from nasx.errors import require
+from nasx.importance import decision_importance
 from nasx.result import Result
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot", "plot_comparison", "plot_pareto_front", "plot_progress"]
+__all__ = [
+    "plot",
+    "plot_comparison",
+    "plot_importance",
+    "plot_pareto_front",
+    "plot_progress",
+    "plot_summary",
+]
 
 _ALL, _FRONT, _OTHER = "#b8bec6", "#1f77b4", "#d1495b"
+# At most so many bars of decisions, the most important ones.
+_BARS = 12
 _LINES = (_FRONT, _OTHER, "#2a9d6f", "#e0962b", "#7a5ea8", "#6b7480", "#17a2b8", "#9c5b3c")
 
 
@@ -53,17 +64,17 @@ def plot(
     return figure
 
 
-def _figure(result: Result, other: Result | None, panels: int) -> tuple[Figure, Any]:
+def _check(result: Result, other: Result | None) -> None:
     if other is not None and other.objectives != result.objectives:
         raise ValueError(f"other must have the objectives {result.objectives}; got {other.objectives}")
-    return _panels(panels)
 
 
-def _panels(panels: int) -> tuple[Figure, Any]:
+def _panels(panels: int, rows: int = 1) -> tuple[Figure, Any]:
+    """Make a figure and its axes, row by row."""
     figure: Figure = require("matplotlib.figure", "nasx.plots", "plot").Figure(
-        figsize=(1.2 + 4.6 * panels, 4.2), layout="constrained"
+        figsize=(1.2 + 4.6 * panels, 4.2 * rows), layout="constrained"
     )
-    axes = figure.subplots(1, panels, squeeze=False)[0]
+    axes = figure.subplots(rows, panels, squeeze=False).ravel()
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
@@ -92,17 +103,25 @@ def plot_pareto_front(result: Result, *, other: Result | None = None) -> Figure:
     ValueError
         If there is one objective only, or `other` has other ones.
     """
-    names = list(result.objectives)
-    if len(names) < 2:
+    if len(result.objectives) < 2:
         raise ValueError("a Pareto front needs at least two objectives; use plot_progress")
-    figure, axes = _figure(result, other, len(names) - 1)
-    complete, front, best = result.complete, result.pareto_front, result.best
-    for axis, name in zip(axes, names[1:], strict=True):
+    _check(result, other)
+    figure, axes = _panels(len(result.objectives) - 1)
+    _draw_fronts(axes, result, other)
+    return figure
+
+
+def _draw_fronts(axes: Any, result: Result, other: Result | None) -> None:
+    """Draw the front, an axis for each objective but the first."""
+    names = list(result.objectives)
+    _, values = result.trials.complete(names)
+    front, best = result.pareto_front, result.best
+    for j, (axis, name) in enumerate(zip(axes, names[1:], strict=True), start=1):
 
         def points(trials: list[Any], name: str = name) -> tuple[list[float], list[float]]:
             return [t.metrics[name] for t in trials], [t.metrics[names[0]] for t in trials]
 
-        axis.scatter(*points(complete), s=16, color=_ALL, label=f"evaluated ({len(complete)})")
+        axis.scatter(values[:, j], values[:, 0], s=16, color=_ALL, label=f"evaluated ({len(values)})")
         if other is not None:
             axis.scatter(
                 *points(other.pareto_front),
@@ -117,13 +136,11 @@ def plot_pareto_front(result: Result, *, other: Result | None = None) -> Figure:
             axis.scatter(
                 *points([best]), s=170, marker="*", color=_FRONT, edgecolors="white", label="chosen", zorder=3
             )
-        values = points(complete)[0]
-        if values and min(values) > 0 and max(values) / min(values) > 10:
+        if len(values) and values[:, j].min() > 0 and values[:, j].max() / values[:, j].min() > 10:
             axis.set_xscale("log")
         axis.set_xlabel(f"{name} ({result.objectives[name]})")
     axes[0].set_ylabel(f"{names[0]} ({result.objectives[names[0]]})")
     axes[0].legend(frameon=False, fontsize=8)
-    return figure
 
 
 def plot_progress(result: Result, *, other: Result | None = None) -> Figure:
@@ -148,22 +165,116 @@ def plot_progress(result: Result, *, other: Result | None = None) -> Figure:
     ValueError
         If `other` has other objectives.
     """
-    figure, (axis,) = _figure(result, other, 1)
+    _check(result, other)
+    figure, (axis,) = _panels(1)
+    _draw_progress(axis, result, other)
+    return figure
+
+
+def _draw_progress(axis: Axes, result: Result, other: Result | None) -> None:
+    """Draw the best value so far."""
     name, direction = next(iter(result.objectives.items()))
     best_of = np.minimum if direction == "minimize" else np.maximum
     for one, colour in ((result, _FRONT), (other, _OTHER)):
         if one is None:
             continue
-        where = [i + 1 for i, trial in enumerate(one.trials) if trial.state == "complete"]
-        values = np.array([trial.metrics[name] for trial in one.complete], np.float64)
-        axis.scatter(where, values, s=10, color=colour, alpha=0.3)
+        places, values = one.trials.complete([name])
+        axis.scatter(places + 1, values, s=10, color=colour, alpha=0.3)
         if len(values):
-            line = np.append(best_of.accumulate(values), best_of.reduce(values))
-            axis.step([*where, len(one.trials)], line, where="post", color=colour, label=one.strategy)
+            line = np.append(best_of.accumulate(values[:, 0]), best_of.reduce(values[:, 0]))
+            axis.step([*(places + 1), len(one.trials)], line, where="post", color=colour, label=one.strategy)
     axis.set_xlabel("evaluations")
     axis.set_ylabel(f"{name} ({direction})")
     if axis.get_legend_handles_labels()[0]:
         axis.legend(frameon=False)
+
+
+def plot_importance(result: Result) -> Figure:
+    """Draw how much each decision explains of each objective, one panel an objective.
+
+    Parameters
+    ----------
+    result : Result
+        What a search found.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The decisions that explain most, at most twelve a panel; see `nasx.importance.decision_importance`.
+        Pale bars are of a length that chance alone could give.
+
+    Raises
+    ------
+    MissingDependencyError
+        If matplotlib is not installed.
+    """
+    figure, axes = _panels(len(result.objectives))
+    _draw_importance(axes, result)
+    return figure
+
+
+def _draw_importance(axes: Any, result: Result) -> None:
+    """Draw bars, an axis for each objective."""
+    for axis, (name, found) in zip(axes, decision_importance(result).items(), strict=True):
+        order = sorted(found, key=lambda decision: -found[decision].share)
+        shown = order[:_BARS][::-1]
+        shares = [found[decision].share for decision in shown]
+        sure = [found[decision].share > found[decision].chance for decision in shown]
+        axis.barh(shown, shares, height=0.7, color=[_FRONT if s else _ALL for s in sure])
+        for place, share in enumerate(shares):
+            text = f"{share:.0%}" if share >= 0.005 or share == 0 else "< 1%"
+            axis.annotate(text, (share, place), (3, 0), textcoords="offset points", va="center", fontsize=8)
+        axis.set_xlim(0, max(*shares, 0.05) * 1.15)
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axis.grid(visible=False, axis="y")
+        axis.tick_params(axis="y", length=0)
+        left = f", {len(order) - len(shown)} more decisions below" if len(order) > len(shown) else ""
+        axis.set_xlabel(f"variance of {name} explained, in ranks{left}")
+        if not all(sure):
+            axis.legend(
+                handles=[axis.barh([], [], color=_ALL)],
+                labels=["could be chance"],
+                frameon=False,
+                fontsize=8,
+                loc="lower right",
+            )
+
+
+def plot_summary(
+    result: Result, *, other: Result | None = None, path: str | os.PathLike[str] | None = None
+) -> Figure:
+    """Draw a result's progress, its Pareto front and the importance of its decisions in one picture.
+
+    Parameters
+    ----------
+    result : Result
+        What a search found.
+    other : Result, optional
+        Another search on the same objectives, drawn for comparison in all but the importance.
+    path : path-like, optional
+        Write the picture here too; the ending decides the format.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        With one objective two panels, without a front; with more two rows of one panel an objective.
+
+    Raises
+    ------
+    MissingDependencyError
+        If matplotlib is not installed.
+    ValueError
+        If `other` has other objectives.
+    """
+    _check(result, other)
+    m = len(result.objectives)
+    figure, axes = _panels(2) if m == 1 else _panels(m, rows=2)
+    _draw_progress(axes[0], result, other)
+    if m > 1:
+        _draw_fronts(axes[1:m], result, other)
+    _draw_importance(axes[-m:], result)
+    if path is not None:
+        figure.savefig(path, dpi=150)
     return figure
 
 

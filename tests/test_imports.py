@@ -20,7 +20,7 @@ LAYERS = [
     ["hardware", "nn"],
     ["tasks", "strategies"],
     ["registry", "executors", "trial", "problem", "journal", "result", "progress", "vectorized", "loop"],
-    ["comparison", "contest"],
+    ["comparison", "contest", "importance"],
     ["plots", "testing", "integrations"],
     ["cli"],
 ]

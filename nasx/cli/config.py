@@ -6,24 +6,28 @@ import dataclasses
 import inspect
 import os
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nasx import spaces, tasks
+from nasx.cli.overrides import override
 from nasx.errors import ConfigurationError, unknown
 from nasx.hardware import available_costs
+from nasx.loop import search
 from nasx.registry import available_strategies, strategy_class
 from nasx.space import Space
 from nasx.strategies.base import Strategy
-from nasx.tasks import datasets
-
-if TYPE_CHECKING:
-    from nasx.tasks import ImageClassification
+from nasx.tasks import datasets, tables
+from nasx.tasks.base import Task
 
 __all__ = ["Config", "read_config"]
 
 _TABLES = ("space", "task", "strategy", "search", "objectives", "costs", "limits", "output")
+# Arguments of a search that have a table or a command of their own, or that no file can hold. All others may
+# stand in [search].
+_ELSEWHERE = ("space", "task", "strategy", "objectives", "costs", "limits", "journal", "progress")
+_CODE = ("executor", "callbacks")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,11 +37,15 @@ class Config:
     Attributes
     ----------
     space : Space
-        From ``[space]``: a built-in space's ``name`` and settings.
-    task : ImageClassification
-        From ``[task]``: ``name``, ``data``, the shares of ``valid`` and ``test``, and settings.
+        From ``[space]``: a built-in space's ``name`` and settings; or the task's, if that is a table with a
+        space of its own.
+    task : Task
+        From ``[task]``: ``name`` and settings. An ``ImageClassification`` takes ``data`` and the shares of
+        ``valid`` and ``test``; a ``TabularBenchmark`` a ``file``, with ``decisions`` if it names its choices,
+        or a ``dataset`` of NAS-Bench-Graph.
     strategy, baseline : Strategy, and Strategy or None
-        From ``[strategy]``: ``name`` and settings; and from ``[search]``, ``baseline``.
+        From ``[strategy]``: ``name`` and settings, in ``[strategy.inner]`` those of an inner one; and from
+        ``[search]``, ``baseline``, a name or a table like that.
     search : dict
         The arguments of `nasx.search` from ``[search]``, ``[objectives]``, ``[costs]`` and ``[limits]``.
     directory : Path
@@ -47,7 +55,7 @@ class Config:
     """
 
     space: Space
-    task: ImageClassification
+    task: Task
     strategy: Strategy
     baseline: Strategy | None
     search: dict[str, Any]
@@ -55,13 +63,15 @@ class Config:
     retrain_epochs: int | None
 
 
-def read_config(path: str | os.PathLike[str]) -> Config:
+def read_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
     """Read a search from a TOML file.
 
     Parameters
     ----------
     path : path-like
         The file.
+    overrides : sequence of str, optional
+        Changes to what it says, each as ``"search.evaluations=100"``.
 
     Returns
     -------
@@ -82,9 +92,12 @@ def read_config(path: str | os.PathLike[str]) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is not TOML: {error}") from None
     try:
+        for change in overrides:
+            override(data, change)
         return _config(path, data)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {error}") from None
+        changed = "".join(f" with --set {change}" for change in overrides)
+        raise ConfigurationError(f"{path}{changed}: {error}") from None
 
 
 def _config(path: Path, data: dict[str, Any]) -> Config:
@@ -93,15 +106,18 @@ def _config(path: Path, data: dict[str, Any]) -> Config:
             raise ConfigurationError(unknown("table", name, _TABLES))
         if not isinstance(table, dict):
             raise ConfigurationError(f"{name} must be a table, [{name}]; got {table!r}")
-    search = dict(data.get("search", {}))
-    _check_keys("search", search, ("evaluations", "seconds", "seed", "baseline"))
+    arguments = dict(data.get("search", {}))
+    allowed = [key for key in _parameters(search) if key not in (*_ELSEWHERE, *_CODE)]
+    _check_keys("search", arguments, ["baseline", *allowed])
     output = data.get("output", {})
     _check_keys("output", output, ("directory", "retrain_epochs"))
-    baseline = search.pop("baseline", None)
+    baseline = arguments.pop("baseline", None)
+    if isinstance(baseline, str):
+        baseline = {"name": baseline}
     for name in ("objectives", "limits"):
         if name in data:
-            search[name] = data[name]
-    search["costs"] = {name: _cost(name, settings) for name, settings in data.get("costs", {}).items()}
+            arguments[name] = data[name]
+    arguments["costs"] = {name: _cost(name, settings) for name, settings in data.get("costs", {}).items()}
     retrain_epochs = output.get("retrain_epochs")
     if retrain_epochs is not None and (
         isinstance(retrain_epochs, bool) or not isinstance(retrain_epochs, int) or retrain_epochs < 1
@@ -112,12 +128,17 @@ def _config(path: Path, data: dict[str, Any]) -> Config:
     directory = output.get("directory", f"runs/{path.stem}")
     if not isinstance(directory, str) or not directory:
         raise ConfigurationError(f"directory in table [output] must be a path; got {directory!r}")
+    space, task = _space_and_task(data, path.parent)
+    if retrain_epochs is not None and not hasattr(task, "retrain"):
+        raise ConfigurationError(
+            f"retrain_epochs in table [output]: a {type(task).__name__} has nothing to train; leave it out"
+        )
     return Config(
-        space=_space(data.get("space", {})),
-        task=_task(data.get("task", {}), path.parent),
+        space=space,
+        task=task,
         strategy=_strategy("strategy", data.get("strategy", {"name": "nsga2"})),
-        baseline=None if baseline is None else _strategy("search", {"name": baseline}),
-        search=search,
+        baseline=None if baseline is None else _strategy("search.baseline", baseline),
+        search=arguments,
         directory=Path(directory),
         retrain_epochs=retrain_epochs,
     )
@@ -143,9 +164,9 @@ def _parameters(make: Callable[..., Any]) -> list[str]:
     return list(inspect.signature(make).parameters)
 
 
-def _named(
-    table: str, settings: Mapping[str, Any], known: Iterable[str], kind: str
-) -> tuple[str, dict[str, Any]]:
+def _named(table: str, settings: Any, known: Iterable[str], kind: str) -> tuple[str, dict[str, Any]]:
+    if not isinstance(settings, dict):
+        raise ConfigurationError(f"[{table}] must be a table with a name; got {settings!r}")
     rest = dict(settings)
     name = rest.pop("name", None)
     if name is None:
@@ -155,16 +176,18 @@ def _named(
     return name, rest
 
 
-def _space(table: Mapping[str, Any]) -> Space:
+def _space(table: Any) -> Space:
     name, settings = _named("space", table, spaces.available_spaces(), "space")
     cls = spaces.get(name)
     space: Space = _make("space", cls, settings, _parameters(cls))
     return space
 
 
-def _strategy(where: str, table: Mapping[str, Any]) -> Strategy:
+def _strategy(where: str, table: Any) -> Strategy:
     name, settings = _named(where, table, available_strategies(), "strategy")
     cls = strategy_class(name)
+    if isinstance(settings.get("inner"), dict) and "inner" in _parameters(cls):
+        settings["inner"] = _strategy(f"{where}.inner", settings["inner"])
     strategy: Strategy = _make(where, cls, settings, _parameters(cls))
     return strategy
 
@@ -178,9 +201,17 @@ def _cost(name: str, settings: Any) -> Any:
     return _make(f"costs.{name}", cls, settings, _parameters(cls))
 
 
-def _task(table: Mapping[str, Any], folder: Path) -> ImageClassification:
-    name, settings = _named("task", table, ("ImageClassification",), "task")
-    cls = getattr(tasks, name)
+def _space_and_task(data: Mapping[str, Any], folder: Path) -> tuple[Space, Task]:
+    name, settings = _named("task", data.get("task", {}), ("ImageClassification", "TabularBenchmark"), "task")
+    if name == "ImageClassification":
+        return _space(data.get("space", {})), _images(settings, folder)
+    space = _space(data["space"]) if "space" in data else None
+    table = _table(settings, space, data.get("objectives"), folder)
+    return table.space, table
+
+
+def _images(settings: dict[str, Any], folder: Path) -> tasks.ImageClassification:
+    cls: Callable[..., tasks.ImageClassification] = tasks.ImageClassification
 
     def make(data: str, data_seed: int = 0, valid: float = 0.2, test: float = 0.2, **settings: Any) -> Any:
         source = folder / data if data.endswith(".npz") else data
@@ -189,5 +220,34 @@ def _task(table: Mapping[str, Any], folder: Path) -> ImageClassification:
     if not isinstance(settings.get("data"), str):
         raise ConfigurationError('table [task] needs data = "digits", or a .npz file with images and labels')
     keys = ["data", "data_seed", "valid", "test", *_parameters(cls)]
-    task: ImageClassification = _make("task", make, settings, [key for key in keys if key != "train"])
+    task: tasks.ImageClassification = _make("task", make, settings, [key for key in keys if key != "train"])
     return task
+
+
+def _table(
+    settings: dict[str, Any], space: Space | None, objectives: Any, folder: Path
+) -> tasks.TabularBenchmark:
+    """Read a table by the reader whose argument is there."""
+    if "dataset" in settings:
+        read: Callable[..., tasks.TabularBenchmark] = tables.nas_bench_graph
+    else:
+        read = tables.read_columns if "decisions" in settings else tables.read_npz
+        if not isinstance(settings.get("file"), str):
+            raise ConfigurationError(
+                'table [task] needs file = "table.npz", or dataset = "cora" of NAS-Bench-Graph'
+            )
+    accepted = ["file" if key == "path" else key for key in _parameters(read)]
+    if space is not None and "space" not in accepted:
+        raise ConfigurationError("table [space] must be left out: the table of [task] has a space of its own")
+
+    def make(**settings: Any) -> tasks.TabularBenchmark:
+        if "file" in settings:
+            settings["path"] = folder / settings.pop("file")
+        if objectives is not None or "dataset" not in settings:
+            settings["objectives"] = objectives or {}
+        return read(**settings, **({} if space is None else {"space": space}))
+
+    # The keys that choose a reader are known to all of them, to be proposed for a misspelt one.
+    keys = {*accepted, "file", "decisions", "dataset"} - {"space", "objectives", "spec"}
+    table: tasks.TabularBenchmark = _make("task", make, settings, keys)
+    return table

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
+import re
+from importlib.metadata import PackageNotFoundError, requires, version
 
 import nasx
+from nasx._core import runtime
 
 __all__ = ["info"]
 
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
+# Extras for people who work on nasx itself, and the one that only names others.
+_NOT_SHOWN = ("test", "lint", "bench", "all")
 
 
 def info() -> int:
-    """Print versions, CPU level, threads and strategies.
+    """Print versions, CPU level, threads, optional packages, strategies and spaces.
 
     Returns
     -------
@@ -28,15 +26,28 @@ def info() -> int:
     rows = {
         "nasx": nasx.__version__,
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
-        "cpu level": nasx.simd_level(),
+        "cpu level": f"{nasx.simd_level()} (of {', '.join(runtime.simd_levels())})",
         "threads": str(nasx.get_num_threads()),
-        **{
-            package: _version(package)
-            for package in ("numpy", "torch", "matplotlib", "pandas", "scikit-learn")
-        },
+        **_packages(),
         "strategies": ", ".join(nasx.available_strategies()),
         "spaces": ", ".join(nasx.spaces.available_spaces()),
     }
+    width = max(map(len, rows)) + 2
     for name, value in rows.items():
-        print(f"{name:<13}{value}")
+        print(f"{name:<{width}}{value}")
     return 0
+
+
+def _packages() -> dict[str, str]:
+    """Versions of what nasx needs and can use, as its own metadata lists them."""
+    packages = {}
+    for requirement in requires("nasx") or ():
+        name = re.split(r"[^\w.-]", requirement)[0]
+        extra = re.search(r"extra == ['\"](.+?)['\"]", requirement)
+        if name == "nasx" or (extra and extra[1] in _NOT_SHOWN):
+            continue
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = "not installed" + (f": pip install 'nasx[{extra[1]}]'" if extra else "")
+    return packages

@@ -21,12 +21,35 @@ def _parser() -> argparse.ArgumentParser:
     )
     search.add_argument("file", metavar="FILE.toml", help="space, task, strategy, objectives and output")
     search.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change what the file says, as in --set search.evaluations=100 or "
+        "--set 'strategy={name=\"asha\"}'; repeatable",
+    )
+    search.add_argument(
         "--fresh", action="store_true", help="drop the journal of an earlier run and start anew"
     )
 
     show = commands.add_parser("show", help="show what a run found, or has found so far")
     show.add_argument("run", metavar="RUN", help="the run's folder or its journal")
     show.add_argument("--json", action="store_true", help="print the whole result as JSON instead")
+
+    plot = commands.add_parser(
+        "plot", help="draw a run's progress, its Pareto front, and which decisions mattered"
+    )
+    plot.add_argument("run", metavar="RUN", help="the run's folder or its journal")
+    plot.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="where to; the ending decides the format (default: plot.png beside the journal)",
+    )
+
+    for name, one in (("strategies", "strategy"), ("spaces", "space")):
+        catalog = commands.add_parser(name, help=f"show the {name} and their settings")
+        catalog.add_argument("name", metavar="NAME", nargs="?", help=f"tell all about this {one}")
 
     commands.add_parser("info", help="show the versions, the CPU level and the threads in use")
     return parser
@@ -50,11 +73,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "search":
             from nasx.cli.run import run
 
-            return run(options.file, fresh=options.fresh)
+            return run(options.file, overrides=options.set, fresh=options.fresh)
         if options.command == "show":
             from nasx.cli.show import show
 
             return show(options.run, as_json=options.json)
+        if options.command == "plot":
+            from nasx.cli.plot import plot
+
+            return plot(options.run, options.output)
+        if options.command in ("strategies", "spaces"):
+            from nasx.cli.catalog import show_spaces, show_strategies
+
+            return (show_strategies if options.command == "strategies" else show_spaces)(options.name)
         from nasx.cli.info import info
 
         return info()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from nasx.errors import EvaluationError, MissingDependencyError, require
 from nasx.journal import Journal
 from nasx.loop import search, trial_seed
 from nasx.result import Result
+from nasx.trial import Trial
 
 __all__ = ["run"]
 
@@ -39,13 +41,15 @@ class _Retrained:
     error: str = ""
 
 
-def run(path: str | os.PathLike[str], *, fresh: bool = False) -> int:
+def run(path: str | os.PathLike[str], *, overrides: Sequence[str] = (), fresh: bool = False) -> int:
     """Run or go on with the search of a TOML file.
 
     Parameters
     ----------
     path : path-like
         The file.
+    overrides : sequence of str, optional
+        Changes to what the file says, each as ``"search.evaluations=100"``.
     fresh : bool, default False
         Drop the journals of an earlier run first.
 
@@ -61,7 +65,7 @@ def run(path: str | os.PathLike[str], *, fresh: bool = False) -> int:
     JournalError
         If a journal is damaged or of another search.
     """
-    config = read_config(path)
+    config = read_config(path, overrides)
     console = Console()
     console.print(_opening(config), soft_wrap=True)
     searches = {"journal": config.strategy, "baseline": config.baseline}
@@ -104,32 +108,48 @@ def _opening(config: Config) -> str:
 
 
 def _finish(console: Console, config: Config, results: list[Result]) -> int:
-    """Write what was found, train the chosen networks again, compare and write them."""
+    """Write what was found, train the chosen networks again if the task can, and compare them."""
     directory, result = config.directory, results[0]
     best = result.best
     assert best is not None
-    _write_result(directory, result, {})
+    chosen: dict[str, Any] = {"number": best.number}
+    _write_result(directory, result, chosen)
     lines = [f"journal    {directory / 'journal.db'}", f"result     {directory / 'result.json'}"]
     try:
         result.plot(directory / "pareto.png", other=results[1] if len(results) > 1 else None)
         lines.append(f"picture    {directory / 'pareto.png'}")
     except MissingDependencyError as error:
         lines.append(f"picture    none: {error}")
-    with console.status("training the chosen networks again"):
-        again = [_retrain(config, one) for one in results]
-    console.print(_comparison(results, again))
-    if again[0].error:
+    again: list[_Retrained] = []
+    if hasattr(config.task, "retrain"):
+        with console.status("training the chosen networks again"):
+            again = [_retrain(config, one) for one in results]
+    if again or len(results) > 1:
+        console.print(_comparison(results, again))
+    failed = bool(again and again[0].error)
+    if failed:
         lines.append(f"network    none: {again[0].error}")
     else:
-        _write_result(directory, result, {"number": best.number, "retrained": again[0].metrics})
-        network = best.architecture.to_dict() | {"normalization": config.task.normalization}
-        (directory / "architecture.json").write_text(json.dumps(network, indent=1))
-        safetensors = require("safetensors.torch", "writing a network's weights", "torch")
-        safetensors.save_model(again[0].module, str(directory / "model.safetensors"))
-        lines.append(f"network    {directory / 'architecture.json'} + {directory / 'model.safetensors'}")
+        lines.append(f"network    {_write_network(config, best, again[0] if again else None)}")
+    if again and not failed:
+        _write_result(directory, result, chosen | {"retrained": again[0].metrics})
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
-    return 1 if again[0].error else 0
+    return 1 if failed else 0
+
+
+def _write_network(config: Config, best: Trial, retrained: _Retrained | None) -> str:
+    """Write the chosen architecture, and its weights if it was trained; say where."""
+    document, path = best.architecture.to_dict(), config.directory / "architecture.json"
+    if retrained is None:
+        path.write_text(json.dumps(document, indent=1))
+        return str(path)
+    task: Any = config.task
+    path.write_text(json.dumps(document | {"normalization": task.normalization}, indent=1))
+    weights = config.directory / "model.safetensors"
+    safetensors = require("safetensors.torch", "writing a network's weights", "torch")
+    safetensors.save_model(retrained.module, str(weights))
+    return f"{path} + {weights}"
 
 
 def _write_result(directory: Path, result: Result, chosen: dict[str, Any]) -> None:
@@ -142,8 +162,9 @@ def _retrain(config: Config, result: Result) -> _Retrained:
     if trial is None:
         return _Retrained(None, {}, "nothing to train")
     seed = trial_seed(result.seed, trial.number)
+    task: Any = config.task
     try:
-        return _Retrained(*config.task.retrain(trial.architecture, epochs=config.retrain_epochs, seed=seed))
+        return _Retrained(*task.retrain(trial.architecture, epochs=config.retrain_epochs, seed=seed))
     except EvaluationError as error:
         return _Retrained(None, {}, str(error))
 
@@ -154,19 +175,26 @@ def _comparison(results: list[Result], again: list[_Retrained]) -> Table:
     together = [trial for result in results for trial in result.pareto_front]
     mask = pareto.front(results[0].losses(together))
     best = {id(trial) for trial, on_front in zip(together, mask, strict=True) if on_front}
-    table = Table(title="Chosen networks; test error after training again on training and validation data")
-    for name in ("strategy", *objectives, "test_error", "joint front"):
+    retrained = "; test error after training again on training and validation data" if again else ""
+    table = Table(title=f"Chosen networks{retrained}")
+    for name in ("strategy", *objectives, *(["test_error"] if again else []), "joint front"):
         table.add_column(escape(name), justify="left" if name == "strategy" else "right")
-    for result, retrained in zip(results, again, strict=True):
+    for i, result in enumerate(results):
         if result.best is None:
-            table.add_row(escape(result.strategy), "none", *[""] * (len(objectives) + 1))
+            table.add_row(escape(result.strategy), "none", *[""] * (len(table.columns) - 2))
             continue
         share = sum(id(trial) in best for trial in result.pareto_front)
-        test_error = retrained.metrics.get("test_error")
         table.add_row(
             escape(result.strategy),
             *(number(result.best.metrics[name]) for name in objectives),
-            "failed" if retrained.error else "-" if test_error is None else number(test_error),
+            *([_test_error(again[i])] if again else []),
             f"{share} of {len(best)}",
         )
     return table
+
+
+def _test_error(retrained: _Retrained) -> str:
+    if retrained.error:
+        return "failed"
+    test_error = retrained.metrics.get("test_error")
+    return "-" if test_error is None else number(test_error)
