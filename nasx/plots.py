@@ -156,7 +156,8 @@ def plot_progress(result: Result, *, other: Result | None = None) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Points are single evaluations, the line is the best feasible one so far.
+        Points are single evaluations, the line is the best feasible one so far. The worst quarter of the
+        points may lie outside, so that the best can be read.
 
     Raises
     ------
@@ -175,14 +176,22 @@ def _draw_progress(axis: Axes, result: Result, other: Result | None) -> None:
     """Draw the best value so far."""
     name, direction = next(iter(result.objectives.items()))
     best_of = np.minimum if direction == "minimize" else np.maximum
+    measured = [np.empty(0)]
     for one, colour in ((result, _FRONT), (other, _OTHER)):
         if one is None:
             continue
         places, values = one.trials.complete([name])
+        measured.append(values[:, 0])
         axis.scatter(places + 1, values, s=10, color=colour, alpha=0.3)
         if len(values):
             line = np.append(best_of.accumulate(values[:, 0]), best_of.reduce(values[:, 0]))
             axis.step([*(places + 1), len(one.trials)], line, where="post", color=colour, label=one.strategy)
+    every = np.concatenate(measured)
+    if len(every) > 3:
+        better = np.quantile(every, [0, 0.75] if direction == "minimize" else [0.25, 1])
+        margin = 0.05 * (better[1] - better[0])
+        if margin > 0:
+            axis.set_ylim(better[0] - margin, better[1] + margin)
     axis.set_xlabel("evaluations")
     axis.set_ylabel(f"{name} ({direction})")
     if axis.get_legend_handles_labels()[0]:
@@ -215,6 +224,7 @@ def plot_importance(result: Result) -> Figure:
 
 def _draw_importance(axes: Any, result: Result) -> None:
     """Draw bars, an axis for each objective."""
+    patches = require("matplotlib.patches", "nasx.plots", "plot")
     for axis, (name, found) in zip(axes, decision_importance(result).items(), strict=True):
         order = sorted(found, key=lambda decision: -found[decision].share)
         shown = order[:_BARS][::-1]
@@ -227,13 +237,15 @@ def _draw_importance(axes: Any, result: Result) -> None:
         axis.set_xlim(0, max(*shares, 0.05) * 1.15)
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axis.grid(visible=False, axis="y")
-        axis.tick_params(axis="y", length=0)
-        left = f", {len(order) - len(shown)} more decisions below" if len(order) > len(shown) else ""
-        axis.set_xlabel(f"variance of {name} explained, in ranks{left}")
+        axis.set_axisbelow(True)
+        axis.tick_params(axis="y", length=0, labelsize=8)
+        axis.set_xlabel(f"share of {name} explained (variance of ranks)")
         if not all(sure):
             axis.legend(
-                handles=[axis.barh([], [], color=_ALL)],
-                labels=["could be chance"],
+                handles=[patches.Patch(color=_ALL, label="could be chance")],
+                title=f"{len(shown)} of {len(order)} decisions" if len(shown) < len(order) else None,
+                title_fontsize=8,
+                alignment="left",
                 frameon=False,
                 fontsize=8,
                 loc="lower right",
