@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <vector>
 
@@ -76,31 +75,35 @@ class Mutants {
 // What it took to find new rows.
 struct Proposed {
     std::vector<std::int32_t> rows;  // the new ones, in order
-    std::uint64_t count = 0;         // how many were made
+    std::uint64_t count = 0;         // how many were made and looked at
     std::uint64_t rejected = 0;      // how many in a row were not new at the end
 };
 
 // Makes rows by their numbers, `first` and on, puts them into the set, and keeps those that are new, until
 // there are `wanted`, or `patience` in a row were not; `rejected` were not before the first. make(number,
-// rows) writes rows with the numbers from there on. O(d) for each row beside making it.
+// rows) writes rows with the numbers from there on; it may be asked for more than are looked at in the end.
+// O(d) for each row beside making it.
 template <class Make>
 Proposed propose_new(GenotypeSet& seen, std::size_t wanted, std::uint64_t first, std::uint64_t rejected,
                      std::uint64_t patience, Make&& make) {
+    constexpr std::uint64_t most_at_once = 4096;
     Proposed found;
     found.rejected = rejected;
     const std::size_t d = seen.width();
     std::vector<std::int32_t> made;
-    const auto is_new = std::make_unique<bool[]>(wanted);
     for (std::size_t kept = 0; kept < wanted && found.rejected < patience;) {
-        const auto n =
-            static_cast<std::size_t>(std::min<std::uint64_t>(wanted - kept, patience - found.rejected));
+        // About as many as will do, by the share that was new so far.
+        const std::uint64_t missing = (wanted - kept) * (1 + found.count) / (1 + kept);
+        const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(
+            std::max<std::uint64_t>(missing, wanted - kept), std::max<std::uint64_t>(most_at_once, wanted)));
         made.resize(n * d);
         make(first + found.count, MutableGenotypes{made.data(), n, d});
-        found.count += seen.insert({made.data(), n, d}, {is_new.get(), n});
-        for (std::size_t i = 0; i < n; ++i) {
-            if (is_new[i]) {
-                const auto row = made.begin() + static_cast<std::ptrdiff_t>(i * d);
-                found.rows.insert(found.rows.end(), row, row + static_cast<std::ptrdiff_t>(d));
+        for (std::size_t i = 0; i < n && kept < wanted && found.rejected < patience; ++i, ++found.count) {
+            const std::int32_t* const row = made.data() + i * d;
+            bool is_new = false;
+            seen.insert({row, 1, d}, {&is_new, 1});
+            if (is_new) {
+                found.rows.insert(found.rows.end(), row, row + d);
                 found.rejected = 0;
                 ++kept;
             } else {
