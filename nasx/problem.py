@@ -92,7 +92,7 @@ class Problem:
         bind = getattr(cost, "bind", None)
         if bind is None:
             return cost
-        if self.spec is None:
+        if self.spec is None and getattr(cost, "needs_spec", True):
             raise ValueError(
                 f"costs[{name!r}] measures a network, but the task is one without a spec, which does not say "
                 "what the network is for; pass cost.bind(space, nasx.TaskSpec(...)) instead"

@@ -12,5 +12,6 @@ PYBIND11_MODULE(_core, module) {
     register_population(module.def_submodule("population", "Operations on genotype matrices."));
     register_outcomes(module.def_submodule("outcomes", "Told results made uniform."));
     register_evolution(module.def_submodule("evolution", "Steps of evolutionary methods."));
+    register_latency_table(module.def_submodule("latency_table", "Costs that are sums over decisions."));
     register_parzen(module.def_submodule("parzen", "Parzen estimators of good and bad genotypes."));
 }

@@ -24,6 +24,15 @@ bool has_inactive(const std::int32_t* row, std::size_t d) {
     return signs < 0;
 }
 
+// Whether all choices are from the smallest to below their cardinality. Vectorised for the same reason.
+bool within(const std::int32_t* row, std::span<const std::int32_t> cardinalities, std::int32_t smallest) {
+    std::int32_t outside = 0;
+    for (std::size_t j = 0; j < cardinalities.size(); ++j) {
+        outside |= (row[j] < smallest) | (row[j] >= cardinalities[j]);
+    }
+    return outside == 0;
+}
+
 bool mutable_at(const Decisions& decisions, const std::int32_t* row, std::size_t j) {
     return row[j] >= 0 && decisions.choices(j) > 1;
 }
@@ -100,38 +109,26 @@ void Decisions::check_width(Genotypes genotypes, const char* argument) const {
 
 void Decisions::check(Genotypes genotypes, const char* argument) const {
     check_width(genotypes, argument);
-    const auto fits = [&](std::int32_t choice, std::size_t j) {
-        return choice >= -1 && choice < cardinality(j);
-    };
     for (std::size_t i = 0; i < genotypes.rows; ++i) {
-        // Without a way out the loop is vectorised; the culprit is looked for afterwards.
         const std::int32_t* const row = genotypes.row(i);
-        bool all_fit = true;
-        for (std::size_t j = 0; j < genotypes.cols; ++j) {
-            all_fit &= fits(row[j], j);
+        if (within(row, cardinalities_, -1)) {
+            continue;
         }
-        for (std::size_t j = 0; !all_fit; ++j) {
-            if (!fits(row[j], j)) {
-                throw std::invalid_argument(std::string(argument) + ": row " + std::to_string(i) +
-                                            ", decision " + std::to_string(j) + ": choices must be in [-1, " +
-                                            std::to_string(cardinality(j)) + "); got " +
-                                            std::to_string(row[j]));
-            }
+        std::size_t j = 0;
+        while (row[j] >= -1 && row[j] < cardinality(j)) {
+            ++j;
         }
+        throw std::invalid_argument(std::string(argument) + ": row " + std::to_string(i) + ", decision " +
+                                    std::to_string(j) + ": choices must be in [-1, " +
+                                    std::to_string(cardinality(j)) + "); got " + std::to_string(row[j]));
     }
 }
 
 std::size_t first_malformed(const Decisions& decisions, Genotypes genotypes) {
     for (std::size_t i = 0; i < genotypes.rows; ++i) {
         const std::int32_t* const row = genotypes.row(i);
-        if (!decisions.conditional()) {  // without a way out the loop is vectorised
-            bool all_fit = true;
-            for (std::size_t j = 0; j < genotypes.cols; ++j) {
-                all_fit &= row[j] >= 0 && row[j] < decisions.cardinality(j);
-            }
-            if (all_fit) {
-                continue;
-            }
+        if (!decisions.conditional() && within(row, decisions.cardinalities(), 0)) {
+            continue;
         }
         for (std::size_t j = 0; j < genotypes.cols; ++j) {
             const bool fits =

@@ -34,6 +34,7 @@ class Decisions {
     Decisions(std::span<const std::int32_t> cardinalities, Matrix<const std::int32_t> conditions);
 
     std::size_t size() const { return cardinalities_.size(); }
+    std::span<const std::int32_t> cardinalities() const { return cardinalities_; }
     std::int32_t cardinality(std::size_t j) const { return cardinalities_[j]; }
     std::uint32_t choices(std::size_t j) const { return static_cast<std::uint32_t>(cardinalities_[j]); }
 

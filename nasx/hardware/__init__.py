@@ -7,12 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 from nasx.errors import unknown
 from nasx.hardware.costs import Cost, FLOPs, NetworkCost, Parameters
+from nasx.hardware.latency_table import LatencyTable
 from nasx.hardware.profiler import MeasuredLatency
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Cost", "FLOPs", "MeasuredLatency", "NetworkCost", "Parameters", "available_costs", "get_cost"]
+__all__ = [
+    "Cost",
+    "FLOPs",
+    "LatencyTable",
+    "MeasuredLatency",
+    "NetworkCost",
+    "Parameters",
+    "available_costs",
+    "get_cost",
+]
 
 _COSTS: Mapping[str, type[Cost]] = MappingProxyType(
     {cost.name: cost for cost in (Parameters, FLOPs, MeasuredLatency)}

@@ -35,6 +35,8 @@ class Cost(ABC):
         Unit of the values.
     deterministic : bool
         Whether an architecture has the same cost whenever and wherever it is asked for.
+    needs_spec : bool
+        Whether it has to know what the networks are for.
 
     Examples
     --------
@@ -51,6 +53,7 @@ class Cost(ABC):
     name: ClassVar[str]
     unit: ClassVar[str]
     deterministic: ClassVar[bool] = True
+    needs_spec: ClassVar[bool] = True
 
     _space: Space | None = None
     _spec: TaskSpec | None = None
@@ -60,7 +63,7 @@ class Cost(ABC):
         """Keyword arguments that make an equal cost, as JSON types."""
         return {}
 
-    def bind(self, space: Space, spec: TaskSpec) -> Self:
+    def bind(self, space: Space, spec: TaskSpec | None) -> Self:
         """Say whose architectures will be asked for and what the networks are for.
 
         Parameters
@@ -124,7 +127,7 @@ class NetworkCost(Cost):
 
     _known: dict[bytes, float]
 
-    def bind(self, space: Space, spec: TaskSpec) -> Self:
+    def bind(self, space: Space, spec: TaskSpec | None) -> Self:
         """Say whose architectures will be built and what for.
 
         Parameters
@@ -143,6 +146,8 @@ class NetworkCost(Cost):
         ------
         TypeError
             If the space cannot build networks.
+        ValueError
+            If there is no spec.
         nasx.errors.MissingDependencyError
             If torch is not installed.
         """
@@ -151,6 +156,8 @@ class NetworkCost(Cost):
                 f"{type(self).__name__} is found by building networks, and {type(space).__name__} has no "
                 "build(); define it, or give the cost as a function of genotypes"
             )
+        if spec is None:
+            raise ValueError(f"{type(self).__name__} needs a TaskSpec: what its networks are for")
         require("torch", f"nasx.hardware.{type(self).__name__}", "torch")
         bound = super().bind(space, spec)
         bound._known = {}

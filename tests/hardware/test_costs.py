@@ -123,3 +123,8 @@ def test_registry():
         assert repr(cls(**cost.settings)) == repr(cost)
     with pytest.raises(ValueError, match=r"unknown cost 'latency'; did you mean 'latency_ms'\?"):
         get_cost("latency")
+
+
+def test_a_network_cost_needs_to_know_what_networks_are_for():
+    with pytest.raises(ValueError, match="Parameters needs a TaskSpec"):
+        Parameters().bind(ConvNet(), None)
