@@ -140,7 +140,7 @@ def _huber_ridge(design: _Floats, timings: _Floats, strength: float) -> tuple[_F
         rows, targets, center, mean = _centered(design, timings, weights)
         gram = rows.T @ rows
         gram.flat[:: len(gram) + 1] += strength
-        slopes: _Floats = np.linalg.solve(gram, rows.T @ targets)
+        slopes = np.asarray(np.linalg.solve(gram, rows.T @ targets), np.float64)
         intercept = mean - float(center @ slopes)
         errors = np.abs(design @ slopes + intercept - timings)
         allowed = _TUNING * 1.4826 * float(np.median(errors))
