@@ -111,6 +111,7 @@ void register_latency_table(py::module_ module);
 void register_outcomes(py::module_ module);
 void register_pareto(py::module_ module);
 void register_parzen(py::module_ module);
+void register_policy(py::module_ module);
 void register_population(py::module_ module);
 void register_runtime(py::module_ module);
 

@@ -14,4 +14,5 @@ PYBIND11_MODULE(_core, module) {
     register_evolution(module.def_submodule("evolution", "Steps of evolutionary methods."));
     register_latency_table(module.def_submodule("latency_table", "Costs that are sums over decisions."));
     register_parzen(module.def_submodule("parzen", "Parzen estimators of good and bad genotypes."));
+    register_policy(module.def_submodule("policy", "Policies that are sampled and learned."));
 }

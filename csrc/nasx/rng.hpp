@@ -29,6 +29,8 @@ enum class Purpose : std::uint32_t {
     mutants = 9,
     neighbors = 10,
     parzen = 20,
+    policy = 50,
+    minibatch = 51,
 };
 
 // One block of Philox4x32-10.

@@ -3,6 +3,7 @@ from nasx._core import latency_table as latency_table
 from nasx._core import outcomes as outcomes
 from nasx._core import pareto as pareto
 from nasx._core import parzen as parzen
+from nasx._core import policy as policy
 from nasx._core import population as population
 from nasx._core import runtime as runtime
 
