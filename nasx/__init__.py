@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from nasx.strategies.multi_fidelity.hyperband import Hyperband
     from nasx.strategies.multi_objective.nsga2 import NSGA2
     from nasx.strategies.multi_objective.pareto_search import ParetoSearch
+    from nasx.strategies.reinforcement.ppo import PPO
+    from nasx.strategies.reinforcement.reinforce import REINFORCE
     from nasx.tasks.base import Task, TaskSpec
     from nasx.trial import Trial
 
@@ -54,7 +56,9 @@ _EXPORTS = {
     "NSGA2": "nasx.strategies.multi_objective.nsga2",
     "NasxError": "nasx.errors",
     "Ordinal": "nasx.space",
+    "PPO": "nasx.strategies.reinforcement.ppo",
     "ParetoSearch": "nasx.strategies.multi_objective.pareto_search",
+    "REINFORCE": "nasx.strategies.reinforcement.reinforce",
     "RandomSearch": "nasx.strategies.baseline.random_search",
     "RegularizedEvolution": "nasx.strategies.evolutionary.regularized",
     "Result": "nasx.result",
@@ -78,6 +82,8 @@ _EXPORTS = {
 __all__ = [
     "ASHA",
     "NSGA2",
+    "PPO",
+    "REINFORCE",
     "TPE",
     "Architecture",
     "Boolean",

@@ -18,7 +18,9 @@ _STRATEGIES: dict[str, str | type[Strategy]] = {
     "local_search": "nasx.strategies.baseline.local_search:LocalSearch",
     "nsga2": "nasx.strategies.multi_objective.nsga2:NSGA2",
     "pareto_search": "nasx.strategies.multi_objective.pareto_search:ParetoSearch",
+    "ppo": "nasx.strategies.reinforcement.ppo:PPO",
     "random_search": "nasx.strategies.baseline.random_search:RandomSearch",
+    "reinforce": "nasx.strategies.reinforcement.reinforce:REINFORCE",
     "regularized_evolution": "nasx.strategies.evolutionary.regularized:RegularizedEvolution",
     "tpe": "nasx.strategies.bayesian.tpe:TPE",
 }

@@ -9,6 +9,8 @@ from nasx.testing import StrategyConformance
 
 # Smaller than the defaults where those learn nothing within the suite's few evaluations.
 SETTINGS = {name: {"population_size": 8} for name in ("genetic_algorithm", "nsga2", "regularized_evolution")}
+SETTINGS["reinforce"] = {"learning_rate": 0.1}
+SETTINGS["ppo"] = {"learning_rate": 0.1, "batch_size": 8}
 # Those that ignore what they are told.
 DEAF = {"random_search"}
 # Those that propose budgets too: see test_multi_fidelity.py.

@@ -1,0 +1,1 @@
+"""Methods that learn a policy, which draws architectures, from rewards."""

@@ -1,0 +1,170 @@
+"""What methods with a policy share: rollouts, their rewards, and settings in range."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from abc import abstractmethod
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from nasx._core import policy as _native
+from nasx.space import Genotypes
+from nasx.strategies.base import SampledStrategy
+from nasx.strategies.reinforcement.policies import Floats, Policy, make_policy
+
+__all__ = ["PolicyStrategy"]
+
+_LEARNING_RATES = {"independent": 0.05, "lstm": 0.003}
+
+
+@dataclasses.dataclass(kw_only=True, eq=False)
+class PolicyStrategy(SampledStrategy):
+    """A method that draws architectures from a policy and learns it from their rewards.
+
+    A method implements `_update`, and sets defaults.
+
+    Parameters
+    ----------
+    policy : {"independent", "lstm"}, default "independent"
+        Free logits for each decision, or an LSTM that knows the earlier choices and learns with torch.
+    batch_size : int
+        Rollouts in an update.
+    learning_rate : float, optional
+        Of Adam; by default 0.05 for free logits and 0.003 for an LSTM.
+    entropy_weight : float, default 0.0
+        Weight of the policy's entropy, summed over the decisions, beside rewards of unit deviation.
+    weights : list of float, optional
+        Of the objectives, in their order; by default all are equal.
+    limit_exponent : float, optional
+        Soft limits: a violation v changes a positive reward by the factor (1 + v)^limit_exponent. By default,
+        what is over a limit is worse than everything that is not.
+    allow_repeats : bool, default False
+        Propose architectures that were already proposed or told; for noisy objectives.
+
+    Notes
+    -----
+    **Rollouts.** Every row that the policy draws is one, and there are three kinds. One that was told before
+    has its reward already: it is learned from at once and costs no evaluation. So is one that is over a limit
+    on costs or breaks a constraint. All others wait until they are told; drawn again in the meantime, such a
+    row is skipped, and its one result counts once. Rows that the policy did not draw (the caller's own, and
+    those that `SampledStrategy` finds by enumeration) are remembered as told, but not learned from, since
+    a policy gradient holds for what the policy does.
+
+    **Why batches do not matter.** Rows are numbered as they are drawn, and those after one that completes an
+    update are dropped and drawn again from the new policy under the same numbers. So `ask(n)` goes through
+    exactly the steps of `n` times `ask(1)`. Repeats and rows over a limit are handed to `SampledStrategy`
+    like all others; it turns them down, and after 256 in a row it looks for what is left, so that a policy
+    which has settled on few architectures cannot run in circles.
+    """
+
+    policy: Literal["independent", "lstm"] = "independent"
+    batch_size: int = 1
+    learning_rate: float | None = None
+    entropy_weight: float = 0.0
+    weights: list[float] | None = None
+    limit_exponent: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.policy not in ("independent", "lstm"):
+            raise ValueError(f"policy must be 'independent' or 'lstm'; got {self.policy!r}")
+        self._check_integers("batch_size")
+        if self.learning_rate is not None:
+            self._check_range("learning_rate", 0, math.inf)
+        self._check_range("entropy_weight", 0, math.inf)
+        if self.weights is not None:
+            self.weights = [float(weight) for weight in self.weights]
+            if not all(0 <= weight < math.inf for weight in self.weights) or not any(self.weights):
+                raise ValueError(f"weights must be at least 0 and not all 0; got {self.weights}")
+        if self.limit_exponent is not None:
+            self._check_range("limit_exponent", -math.inf, 0)
+
+    @property
+    def learned_policy(self) -> Policy:
+        """The policy as it is now: it can be drawn from, and saved for `Policy.load`."""
+        self._require_setup()
+        return self._policy
+
+    @property
+    def warmup(self) -> int:
+        """The first update."""
+        return self.batch_size
+
+    @abstractmethod
+    def _update(self, rows: Genotypes, log_probs: Floats, rewards: Floats, baselines: Floats) -> None:
+        """Learn from `batch_size` rollouts."""
+
+    # -- the run ---------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        m = self.objectives
+        weights = [1 / m] * m if self.weights is None else self.weights
+        if len(weights) != m:
+            raise ValueError(f"weights must have one number for each of the {m} objectives; got {weights}")
+        self._policy = make_policy(self.policy, self.space, self.seed)
+        self._rollouts = _native.Rollouts(
+            len(self.space),
+            m,
+            self.batch_size,
+            self.allow_repeats,
+            np.array(weights),
+            self._momentum,
+            self.limit_exponent,
+        )
+
+    def _propose(self, n: int, first: int) -> Genotypes:
+        rows, log_probs = self._policy.draw(n, self.seed, first)
+        canonical = self.space.canonicalize(rows) if self.space.canonical else rows
+        if self._limited:
+            self._keep_excess(canonical)
+        taken = self._rollouts.draw(rows, canonical, log_probs)
+        if self._rollouts.ready:
+            self._update(*self._rollouts.take())
+        return rows[:taken]
+
+    def _keep_excess(self, canonical: Genotypes) -> None:
+        """Take down how far new rows are over the limits; they are not proposed, so nobody will tell."""
+        x = canonical[self._rollouts.is_new(canonical)]
+        x = x[~self._within_limits(x)]
+        if not len(x):
+            return
+        over = np.full(len(x), math.inf)
+        if self._cost_violation is not None:
+            allowed = self.space.satisfies(x)
+            excess = np.asarray(self._cost_violation(x[allowed]), np.float64)
+            over[allowed] = np.nan_to_num(excess, nan=math.inf, posinf=math.inf)
+        self._rollouts.keep(x, np.full((len(x), self.objectives), math.inf), over)
+
+    def _observe(
+        self, x: Genotypes, losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64]
+    ) -> None:
+        self._rollouts.tell(x, losses, violations)
+        while self._rollouts.ready:
+            self._update(*self._rollouts.take())
+
+    @property
+    def _rate(self) -> float:
+        """Of Adam."""
+        return _LEARNING_RATES[self.policy] if self.learning_rate is None else self.learning_rate
+
+    @property
+    def _momentum(self) -> float:
+        """Of the baseline."""
+        return 0.9
+
+    # -- settings --------------------------------------------------------------------------------------------
+
+    def _check_integers(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise ValueError(f"{name} must be an integer; got {value!r}")
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1; got {value}")
+
+    def _check_range(self, name: str, least: float, most: float) -> None:
+        value = getattr(self, name)
+        if not (least <= value <= most and math.isfinite(value)):
+            raise ValueError(f"{name} must be a number in [{least}, {most}]; got {value}")
