@@ -274,7 +274,7 @@ def test_results_that_are_out_repel():
         x = np.unique(rng.integers(2, 30, (60, 2)), axis=0).astype(np.int32)
         x = np.concatenate([x, [[0, 0], [1, 1]]]).astype(np.int32)
         strategy.tell(x, x.sum(axis=1))
-        strategy._expect(out)
+        strategy._adopt(out)
         strategy.ask(1)
         return strategy._history.log_densities(np.array([[0, 5], [1, 5]], np.int32)) @ [1, -1]
 
