@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -172,7 +173,7 @@ def test_stubs_name_exactly_what_the_compiled_module_has(path: Path) -> None:
         elif isinstance(node, ast.FunctionDef):
             arguments = [argument.arg for argument in node.args.args]
             signature = (getattr(module, node.name).__doc__ or "").splitlines()[0]
-            places = [signature.index(f"{name}:") for name in arguments]
+            places = [re.search(rf"\b{name}:", signature).start() for name in arguments]
             assert places == sorted(places), signature
             assert signature.count(": ") == len(arguments), signature
 

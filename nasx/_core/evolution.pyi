@@ -11,13 +11,7 @@ def nsga2_select(
     generation: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]: ...
 
-class _Maker:
-    def make(self, n: int, first: int) -> NDArray[np.int32]: ...
-    def make_new(
-        self, n: int, first: int, seen: GenotypeSet, rejected: int, patience: int
-    ) -> tuple[NDArray[np.int32], int, int]: ...
-
-class Offspring(_Maker):
+class Offspring:
     def __init__(
         self,
         parents: NDArray[np.int32],
@@ -33,8 +27,12 @@ class Offspring(_Maker):
         seed: int,
         generation: int,
     ) -> None: ...
+    def make(self, n: int, first: int) -> NDArray[np.int32]: ...
+    def make_new(
+        self, n: int, first: int, seen: GenotypeSet, rejected: int, patience: int
+    ) -> tuple[NDArray[np.int32], int, int]: ...
 
-class Mutants(_Maker):
+class Mutants:
     def __init__(
         self,
         parents: NDArray[np.int32],
@@ -45,3 +43,7 @@ class Mutants(_Maker):
         seed: int,
         generation: int,
     ) -> None: ...
+    def make(self, n: int, first: int) -> NDArray[np.int32]: ...
+    def make_new(
+        self, n: int, first: int, seen: GenotypeSet, rejected: int, patience: int
+    ) -> tuple[NDArray[np.int32], int, int]: ...
