@@ -21,7 +21,7 @@ from nasx.trial import Trial
 __all__ = ["Ask", "Journal"]
 
 _APPLICATION_ID = 0x6E617378  # "nasx"
-_VERSION = 2
+_VERSION = 3
 _TABLES = """
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -39,7 +39,7 @@ INSERT INTO trials (number, state, metrics, violation, error, started, seconds) 
 
 
 class Ask(NamedTuple):
-    """One recorded proposal: how many rows were requested, after how many results, and what came of it."""
+    """One recorded proposal: how many rows were requested, after how many results, and what came."""
 
     requested: int
     told_before: int

@@ -127,6 +127,30 @@ class Strategy:
         """Where it is in its sequence of proposals; None if only the same calls again bring another there."""
         return None
 
+    def _check_integers(self, **least: int) -> None:
+        for name, smallest in least.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise ValueError(f"{name} must be an integer; got {value!r}")
+            if value < smallest:
+                raise ValueError(f"{name} must be at least {smallest}; got {value}")
+
+    def _check_shares(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"{name} must be in 0..1; got {value}")
+
+    def _check_words(self, name: str, *known: str) -> None:
+        value = getattr(self, name)
+        if value not in known:
+            raise ValueError(f"{name} must be {' or '.join(map(repr, known))}; got {value!r}")
+
+    def _check_flags(self, *names: str) -> None:
+        for name in names:
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False; got {getattr(self, name)!r}")
+
 
 @dataclasses.dataclass(kw_only=True, eq=False)
 class SampledStrategy(Strategy, ABC):
@@ -383,6 +407,13 @@ class SampledStrategy(Strategy, ABC):
             self._rejected += len(rows)
         kept: Genotypes = rows[admitted]
         return kept
+
+    def _told_first(
+        self, x: Genotypes, losses: Losses, violations: Violations
+    ) -> tuple[Genotypes, Losses, Violations]:
+        """Drop results that were told before, unless repeats are allowed."""
+        new = None if self.allow_repeats else self._seen.mark(x)
+        return (x, losses, violations) if new is None or new.all() else (x[new], losses[new], violations[new])
 
     def _within_limits(self, rows: Genotypes) -> npt.NDArray[np.bool_]:
         within = self.space.satisfies(rows)

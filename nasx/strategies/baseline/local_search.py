@@ -82,14 +82,9 @@ class LocalSearch(SampledStrategy):
     adjacent: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.n_init, bool) or not isinstance(self.n_init, int):
-            raise ValueError(f"n_init must be an integer; got {self.n_init!r}")
-        if self.n_init < 1:
-            raise ValueError(f"n_init must be at least 1; got {self.n_init}")
-        if self.improvement not in ("first", "best"):
-            raise ValueError(f"improvement must be 'first' or 'best'; got {self.improvement!r}")
-        if not isinstance(self.adjacent, bool):
-            raise ValueError(f"adjacent must be True or False; got {self.adjacent!r}")
+        self._check_integers(n_init=1)
+        self._check_words("improvement", "first", "best")
+        self._check_flags("adjacent")
 
     def _start(self) -> None:
         self._climb = _Climb()  # the latest

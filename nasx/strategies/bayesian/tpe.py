@@ -96,14 +96,8 @@ class TPE(SampledStrategy):
     multivariate: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("n_startup", "n_candidates"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise ValueError(f"{name} must be an integer; got {value!r}")
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1; got {value}")
-        if not isinstance(self.multivariate, bool):
-            raise ValueError(f"multivariate must be True or False; got {self.multivariate!r}")
+        self._check_integers(n_startup=1, n_candidates=1)
+        self._check_flags("multivariate")
 
     @property
     def warmup(self) -> int:
@@ -214,10 +208,8 @@ class TPE(SampledStrategy):
     def _observe(
         self, x: Genotypes, losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64]
     ) -> None:
-        if not self.allow_repeats:  # told again, an architecture would make its surroundings look populated
-            new = self._seen.mark(x)
-            if not new.all():
-                x, losses, violations = x[new], losses[new], violations[new]
+        # Told again, an architecture would make its surroundings look populated.
+        x, losses, violations = self._told_first(x, losses, violations)
         for row, values, violation in zip(x, losses.tolist(), violations.tolist(), strict=True):
             key = row.tobytes()
             waiting = self._pending.get(key)

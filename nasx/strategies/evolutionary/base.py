@@ -93,30 +93,7 @@ class PopulationStrategy(SampledStrategy):
     def _observe(
         self, x: Genotypes, losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64]
     ) -> None:
-        if not self.allow_repeats:  # told again, an architecture would fill the population with its copies
-            new = self._seen.mark(x)
-            if not new.all():
-                x, losses, violations = x[new], losses[new], violations[new]
+        # Told again, an architecture would fill the population with its copies.
+        x, losses, violations = self._told_first(x, losses, violations)
         if len(x):
             self._enter(x, losses, violations)
-
-    # -- settings --------------------------------------------------------------------------------------------
-
-    def _check_integers(self, **least: int) -> None:
-        for name, smallest in least.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise ValueError(f"{name} must be an integer; got {value!r}")
-            if value < smallest:
-                raise ValueError(f"{name} must be at least {smallest}; got {value}")
-
-    def _check_shares(self, *names: str) -> None:
-        for name in names:
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise ValueError(f"{name} must be in 0..1; got {value}")
-
-    def _check_words(self, name: str, *known: str) -> None:
-        value = getattr(self, name)
-        if value not in known:
-            raise ValueError(f"{name} must be {' or '.join(map(repr, known))}; got {value!r}")

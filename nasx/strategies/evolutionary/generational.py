@@ -78,7 +78,7 @@ class GenerationalStrategy(PopulationStrategy):
         return max(1, self._parents + self._litter - self._end - out)
 
     def _begin(self) -> None:
-        d, room = len(self.space), self.population_size + max(self._litter, 1)
+        d, room = len(self.space), self.population_size + self._litter
         self._rates = np.full(d, 1 / d if self.mutation_rate is None else self.mutation_rate)
         # The parents, then the offspring told since they were chosen; ``self._end`` of all.
         self._genotypes = np.empty((room, d), np.int32)

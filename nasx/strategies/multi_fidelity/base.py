@@ -74,14 +74,9 @@ class MultiFidelityStrategy(Strategy, ABC):
     reduction_factor: int = 3
 
     def __post_init__(self) -> None:
-        for name, least in (("min_budget", 1), ("max_budget", 1), ("reduction_factor", 2)):
-            value = getattr(self, name)
-            if value is None and name == "max_budget":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise ValueError(f"{name} must be an integer; got {value!r}")
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}; got {value}")
+        self._check_integers(min_budget=1, reduction_factor=2)
+        if self.max_budget is not None:
+            self._check_integers(max_budget=1)
         if self.max_budget is not None and self.max_budget < self.min_budget:
             raise ValueError(
                 f"max_budget must be at least min_budget, {self.min_budget}; got {self.max_budget}"

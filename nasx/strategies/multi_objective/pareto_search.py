@@ -80,14 +80,8 @@ class ParetoSearch(SampledStrategy):
     adjacent: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("n_init", "tournament_size"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise ValueError(f"{name} must be an integer; got {value!r}")
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1; got {value}")
-        if not isinstance(self.adjacent, bool):
-            raise ValueError(f"adjacent must be True or False; got {self.adjacent!r}")
+        self._check_integers(n_init=1, tournament_size=1)
+        self._check_flags("adjacent")
         self.epsilon = _check_epsilon(self.epsilon)
 
     def _start(self) -> None:
@@ -164,10 +158,8 @@ class ParetoSearch(SampledStrategy):
     def _observe(
         self, x: Genotypes, losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64]
     ) -> None:
-        if not self.allow_repeats:  # told again, an architecture has nothing new around it
-            new = self._seen.mark(x)
-            if not new.all():
-                x, losses, violations = x[new], losses[new], violations[new]
+        # Told again, an architecture has nothing new around it.
+        x, losses, violations = self._told_first(x, losses, violations)
         for row, values, violation in zip(x.copy(), losses.tolist(), violations.tolist(), strict=True):
             if math.isinf(violation):  # failed: nothing to explore around
                 continue

@@ -68,9 +68,8 @@ class PolicyStrategy(SampledStrategy):
     limit_exponent: float | None = None
 
     def __post_init__(self) -> None:
-        if self.policy not in ("independent", "lstm"):
-            raise ValueError(f"policy must be 'independent' or 'lstm'; got {self.policy!r}")
-        self._check_integers("batch_size")
+        self._check_words("policy", "independent", "lstm")
+        self._check_integers(batch_size=1)
         if self.learning_rate is not None:
             self._check_range("learning_rate", 0, math.inf)
         self._check_range("entropy_weight", 0, math.inf)
@@ -155,14 +154,6 @@ class PolicyStrategy(SampledStrategy):
         return 0.9
 
     # -- settings --------------------------------------------------------------------------------------------
-
-    def _check_integers(self, *names: str) -> None:
-        for name in names:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise ValueError(f"{name} must be an integer; got {value!r}")
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1; got {value}")
 
     def _check_range(self, name: str, least: float, most: float) -> None:
         value = getattr(self, name)

@@ -102,7 +102,9 @@ class PPO(PolicyStrategy):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_integers("epochs", *(["minibatch_size"] if self.minibatch_size is not None else []))
+        self._check_integers(epochs=1)
+        if self.minibatch_size is not None:
+            self._check_integers(minibatch_size=1)
         self._check_range("clip", 0, 1)
         self._check_range("gae_lambda", 0, 1)
         for name in ("value_weight", "max_norm", "target_kl"):
