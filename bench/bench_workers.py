@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness import describe  # first: it sets up the process
+from harness import machine  # first: it sets up the process
 
 import statistics  # isort: skip
 import time
@@ -40,7 +40,7 @@ def efficiency(task: object, evaluations: int, strategy: str, seed: int) -> floa
 
 
 def main() -> None:
-    describe()
+    machine()
     print(f"\n{'two workers':<34} {'strategy':<22} {'median (least) of 7':>22} {'target':>7}")
     for name, task, evaluations, target in (
         ("evaluations of 50 ms", even, 200, 0.95),

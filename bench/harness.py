@@ -25,8 +25,8 @@ Answer = TypeVar("Answer")
 _HEADER = f"{'case':<34} {'peer':<11} {'peer ms':>18} {'nasx ms':>18} {'ratio':>7} {'target':>7}"
 
 
-def describe(*peers: str) -> None:
-    """Print the machine, the settings and the versions, then the header of the table."""
+def machine(*peers: str) -> None:
+    """Print the machine, the settings and the versions."""
     cpus = Path("/proc/cpuinfo")
     lines = cpus.read_text().splitlines() if cpus.exists() else []
     model = next(
@@ -36,6 +36,11 @@ def describe(*peers: str) -> None:
     versions = ", ".join(f"{name} {version(name)}" for name in ("nasx", "numpy", *peers))
     print(f"Python {platform.python_version()}, {versions}")
     print(f"nasx: {nasx.get_num_threads()} threads, {nasx.simd_level()} kernels")
+
+
+def describe(*peers: str) -> None:
+    """Print the machine, the settings and the versions, then the header of the table of `compare`."""
+    machine(*peers)
     print("times: median (least) of the repeats; ratio: of the medians, above 1 is faster than the peer\n")
     print(_HEADER)
     print("-" * len(_HEADER))
