@@ -68,17 +68,16 @@ def searches() -> None:
 
 
 class Table:
-    """Two losses, each the sum of one random number a decision: the cheapest table that fits in memory."""
+    """Two losses, each the sum of one random number a decision, looked up by the same core for all peers."""
 
     def __init__(self, decisions: int, choices: int) -> None:
-        table = np.random.default_rng(0).random((2, decisions, choices))
-        self.worst = table.max(axis=2).sum(axis=1)
-        self._flat = table.reshape(2, -1)
-        self._first = np.arange(decisions, dtype=np.int32) * choices
+        entries = np.random.default_rng(0).random((2, decisions, choices))
+        self.worst = entries.max(axis=2).sum(axis=1)
+        self.space = nasx.Space({f"op{i}": nasx.Categorical(range(choices)) for i in range(decisions)})
+        self._tables = [nasx.hardware.LatencyTable(self.space, each) for each in entries]
 
     def losses(self, x: np.ndarray) -> np.ndarray:
-        places = x + self._first
-        return np.stack([column.take(places).sum(axis=1) for column in self._flat], axis=1)
+        return np.stack([table(x) for table in self._tables], axis=1)
 
 
 def pymoo_nsga2(table: Table, decisions: int, choices: int, population: int, count: int) -> np.ndarray:
@@ -148,8 +147,7 @@ def optuna_nsga2(table: Table, decisions: int, choices: int, population: int, co
 
 
 def nasx_nsga2(table: Table, decisions: int, choices: int, population: int, count: int) -> np.ndarray:
-    space = nasx.Space({f"op{i}": nasx.Categorical(range(choices)) for i in range(decisions)})
-    strategy = nasx.NSGA2(population_size=population).setup(space, objectives=2, seed=0)
+    strategy = nasx.NSGA2(population_size=population).setup(table.space, objectives=2, seed=0)
     told = []
     for _ in range(count):
         x = strategy.ask(population)
