@@ -17,7 +17,7 @@ __path__ = extend_path(__path__, __name__)
 if TYPE_CHECKING:
     from nasx import errors, executors, hardware, pareto, plots, population, spaces, tasks, testing
     from nasx._runtime import get_num_threads, set_num_threads, simd_level
-    from nasx.architecture import Architecture
+    from nasx.architecture import Architecture, Block
     from nasx.comparison import Comparison
     from nasx.contest import compare
     from nasx.errors import NasxError, StopSearch
@@ -45,6 +45,7 @@ _MODULES = ("errors", "executors", "hardware", "pareto", "plots", "population", 
 _EXPORTS = {
     "ASHA": "nasx.strategies.multi_fidelity.asha",
     "Architecture": "nasx.architecture",
+    "Block": "nasx.architecture",
     "Boolean": "nasx.space",
     "Categorical": "nasx.space",
     "Comparison": "nasx.comparison",
@@ -86,6 +87,7 @@ __all__ = [
     "REINFORCE",
     "TPE",
     "Architecture",
+    "Block",
     "Boolean",
     "Categorical",
     "Comparison",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,28 @@ if TYPE_CHECKING:
     from nasx.space import Space
     from nasx.tasks.base import TaskSpec
 
-__all__ = ["Architecture"]
+__all__ = ["Architecture", "Block"]
+
+
+class Block(NamedTuple):
+    """A part of a network, which costs the same wherever it stands: what it does to inputs of which shape.
+
+    Parameters
+    ----------
+    kind : str
+        What it is; with the settings, what ``space.build_block`` builds.
+    input_shape : tuple of int
+        Shape of one input, without the batch axis.
+    settings : tuple of (str, value)
+        The rest of what it takes to build it.
+    channels_last : bool, default False
+        Whether it is given images in torch's "channels last" layout.
+    """
+
+    kind: str
+    input_shape: tuple[int, ...]
+    settings: tuple[tuple[str, Any], ...] = ()
+    channels_last: bool = False
 
 
 class Architecture(Mapping[str, "Choice"]):

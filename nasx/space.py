@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from nasx import population
 from nasx._core import population as _core_population
-from nasx.architecture import Architecture
+from nasx.architecture import Architecture, Block
 from nasx.decisions import Boolean, Categorical, Choice, Decision, Integer, Ordinal, decision_from_dict
 from nasx.errors import unknown
 
@@ -589,6 +589,57 @@ class Space:
     def can_build(self) -> bool:
         """Whether the space overrides `build`."""
         return type(self).build is not Space.build
+
+    def blocks(self, architecture: Architecture, spec: TaskSpec) -> list[Block]:
+        """List the parts of an architecture's network; spaces whose networks are made of parts override this.
+
+        Costs of networks are then sums over their blocks: each block is built and counted or measured once,
+        however many networks have it.
+
+        Parameters
+        ----------
+        architecture : Architecture
+            One of this space.
+        spec : TaskSpec
+            Shape of the inputs and number of outputs.
+
+        Returns
+        -------
+        list of Block
+            With repetitions. Together they hold all parameters of the network, and all its work but for
+            what their output's way to the next one takes.
+
+        Raises
+        ------
+        TypeError
+            If this space does not say what its networks are made of.
+        """
+        raise TypeError(f"{type(self).__name__} has no blocks(): define it beside build_block(self, block)")
+
+    def build_block(self, block: Block) -> nn.Module:
+        """Make one of `blocks`; spaces that override one override both.
+
+        Parameters
+        ----------
+        block : Block
+            One of this space.
+
+        Returns
+        -------
+        torch.nn.Module
+            A freshly initialised module, which takes ``(B, *block.input_shape)``.
+
+        Raises
+        ------
+        TypeError
+            If this space does not say what its networks are made of.
+        """
+        raise TypeError(f"{type(self).__name__} has no build_block(): define it beside blocks()")
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether the space overrides `blocks`."""
+        return type(self).blocks is not Space.blocks
 
     # -- JSON ----------------------------------------------------------------------------------------------
 

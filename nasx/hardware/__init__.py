@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from nasx.errors import unknown
-from nasx.hardware.costs import Cost, FLOPs, NetworkCost, Parameters
+from nasx.hardware.costs import Cost, FlopsTable, MemoryTable, NetworkCost, ParamsTable
 from nasx.hardware.latency_table import LatencyTable
 from nasx.hardware.profiler import MeasuredLatency
 
@@ -15,17 +15,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Cost",
-    "FLOPs",
+    "FlopsTable",
     "LatencyTable",
     "MeasuredLatency",
+    "MemoryTable",
     "NetworkCost",
-    "Parameters",
+    "ParamsTable",
     "available_costs",
     "get_cost",
 ]
 
 _COSTS: Mapping[str, type[Cost]] = MappingProxyType(
-    {cost.name: cost for cost in (Parameters, FLOPs, MeasuredLatency)}
+    {cost.name: cost for cost in (ParamsTable, FlopsTable, MemoryTable, MeasuredLatency)}
 )
 
 
@@ -40,7 +41,7 @@ def available_costs() -> Mapping[str, type[Cost]]:
     Examples
     --------
     >>> list(available_costs())
-    ['parameters', 'flops', 'latency_ms']
+    ['parameters', 'flops', 'memory_bytes', 'latency_ms']
     """
     return _COSTS
 

@@ -12,7 +12,7 @@ from nasx.space import Genotypes
 __all__ = ["AdditiveModel", "fit_additive"]
 
 _Floats = npt.NDArray[np.float64]
-_STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0)
+_STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 _FOLDS = 5
 # Huber's constant: 95 % efficient where the errors are normal.
 _TUNING = 1.345
@@ -28,7 +28,9 @@ class AdditiveModel(NamedTuple):
     errors: dict[str, float]
 
 
-def fit_additive(rows: Genotypes, timings: _Floats, counts: Genotypes, *, seed: int) -> AdditiveModel:
+def fit_additive(
+    rows: Genotypes, timings: _Floats, counts: Genotypes, *, seed: int, prior: _Floats | None = None
+) -> AdditiveModel:
     """Fit sums over decisions, with pairs of neighbours where cross-validation finds them better.
 
     Parameters
@@ -41,12 +43,16 @@ def fit_additive(rows: Genotypes, timings: _Floats, counts: Genotypes, *, seed: 
         Number of choices of each decision.
     seed : int
         Of the folds.
+    prior : ndarray of float64, shape (n,), optional
+        What is expected of each; the sums are of what it leaves, and shrink towards nothing. By default 0.
 
     Returns
     -------
     AdditiveModel
         Of the strength and kind with the smallest mean absolute error on what was left out.
     """
+    prior = np.zeros(len(rows)) if prior is None else prior
+    left = timings - prior
     single = _one_hot(rows, counts)
     kinds = [single]
     if rows.shape[1] > 1:
@@ -55,27 +61,27 @@ def fit_additive(rows: Genotypes, timings: _Floats, counts: Genotypes, *, seed: 
     best: tuple[float, _Floats, float, _Floats] | None = None
     for design in kinds:
         # Outliers are found once, with all timings: they count less wherever they are told from.
-        weights = _huber_ridge(design, timings, _STRENGTHS[len(_STRENGTHS) // 2])[2]
+        weights = _huber_ridge(design, left, _STRENGTHS[len(_STRENGTHS) // 2])[2]
         told = np.empty((len(_STRENGTHS), len(rows)))
         for fold in range(folds.max() + 1):
             out = folds == fold
             for path, (slopes, intercept) in zip(
-                told, _ridge_path(design[~out], timings[~out], weights[~out]), strict=True
+                told, _ridge_path(design[~out], left[~out], weights[~out]), strict=True
             ):
                 path[out] = design[out] @ slopes + intercept
         for strength, path in zip(_STRENGTHS, told, strict=True):
-            error = float(np.abs(path - timings).mean())
+            error = float(np.abs(path - left).mean())
             if best is None or error < best[0]:
                 best = error, design, strength, path
     assert best is not None
     _, design, strength, path = best
-    slopes, intercept, _ = _huber_ridge(design, timings, strength)
+    slopes, intercept, _ = _huber_ridge(design, left, strength)
     parts = np.split(slopes[: single.shape[1]], np.cumsum(counts)[:-1])
     pairs = None
     if design.shape[1] > single.shape[1]:
         both = np.split(slopes[single.shape[1] :], np.cumsum(counts[:-1] * counts[1:])[:-1])
         pairs = [part.reshape(a, b) for part, a, b in zip(both, counts[:-1], counts[1:], strict=True)]
-    return AdditiveModel(parts, pairs, intercept, _errors(path, timings))
+    return AdditiveModel(parts, pairs, intercept, _errors(prior + path, timings))
 
 
 def _errors(told: _Floats, timings: _Floats) -> dict[str, float]:

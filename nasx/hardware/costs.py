@@ -1,4 +1,4 @@
-"""`Cost`: a metric known without training; and the two that are counted on the network itself."""
+"""`Cost`: a metric known without training; and those that are counted on the network itself."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ import numpy.typing as npt
 from nasx.errors import EvaluationError, require
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import nn
 
-    from nasx.architecture import Architecture
+    from nasx.architecture import Architecture, Block
     from nasx.space import Space
     from nasx.tasks.base import TaskSpec
 
-__all__ = ["Cost", "FLOPs", "NetworkCost", "Parameters"]
+__all__ = ["Cost", "CountedCost", "FlopsTable", "MemoryTable", "NetworkCost", "ParamsTable"]
 
 
 class Cost(ABC):
@@ -183,7 +185,39 @@ class NetworkCost(Cost):
         """Build the network and find its cost."""
 
 
-class Parameters(NetworkCost):
+class CountedCost(NetworkCost):
+    """A cost counted on the network without computing anything: it is built on torch's "meta" device.
+
+    Where a space says what its networks are made of (`Space.blocks`), each block is counted once and a
+    network is a sum; else each network is built. Subclasses define `_count`.
+    """
+
+    _blocks: dict[Block, float]
+
+    def bind(self, space: Space, spec: TaskSpec | None) -> Self:
+        """As for every cost of networks; the copy has counted nothing yet."""
+        bound = super().bind(space, spec)
+        bound._blocks = {}
+        return bound
+
+    def _measure(self, architecture: Architecture, spec: TaskSpec) -> float:
+        space = architecture.space
+        if space.has_blocks:
+            return sum(self._of_block(space, block) for block in space.blocks(architecture, spec))
+        return self._count(on_meta(architecture.build), spec.input_shape)
+
+    def _of_block(self, space: Space, block: Block) -> float:
+        if block not in self._blocks:
+            module = on_meta(lambda: space.build_block(block))
+            self._blocks[block] = self._count(module, block.input_shape)
+        return self._blocks[block]
+
+    @abstractmethod
+    def _count(self, module: nn.Module, input_shape: tuple[int, ...]) -> float:
+        """Count on a module without values."""
+
+
+class ParamsTable(CountedCost):
     """Number of trainable parameters. Nothing is allocated: networks are built on torch's "meta" device.
 
     Examples
@@ -192,18 +226,18 @@ class Parameters(NetworkCost):
     >>> from nasx.spaces import ConvNet
     >>> space = ConvNet(depths=[1], widths=[8, 16], operations=["conv"], kernel_sizes=[3], residual=False)
     >>> spec = TaskSpec((1, 8, 8), 10, "image_classification")
-    >>> Parameters().bind(space, spec)(space.enumerate()[:1])
+    >>> ParamsTable().bind(space, spec)(space.enumerate()[:1])
     array([770.])
     """
 
     name = "parameters"
     unit = "parameters"
 
-    def _measure(self, architecture: Architecture, spec: TaskSpec) -> float:
-        return sum(p.numel() for p in on_meta(architecture).parameters() if p.requires_grad)
+    def _count(self, module: nn.Module, input_shape: tuple[int, ...]) -> float:
+        return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
-class FLOPs(NetworkCost):
+class FlopsTable(CountedCost):
     """Floating-point operations to evaluate one input; a multiply-add counts as two.
 
     Counts what torch's ``FlopCounterMode`` counts, convolutions and matrix products, and leaves out
@@ -215,31 +249,79 @@ class FLOPs(NetworkCost):
     >>> from nasx.spaces import ConvNet
     >>> space = ConvNet(depths=[1], widths=[8], operations=["conv"], kernel_sizes=[3], residual=False)
     >>> spec = TaskSpec((1, 8, 8), 10, "image_classification")
-    >>> FLOPs().bind(space, spec)(space.enumerate()[:1])
+    >>> FlopsTable().bind(space, spec)(space.enumerate()[:1])
     array([83104.])
     """
 
     name = "flops"
     unit = "FLOP"
 
-    def _measure(self, architecture: Architecture, spec: TaskSpec) -> float:
+    def _count(self, module: nn.Module, input_shape: tuple[int, ...]) -> float:
         import torch
         from torch.utils.flop_counter import FlopCounterMode
 
-        model = on_meta(architecture).eval()
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model(torch.empty(1, *spec.input_shape, device="meta"))
+            module.eval()(torch.empty(1, *input_shape, device="meta"))
         return float(counter.get_total_flops())
 
 
-def on_meta(architecture: Architecture) -> nn.Module:
-    """Build a network without memory or values; torch's random state is left alone."""
+class MemoryTable(NetworkCost):
+    """Memory to evaluate a batch, in bytes: the network's weights and the most that its tensors take at once.
+
+    The network is run on torch's "meta" device, without values, and every tensor counts from when it is made
+    to when nothing refers to it any more; an operation's result is there before its inputs go. What a
+    library takes for itself while it computes, and the memory of torch itself, are not known and not counted.
+
+    Parameters
+    ----------
+    batch_size : int, default 1
+        Inputs at a time.
+
+    Raises
+    ------
+    ValueError
+        If `batch_size` is no positive integer.
+
+    Examples
+    --------
+    >>> from nasx import TaskSpec
+    >>> from nasx.spaces import ConvNet
+    >>> space = ConvNet(depths=[1], widths=[8], operations=["conv"], kernel_sizes=[3], residual=False)
+    >>> spec = TaskSpec((1, 8, 8), 10, "image_classification")
+    >>> one, many = (MemoryTable(batch_size=b).bind(space, spec)(space.enumerate()[:1]) for b in (1, 64))
+    >>> bool(0 < one < many)
+    True
+    """
+
+    name = "memory_bytes"
+    unit = "B"
+
+    def __init__(self, *, batch_size: int = 1) -> None:
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size must be an integer of at least 1; got {batch_size!r}")
+        self._batch_size = batch_size
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"batch_size": self._batch_size}
+
+    def _measure(self, architecture: Architecture, spec: TaskSpec) -> float:
+        from nasx.hardware.liveness import peak_bytes
+
+        model = on_meta(architecture.build).eval()
+        weights = {id(t): t.nbytes for t in (*model.parameters(), *model.buffers())}
+        return float(sum(weights.values()) + peak_bytes(model, (self._batch_size, *spec.input_shape)))
+
+
+def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a module without memory or values; torch's random state is left alone."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):
-                return architecture.build()
+                return build()
         except (NotImplementedError, RuntimeError):
             # Its constructor looks at values, which meta tensors lack.
-            return architecture.build().to("meta")
+            return build().to("meta")

@@ -6,8 +6,16 @@ from nasx.errors import require
 
 require("torch", "nasx.nn", "torch")
 
-from nasx.nn.blocks import OPERATIONS, ConvBlock  # noqa: E402 - after the check that torch is there
+from nasx.nn.blocks import OPERATIONS, Classifier, ConvBlock  # noqa: E402 - after the check that torch is there
 from nasx.nn.convnet import ConvNetModule  # noqa: E402
-from nasx.nn.nasbench201 import NASBench201Cell, NASBench201Module  # noqa: E402
+from nasx.nn.nasbench201 import NASBench201Cell, NASBench201Module, nasbench201_block  # noqa: E402
 
-__all__ = ["OPERATIONS", "ConvBlock", "ConvNetModule", "NASBench201Cell", "NASBench201Module"]
+__all__ = [
+    "OPERATIONS",
+    "Classifier",
+    "ConvBlock",
+    "ConvNetModule",
+    "NASBench201Cell",
+    "NASBench201Module",
+    "nasbench201_block",
+]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from nasx.errors import unknown
 
-__all__ = ["OPERATIONS", "ConvBlock"]
+__all__ = ["OPERATIONS", "Classifier", "ConvBlock"]
 
 _EXPANSION = 3
 
@@ -77,6 +77,31 @@ class ConvBlock(nn.Module):
             y = y + self.shortcut(x)
         out: Tensor = self.activation(y)
         return out
+
+
+class Classifier(nn.Linear):
+    """A linear layer over the means of images' channels.
+
+    Parameters
+    ----------
+    in_channels : int
+        Channels of the images.
+    num_outputs : int
+        Size of the output.
+
+    Examples
+    --------
+    >>> import torch
+    >>> Classifier(8, 10)(torch.zeros(4, 8, 3, 3)).shape
+    torch.Size([4, 10])
+    """
+
+    def __init__(self, in_channels: int, num_outputs: int) -> None:
+        super().__init__(in_channels, num_outputs)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map ``(B, in_channels, H, W)`` to ``(B, num_outputs)``."""
+        return super().forward(images.mean((2, 3)))
 
 
 def _conv(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasx.nn.blocks import ConvBlock
+from nasx.nn.blocks import Classifier, ConvBlock
 
 __all__ = ["ConvNetModule"]
 
@@ -48,7 +48,7 @@ class ConvNetModule(nn.Module):
             width = options.pop("width")
             self.blocks.append(ConvBlock(channels, width, **options))
             channels = width
-        self.classifier = nn.Linear(channels, num_outputs)
+        self.classifier = Classifier(channels, num_outputs)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``(B, in_channels, H, W)`` to scores ``(B, num_outputs)``."""
@@ -56,6 +56,5 @@ class ConvNetModule(nn.Module):
         if features.device.type == "cpu":
             # Depthwise convolutions train up to twice as fast in this layout.
             features = features.contiguous(memory_format=torch.channels_last)
-        features = self.blocks(features).mean((2, 3))
-        scores: Tensor = self.classifier(features)
+        scores: Tensor = self.classifier(self.blocks(features))
         return scores

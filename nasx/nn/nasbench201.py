@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from nasx.errors import unknown
+from nasx.nn.blocks import Classifier
 
-__all__ = ["NASBench201Cell", "NASBench201Module"]
+__all__ = ["NASBench201Cell", "NASBench201Module", "nasbench201_block"]
 
 Edge = tuple[int, int, str]
 
@@ -52,24 +53,55 @@ class NASBench201Module(nn.Module):
         self, in_channels: int, num_outputs: int, *, edges: Sequence[Edge], cells: int = 5, channels: int = 16
     ) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
-        )
+        self.stem = nasbench201_block("stem", in_channels, channels)
         self.body = nn.Sequential()
         for stage in range(3):
             if stage:
-                self.body.append(_Reduction(channels))
+                self.body.append(nasbench201_block("reduction", channels))
                 channels *= 2
             for _ in range(cells):
                 self.body.append(NASBench201Cell(channels, edges))
-        self.last = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
-        self.classifier = nn.Linear(channels, num_outputs)
+        self.head = nasbench201_block("head", channels, num_outputs)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``(B, in_channels, H, W)`` to scores ``(B, num_outputs)``."""
-        features: Tensor = self.last(self.body(self.stem(images)))
-        scores: Tensor = self.classifier(features.mean((2, 3)))
+        scores: Tensor = self.head(self.body(self.stem(images)))
         return scores
+
+
+def nasbench201_block(kind: str, channels: int, outputs: int | None = None) -> nn.Module:
+    """Make a part of these networks.
+
+    Parameters
+    ----------
+    kind : str
+        "stem", "reduction" or "head", an operation of the cells, or "sum" for one addition in a node.
+    channels : int
+        Channels of its input.
+    outputs : int, optional
+        Channels of a stem's output, or outputs of a head.
+
+    Returns
+    -------
+    torch.nn.Module
+        The part.
+
+    Raises
+    ------
+    ValueError
+        If there is no such part.
+    """
+    kinds = {"stem": _stem, "head": _head}
+    if kind in kinds and outputs is not None:
+        return kinds[kind](channels, outputs)
+    others: dict[str, Callable[[int], nn.Module]] = {
+        **_OPERATIONS,
+        "reduction": _Reduction,
+        "sum": lambda channels: _Sum(),
+    }
+    if kind not in others:
+        raise ValueError(unknown("kind", kind, [*kinds, *others]))
+    return others[kind](channels)
 
 
 class NASBench201Cell(nn.Module):
@@ -119,6 +151,21 @@ class NASBench201Cell(nn.Module):
             values[node] = brought if before is None else before + brought
         out = values[-1]
         return torch.zeros_like(x) if out is None else out
+
+
+class _Sum(nn.Module):
+    """What a node does with a second edge."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + x
+
+
+def _stem(channels: int, outputs: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(channels, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs))
+
+
+def _head(channels: int, outputs: int) -> nn.Module:
+    return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True), Classifier(channels, outputs))
 
 
 class _Reduction(nn.Module):

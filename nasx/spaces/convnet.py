@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from nasx.architecture import Block
 from nasx.space import Boolean, Categorical, Decision, Ordinal, Space
 
 if TYPE_CHECKING:
@@ -122,22 +123,84 @@ class ConvNet(Space):
         nasx.errors.MissingDependencyError
             If torch is not installed.
         """
-        if len(spec.input_shape) != 3:
-            raise ValueError(
-                f"ConvNet needs images, input_shape (C, H, W); got input_shape {spec.input_shape}"
-            )
+        _check_images(spec)
         from nasx.nn import ConvNetModule
 
-        blocks = [
-            {
-                option: architecture[f"block{i}.{option}"]
-                for option in ("operation", "width", "kernel_size", "stride", "residual")
-                if f"block{i}.{option}" in architecture
-            }
-            for i in range(1, int(architecture["depth"]) + 1)  # type: ignore[arg-type]  # an integer by construction
-        ]
         stem_width: Any = architecture["stem_width"]
-        return ConvNetModule(spec.input_shape[0], spec.num_outputs, stem_width=stem_width, blocks=blocks)
+        return ConvNetModule(
+            spec.input_shape[0], spec.num_outputs, stem_width=stem_width, blocks=_options(architecture)
+        )
+
+    def blocks(self, architecture: Architecture, spec: TaskSpec) -> list[Block]:
+        """List the stem, the blocks and the classifier of an architecture's network.
+
+        Parameters
+        ----------
+        architecture : Architecture
+            One of this space.
+        spec : TaskSpec
+            ``input_shape`` ``(C, H, W)`` and the number of outputs.
+
+        Returns
+        -------
+        list of Block
+            In the order of the network.
+
+        Raises
+        ------
+        ValueError
+            If the input is not an image.
+        """
+        _check_images(spec)
+        channels, height, width = spec.input_shape
+        found: list[Block] = []
+        for options in [{"width": architecture["stem_width"]}, *_options(architecture)]:
+            settings = {name: value for name, value in options.items() if name != "width"}
+            settings |= {"in_channels": channels, "out_channels": options["width"]}
+            found.append(
+                Block("ConvBlock", (channels, height, width), tuple(sorted(settings.items())), bool(found))
+            )
+            channels, stride = options["width"], options.get("stride", 1)
+            height, width = -(-height // stride), -(-width // stride)
+        head = (("in_channels", channels), ("num_outputs", spec.num_outputs))
+        return [*found, Block("Classifier", (channels, height, width), head, True)]
+
+    def build_block(self, block: Block) -> nn.Module:
+        """Make one of `blocks`.
+
+        Parameters
+        ----------
+        block : Block
+            One of this space.
+
+        Returns
+        -------
+        torch.nn.Module
+            A `nasx.nn.ConvBlock`, or the classifier over pooled features.
+        """
+        from nasx.nn import Classifier, ConvBlock
+
+        kinds: dict[str, Any] = {"ConvBlock": ConvBlock, "Classifier": Classifier}
+        module: nn.Module = kinds[block.kind](**dict(block.settings))
+        return module
+
+
+def _check_images(spec: TaskSpec) -> None:
+    if len(spec.input_shape) != 3:
+        raise ValueError(f"ConvNet needs images, input_shape (C, H, W); got input_shape {spec.input_shape}")
+
+
+def _options(architecture: Architecture) -> list[dict[str, Any]]:
+    """Give what each block decides."""
+    depth: Any = architecture["depth"]
+    return [
+        {
+            option: architecture[f"block{i}.{option}"]
+            for option in ("operation", "width", "kernel_size", "stride", "residual")
+            if f"block{i}.{option}" in architecture
+        }
+        for i in range(1, depth + 1)
+    ]
 
 
 def _check_numbers(name: str, values: Sequence[int]) -> None:

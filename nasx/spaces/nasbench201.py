@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from nasx.architecture import Block
 from nasx.errors import unknown
 from nasx.space import Categorical, Genotypes, Space
 from nasx.spaces._classes import lookup, representatives
@@ -205,10 +206,7 @@ class NASBench201(Space):
         nasx.errors.MissingDependencyError
             If torch is not installed.
         """
-        if len(spec.input_shape) != 3:
-            raise ValueError(
-                f"NASBench201 needs images, input_shape (C, H, W); got input_shape {spec.input_shape}"
-            )
+        _check_images(spec)
         from nasx.nn import NASBench201Module
 
         return NASBench201Module(
@@ -218,6 +216,68 @@ class NASBench201(Space):
             cells=self.cells,
             channels=self.channels,
         )
+
+    def blocks(self, architecture: Architecture, spec: TaskSpec) -> list[Block]:
+        """List the parts of a cell's network: its operations, and what is around the cells.
+
+        Parameters
+        ----------
+        architecture : Architecture
+            One of this space.
+        spec : TaskSpec
+            ``input_shape`` ``(C, H, W)`` and the number of outputs.
+
+        Returns
+        -------
+        list of Block
+            Each edge's operation in each cell, the additions of nodes ("sum"), stem, reductions and head.
+
+        Raises
+        ------
+        ValueError
+            If the input is not an image.
+        """
+        _check_images(spec)
+        images, height, width = spec.input_shape
+        operations = [str(architecture[name]) for name in self if architecture[name] != "none"]
+        nodes = {edge[0] for edge, name in zip(_EDGES, self, strict=True) if architecture[name] != "none"}
+        cell = operations + ["sum"] * (len(operations) - len(nodes))
+        channels = self.channels
+        found = [_block("stem", (images, height, width), channels)]
+        for stage in range(3):
+            if stage:
+                found.append(_block("reduction", (channels, height, width)))
+                channels, height, width = 2 * channels, -(-height // 2), -(-width // 2)
+            found += self.cells * [_block(kind, (channels, height, width)) for kind in cell]
+        return [*found, _block("head", (channels, height, width), spec.num_outputs)]
+
+    def build_block(self, block: Block) -> nn.Module:
+        """Make one of `blocks`.
+
+        Parameters
+        ----------
+        block : Block
+            One of this space.
+
+        Returns
+        -------
+        torch.nn.Module
+            What `nasx.nn.nasbench201_block` makes.
+        """
+        from nasx.nn import nasbench201_block
+
+        return nasbench201_block(block.kind, **dict(block.settings))
+
+
+def _check_images(spec: TaskSpec) -> None:
+    if len(spec.input_shape) != 3:
+        raise ValueError(
+            f"NASBench201 needs images, input_shape (C, H, W); got input_shape {spec.input_shape}"
+        )
+
+
+def _block(kind: str, shape: tuple[int, int, int], outputs: int | None = None) -> Block:
+    return Block(kind, shape, (("channels", shape[0]), ("outputs", outputs)))
 
 
 def _form(cell: Sequence[int]) -> str:

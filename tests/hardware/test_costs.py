@@ -8,8 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nasx import Categorical, Ordinal, Space, TaskSpec
 from nasx.errors import EvaluationError
-from nasx.hardware import FLOPs, MeasuredLatency, Parameters, available_costs, get_cost
-from nasx.spaces import ConvNet
+from nasx.hardware import FlopsTable, MeasuredLatency, MemoryTable, ParamsTable, available_costs, get_cost
+from nasx.spaces import ConvNet, NASBench201
 
 SPEC = TaskSpec((3, 12, 12), 5, "image_classification")
 
@@ -39,32 +39,87 @@ def lines():
     return Lines()
 
 
-def test_parameters_and_flops_of_thirty_random_networks():
-    space = ConvNet()
-    rows = space.sample(30, seed=2)
-    parameters, flops = Parameters().bind(space, SPEC)(rows), FLOPs().bind(space, SPEC)(rows)
+@pytest.mark.parametrize(
+    "space", [ConvNet(), NASBench201(cells=2, channels=4)], ids=lambda s: type(s).__name__
+)
+def test_parameters_and_flops_of_sixty_random_networks(space):
+    rows = space.sample(60, seed=2)
+    parameters, flops = ParamsTable().bind(space, SPEC)(rows), FlopsTable().bind(space, SPEC)(rows)
     assert parameters.dtype == flops.dtype == np.float64
     for row, count, work in zip(rows, parameters, flops, strict=True):
-        network = space.decode(row).build(SPEC).eval()
+        with torch.device("meta"):
+            network = space.decode(row).build(SPEC).eval()
         assert count == sum(p.numel() for p in network.parameters())
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network(torch.randn(1, *SPEC.input_shape))
+            network(torch.empty(1, *SPEC.input_shape, device="meta"))
         assert work == counter.get_total_flops()
+
+
+@pytest.mark.parametrize(
+    "space", [ConvNet(), NASBench201(cells=1, channels=4)], ids=lambda s: type(s).__name__
+)
+def test_blocks_run_and_each_is_counted_once(space, monkeypatch):
+    built = []
+    build = type(space).build_block
+    monkeypatch.setattr(
+        type(space), "build_block", lambda self, block: built.append(block) or build(self, block)
+    )
+    rows = space.sample(30, seed=3)
+    ParamsTable().bind(space, SPEC)(rows)
+    blocks = [block for row in rows for block in space.blocks(space.decode(row), SPEC)]
+    assert len(built) == len(set(built)) == len(set(blocks)) < len(blocks)
+    for block in set(blocks):
+        with torch.device("meta"):
+            build(space, block)(torch.empty(2, *block.input_shape))
 
 
 def test_a_multiply_add_counts_as_two_and_frozen_parameters_not_at_all(lines):
     row = lines.encode([{"width": 4, "op": "line"}])
-    assert FLOPs().bind(lines, SPEC)(row) == 2 * (432 * 4 + 4 * 5)
-    assert Parameters().bind(lines, SPEC)(row) == 432 * 4 + 4
+    assert FlopsTable().bind(lines, SPEC)(row) == 2 * (432 * 4 + 4 * 5)
+    assert ParamsTable().bind(lines, SPEC)(row) == 432 * 4 + 4
+
+
+def test_memory_is_the_weights_and_the_most_that_tensors_take_at_once(lines):
+    # The batch, then the first layer's result; the second layer's is smaller and comes when the batch may
+    # not go, because the caller of the network holds it.
+    row = lines.encode([{"width": 4, "op": "line"}])
+    weights = 4 * (432 * 4 + 4 + 4 * 5 + 5)
+    for batch in (1, 10):
+        assert MemoryTable(batch_size=batch).bind(lines, SPEC)(row) == weights + 4 * batch * (432 + 4 + 5)
+
+    class Waves(Space):
+        """Wide, narrow, wide: tensors of 8, 4 and 8 units that go as soon as they are used."""
+
+        def __init__(self):
+            super().__init__({"inplace": Ordinal([0, 1]), "held": Ordinal([0, 1])})
+
+        def build(self, architecture, spec):
+            class Wave(nn.Module):
+                def forward(self, x):
+                    wide = x.repeat(1, 8)
+                    narrow = wide[:, :400] * 2  # 1 + 8 + 4
+                    if not architecture["held"]:
+                        del wide
+                    narrow = narrow.relu_() if architecture["inplace"] else narrow.relu()  # + 4 on top
+                    return narrow.repeat(1, 2)
+
+            return Wave()
+
+    space = Waves()
+    peaks = MemoryTable().bind(space, TaskSpec((100,), 1, "waves"))
+    found = {
+        tuple(row): peak / 400 for row, peak in zip(space.enumerate(), peaks(space.enumerate()), strict=True)
+    }
+    assert found == {(0, 0): 13, (0, 1): 21, (1, 0): 13, (1, 1): 21}
 
 
 def test_networks_that_look_at_values_while_they_are_built(lines):
     row = lines.encode([{"width": 4, "op": "values"}])
-    assert Parameters().bind(lines, SPEC)(row) == 432 * 5 + 5
-    assert FLOPs().bind(lines, SPEC)(row) == 2 * (432 * 5 + 5 * 5)
+    assert ParamsTable().bind(lines, SPEC)(row) == 432 * 5 + 5
+    assert FlopsTable().bind(lines, SPEC)(row) == 2 * (432 * 5 + 5 * 5)
 
 
-@pytest.mark.parametrize("name", ["parameters", "flops", "latency_ms"])
+@pytest.mark.parametrize("name", ["parameters", "flops", "memory_bytes", "latency_ms"])
 def test_each_architecture_is_built_once_and_torch_is_left_as_it_was(name, lines):
     cost = get_cost(name).bind(lines, SPEC)
     state, threads = torch.random.get_rng_state(), torch.get_num_threads()
@@ -80,7 +135,7 @@ def test_each_architecture_is_built_once_and_torch_is_left_as_it_was(name, lines
     assert cost(rows[:0]).shape == (0,)
 
 
-@pytest.mark.parametrize("name", ["parameters", "flops", "latency_ms"])
+@pytest.mark.parametrize("name", ["parameters", "flops", "memory_bytes", "latency_ms"])
 def test_what_cannot_be_built_is_named(name, lines):
     cost = get_cost(name).bind(lines, SPEC)
     message = rf"{name} of Architecture\({{'width': 2, 'op': 'broken'}}\) cannot be found: no such operation"
@@ -89,9 +144,9 @@ def test_what_cannot_be_built_is_named(name, lines):
 
 
 def test_binding(lines):
-    cost = Parameters()
+    cost = ParamsTable()
     with pytest.raises(
-        RuntimeError, match=r"Parameters is bound to no space: call bind\(space, spec\) first"
+        RuntimeError, match=r"ParamsTable is bound to no space: call bind\(space, spec\) first"
     ):
         cost([[0, 0]])
     bound = cost.bind(lines, SPEC)
@@ -103,15 +158,16 @@ def test_binding(lines):
     assert bound([[0, 0]]) != other([[0, 0]])
     plain = Space({"op": Categorical(["conv"])})
     with pytest.raises(
-        TypeError, match=r"Parameters is found by building networks, and Space has no build\(\)"
+        TypeError, match=r"ParamsTable is found by building networks, and Space has no build\(\)"
     ):
-        Parameters().bind(plain, SPEC)
+        ParamsTable().bind(plain, SPEC)
 
 
 def test_registry():
     assert dict(available_costs()) == {
-        "parameters": Parameters,
-        "flops": FLOPs,
+        "parameters": ParamsTable,
+        "flops": FlopsTable,
+        "memory_bytes": MemoryTable,
         "latency_ms": MeasuredLatency,
     }
     for name, cls in available_costs().items():
@@ -126,5 +182,5 @@ def test_registry():
 
 
 def test_a_network_cost_needs_to_know_what_networks_are_for():
-    with pytest.raises(ValueError, match="Parameters needs a TaskSpec"):
-        Parameters().bind(ConvNet(), None)
+    with pytest.raises(ValueError, match="ParamsTable needs a TaskSpec"):
+        ParamsTable().bind(ConvNet(), None)

@@ -56,11 +56,11 @@ def test_without_torch_the_extra_is_named():
         "said(lambda: nasx.tasks.ImageClassification)\n"
         "spec = nasx.TaskSpec((1, 8, 8), 10, 'image_classification')\n"
         "space = nasx.spaces.ConvNet()\n"
-        "said(lambda: nasx.hardware.Parameters().bind(space, spec))\n"
+        "said(lambda: nasx.hardware.ParamsTable().bind(space, spec))\n"
         "said(lambda: space.decode(space.sample(1)[0]).build(spec))\n"
     )
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert out.splitlines() == [
         f"{what} needs torch: pip install 'nasx[torch]'"
-        for what in ("nasx.tasks.ImageClassification", "nasx.hardware.Parameters", "nasx.nn")
+        for what in ("nasx.tasks.ImageClassification", "nasx.hardware.ParamsTable", "nasx.nn")
     ]
