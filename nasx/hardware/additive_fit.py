@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from nasx.space import Genotypes
+from nasx.space import Genotypes, Space
 
-__all__ = ["AdditiveModel", "fit_additive"]
+__all__ = ["AdditiveModel", "errors_of", "fit_additive", "project_additive"]
 
 _Floats = npt.NDArray[np.float64]
 _STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -17,6 +18,10 @@ _FOLDS = 5
 # Huber's constant: 95 % efficient where the errors are normal.
 _TUNING = 1.345
 _ROUNDS = 20
+
+
+_PROJECTED = 20_000
+_WIDEST = 1_000
 
 
 class AdditiveModel(NamedTuple):
@@ -76,15 +81,67 @@ def fit_additive(
     assert best is not None
     _, design, strength, path = best
     slopes, intercept, _ = _huber_ridge(design, left, strength)
-    parts = np.split(slopes[: single.shape[1]], np.cumsum(counts)[:-1])
-    pairs = None
-    if design.shape[1] > single.shape[1]:
-        both = np.split(slopes[single.shape[1] :], np.cumsum(counts[:-1] * counts[1:])[:-1])
-        pairs = [part.reshape(a, b) for part, a, b in zip(both, counts[:-1], counts[1:], strict=True)]
-    return AdditiveModel(parts, pairs, intercept, _errors(prior + path, timings))
+    return AdditiveModel(*_parted(slopes, counts), intercept, errors_of(prior + path, timings))
 
 
-def _errors(told: _Floats, timings: _Floats) -> dict[str, float]:
+def project_additive(
+    space: Space, function: Callable[[Genotypes], _Floats], *, seed: int
+) -> tuple[list[_Floats], list[_Floats] | None, float]:
+    """Find the sums over decisions, and pairs if they are not too many, that are nearest to a function.
+
+    Parameters
+    ----------
+    space : Space
+        Whose architectures.
+    function : callable
+        Maps genotypes ``(n, d)`` to float64 ``(n,)``.
+    seed : int
+        Of the architectures looked at, where the space has more than 20,000.
+
+    Returns
+    -------
+    entries, pairs, intercept
+        As of `AdditiveModel`.
+    """
+    rows = space.enumerate() if space.size <= _PROJECTED else space.sample(_PROJECTED, seed=seed)
+    counts = space.cardinalities
+    design = _one_hot(rows, counts)
+    if len(counts) > 1 and design.shape[1] + int((counts[:-1] * counts[1:]).sum()) <= _WIDEST:
+        design = np.hstack([design, _one_hot(*_joined(rows, counts))])
+    values = function(rows)
+    parts, targets, center, mean = _centered(design, values, np.ones(len(rows)))
+    gram = parts.T @ parts
+    # Columns depend on each other: the smallest entries are taken.
+    gram.flat[:: len(gram) + 1] += 1e-9 * len(rows)
+    slopes = np.asarray(np.linalg.solve(gram, parts.T @ targets), np.float64)
+    return *_parted(slopes, counts), mean - float(center @ slopes)
+
+
+def _parted(slopes: _Floats, counts: Genotypes) -> tuple[list[_Floats], list[_Floats] | None]:
+    """Slopes by decision, and by pair of neighbours if there are some."""
+    parts = np.split(slopes, np.cumsum(counts))
+    singles, rest = parts[:-1], parts[-1]
+    if not len(rest):
+        return singles, None
+    both = np.split(rest, np.cumsum(counts[:-1] * counts[1:])[:-1])
+    shapes = zip(both, counts[:-1], counts[1:], strict=True)
+    return singles, [part.reshape(a, b) for part, a, b in shapes]
+
+
+def errors_of(told: _Floats, timings: _Floats) -> dict[str, float]:
+    """How far latencies that were told are from those that were measured.
+
+    Parameters
+    ----------
+    told, timings : ndarray of float64, shape (n,)
+        In milliseconds.
+
+    Returns
+    -------
+    dict of str to float
+        Mean absolute error in milliseconds, median relative error, share within 10 %, Spearman's rank
+        correlation.
+    """
     difference = np.abs(told - timings)
     relative = difference / np.maximum(np.abs(timings), np.finfo(float).tiny)
     return {

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from nasx._arguments import floats
 from nasx._core import latency_table as _native
-from nasx.hardware.additive_fit import fit_additive
+from nasx.hardware.adaptation import Mixture
+from nasx.hardware.additive_fit import fit_additive, project_additive
 from nasx.hardware.costs import Cost
 from nasx.space import Genotypes, Space
 
@@ -326,12 +327,7 @@ class LatencyTable(Cost):
         ----------
         P. J. Huber, "Robust estimation of a location parameter", Annals of Mathematical Statistics 35, 1964.
         """
-        rows = space.check(genotypes)
-        timings = floats(measured_ms, "measured_ms", 1)
-        if len(timings) != len(rows):
-            raise ValueError(f"measured_ms must have {len(rows)} values, one a genotype; got {len(timings)}")
-        if not np.isfinite(timings).all():
-            raise ValueError("measured_ms must be finite; leave failed timings out")
+        rows, timings = _timings(space, genotypes, measured_ms)
         if len(np.unique(rows, axis=0)) < 10:
             raise ValueError(
                 f"genotypes must hold at least 10 different architectures; got {len(np.unique(rows, axis=0))}"
@@ -344,6 +340,74 @@ class LatencyTable(Cost):
             intercept=model.intercept,
             about={**(about or {}), "timings": len(rows), "errors": model.errors},
         )
+
+    @classmethod
+    def adapt(
+        cls,
+        tables: Sequence[LatencyTable],
+        genotypes: npt.ArrayLike,
+        measured_ms: npt.ArrayLike,
+        *,
+        about: Mapping[str, Any] | None = None,
+        seed: int = 0,
+    ) -> LatencyTable:
+        """Make a table for a new device from about ten timings and the tables of known devices.
+
+        The new log-latencies are a weighted sum of the known ones: a ridge regression towards equal weights.
+        The table is the nearest sum over decisions and pairs to that. Its errors are of each timing told from
+        the others, in ``table.about["errors"]``.
+
+        Parameters
+        ----------
+        tables : sequence of LatencyTable
+            Of known devices, all for the same space.
+        genotypes : array_like of int, shape (n, d)
+            At least three architectures, timed on the new device.
+        measured_ms : array_like of float, shape (n,)
+            Their latencies in milliseconds.
+        about : mapping of str to JSON types, optional
+            What is known of the timings.
+        seed : int, default 0
+            Of the architectures at which the sum is compared, in a large space.
+
+        Returns
+        -------
+        LatencyTable
+            The table.
+
+        Raises
+        ------
+        ValueError
+            If there are no tables, their spaces differ, there are too few timings, a length does not fit, or
+            a timing is not positive.
+
+        Examples
+        --------
+        >>> from nasx import Integer, Space
+        >>> space = Space({"a": Integer(0, 4), "b": Integer(0, 4)})
+        >>> rising, flat = [1, 2, 3, 4, 5], [0, 0, 0, 0, 0]
+        >>> known = [LatencyTable(space, [rising, flat]), LatencyTable(space, [flat, rising])]
+        >>> rows = space.sample(10, seed=0)
+        >>> table = LatencyTable.adapt(known, rows, 3 * known[0](rows) * known[1](rows))
+        >>> bool(table([[4, 4]])[0] > table([[0, 0]])[0])
+        True
+        """
+        if not tables:
+            raise ValueError("tables must hold at least one table of a known device; got none")
+        space = tables[0].space
+        for table in tables:
+            if table.space != space:
+                raise ValueError(f"tables must be for one space; got {space!r} and {table.space!r}")
+        rows, timings = _timings(space, genotypes, measured_ms)
+        if len(rows) < 3 or timings.min() <= 0:
+            raise ValueError(
+                "measured_ms must hold at least three latencies, all more than 0; got "
+                f"{len(timings)}{f', the least {timings.min():g}' if len(timings) else ''}"
+            )
+        mixture = Mixture(tables, rows, timings)
+        entries, pairs, intercept = project_additive(space, mixture, seed=seed)
+        told = {**(about or {}), "timings": len(rows), "errors": mixture.errors}
+        return cls(space, entries, pairs=pairs, intercept=intercept, about=told)
 
     # -- on disk ---------------------------------------------------------------------------------------------
 
@@ -438,6 +502,18 @@ class LatencyTable(Cost):
 
 def _rebuild(space: Space, entries: Entries, pairs: Any, intercept: float, about: Any) -> LatencyTable:
     return LatencyTable(space, entries, pairs=pairs, intercept=intercept, about=about)
+
+
+def _timings(
+    space: Space, genotypes: npt.ArrayLike, measured_ms: npt.ArrayLike
+) -> tuple[Genotypes, npt.NDArray[np.float64]]:
+    rows = space.check(genotypes)
+    timings = floats(measured_ms, "measured_ms", 1)
+    if len(timings) != len(rows):
+        raise ValueError(f"measured_ms must have {len(rows)} values, one a genotype; got {len(timings)}")
+    if not np.isfinite(timings).all():
+        raise ValueError("measured_ms must be finite; leave failed timings out")
+    return rows, timings
 
 
 def _shaped(values: npt.ArrayLike, shape: Sequence[int], name: str) -> npt.NDArray[np.float64]:

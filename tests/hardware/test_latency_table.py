@@ -255,3 +255,58 @@ def test_foreign_and_damaged_files_are_refused(tmp_path, monkeypatch):
     assert not (tmp_path / "it-ran").exists()
     with pytest.raises(FileNotFoundError):
         LatencyTable.load(tmp_path / "none.npz")
+
+
+@pytest.mark.data
+def test_ten_timings_adapt_known_devices_to_a_new_one(data_dir):
+    from nasx.spaces import NASBench201
+
+    with np.load(data_dir / "nasbench201.npz", allow_pickle=False) as file:
+        names = [name for name in file.files if name.startswith("latency_ms/")]
+        rows, timings = file["genotypes"].astype(np.int32), {name: file[name] for name in names}
+    space, some = NASBench201(), np.arange(0, 15625, 8)
+    tables = {name: LatencyTable.fit(space, rows[some], timings[name][some]) for name in names}
+    rng, found = np.random.default_rng(0), {}
+    for name in ("1080ti_1", "gold_6226", "samsung_a50"):
+        name = f"latency_ms/{name}"
+        drawn = rng.choice(len(rows), 10, replace=False)
+        others = [table for other, table in tables.items() if other != name]
+        table = LatencyTable.adapt(others, rows[drawn], timings[name][drawn])
+        assert table.about["timings"] == 10
+        ranks = [np.argsort(np.argsort(values)) for values in (table(rows), timings[name])]
+        found[name] = np.corrcoef(ranks)[0, 1]
+    assert min(found.values()) > 0.9, found
+
+
+def test_a_device_that_is_another_one_times_a_factor_is_told_exactly():
+    space = space_of(4, 4, 4)
+    rng = np.random.default_rng(0)
+    known = [LatencyTable(space, rng.uniform(1, 2, (3, 4)), intercept=1) for _ in range(3)]
+    rows = space.sample(12, seed=1)
+    table = LatencyTable.adapt(known, rows, 7 * known[1](rows))
+    everything = space.enumerate()
+    np.testing.assert_allclose(table(everything), 7 * known[1](everything), rtol=0.01)
+    assert table.about["errors"]["median_relative"] < 0.01
+
+
+def test_adapting_never_turns_a_known_device_round():
+    space = space_of(5)
+    known = LatencyTable(space, [[1, 2, 3, 4, 5]])
+    table = LatencyTable.adapt([known], [[0], [1], [2], [4]], [4.0, 3, 2, 1])
+    assert (np.diff(table(space.enumerate())) > -1e-6).all()
+
+
+def test_bad_adaptations_are_named():
+    table = random_table(space_of(2, 3))
+    rows = [[0, 0], [1, 1], [0, 2]]
+    for tables, x, timings, message in (
+        ([], rows, [1, 2, 3], "tables must hold at least one"),
+        ([table, random_table(space_of(2, 4))], rows, [1, 2, 3], "tables must be for one space"),
+        ([table], rows[:2], [1, 2], "at least three latencies, all more than 0; got 2"),
+        ([table], rows[:0], [], r"\(n, 2\)|at least three latencies"),
+        ([table], rows, [1, 2, 0], "the least 0"),
+        ([table], rows, [1, 2], "measured_ms must have 3 values"),
+        ([table], rows, [1, 2, np.nan], "must be finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            LatencyTable.adapt(tables, np.array(x).reshape(-1, 2), timings)
