@@ -201,3 +201,38 @@ def test_the_compiled_functions_are_strict(call, error: type[Exception], parts: 
         call()
     for part in parts:
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("owner", "call"),
+    [
+        (_core.population.GenotypeSet, len),
+        (_core.population.GenotypeSet, lambda made: made.insert(np.zeros((1, 2), np.int32))),
+        (_core.parzen.History, len),
+        (_core.parzen.History, lambda made: made.propose(3, 0, 0, 0)),
+        (_core.policy.Rollouts, lambda made: made.ready),
+        (_core.policy.Rollouts, lambda made: made.__copy__()),
+        (_core.latency_table.LatencyTable, lambda made: made.sum(np.zeros((1, 2), np.int32))),
+        (_core.evolution.Mutants, lambda made: made.make(3, 0)),
+        (_core.evolution.Offspring, lambda made: made.__reduce__()),
+    ],
+)
+def test_objects_that_were_never_initialised_are_refused(owner: type, call) -> None:
+    made = owner.__new__(owner)
+    with pytest.raises(TypeError, match=rf"{owner.__name__} has not been initialised"):
+        call(made)
+
+    class Derived(owner):  # type: ignore[misc]
+        pass
+
+    with pytest.raises(TypeError, match="has not been initialised"):
+        call(Derived.__new__(Derived))
+
+
+def test_memory_that_holds_no_numbers_is_refused() -> None:
+    crooked = np.zeros(33, np.uint8)[1:].view(np.float64).reshape(2, 2)
+    with pytest.raises(ValueError, match=r"losses must be aligned in memory; use numpy\.require"):
+        _core.pareto.rank(crooked, None)
+    doubtful = np.array([0, 1, 2], np.uint8).view(bool)
+    with pytest.raises(ValueError, match="failed must hold only True and False"):
+        _core.outcomes.settle(np.zeros((3, 1)), None, doubtful)

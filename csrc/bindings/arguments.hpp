@@ -4,19 +4,40 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
 #include <type_traits>
 
 #include "nasx/array.hpp"
+#include "nasx/genotype_set.hpp"
 #include "nasx/population.hpp"
 #include "nasx/rng.hpp"
 
 namespace nasx::bindings {
 
 namespace py = pybind11;
+
+// Converts instances of a class of ours, and refuses those that only __new__ made: pybind11 would give them
+// memory that no constructor has seen. Each class has a type_caster that derives from this.
+template <class T>
+struct InitialisedCaster : py::detail::type_caster_base<T> {
+    bool load(py::handle source, bool convert) {
+        const auto* const type = py::detail::get_type_info(typeid(T));
+        if (source && type != nullptr &&
+            PyObject_TypeCheck(source.ptr(), reinterpret_cast<PyTypeObject*>(type->type))) {
+            auto* const instance = reinterpret_cast<py::detail::instance*>(source.ptr());
+            if (!instance->get_value_and_holder(type).holder_constructed()) {
+                throw py::type_error(std::string(Py_TYPE(source.ptr())->tp_name) +
+                                     " has not been initialised: __init__ was not called, or failed");
+            }
+        }
+        return py::detail::type_caster_base<T>::load(source, convert);
+    }
+};
 
 template <class T>
 py::array typed_array(py::handle value, const char* name, py::ssize_t ndim) {
@@ -36,6 +57,10 @@ py::array typed_array(py::handle value, const char* name, py::ssize_t ndim) {
     if ((array.flags() & py::array::c_style) == 0) {
         throw py::value_error(std::string(name) + " must be C-contiguous; use numpy.ascontiguousarray");
     }
+    if ((array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) == 0) {
+        throw py::value_error(std::string(name) + " must be aligned in memory; use numpy.require(" + name +
+                              ", requirements='A')");
+    }
     return array;
 }
 
@@ -49,7 +74,14 @@ Matrix<const T> matrix(py::handle value, const char* name) {
 template <class T>
 std::span<const T> vector(py::handle value, const char* name) {
     const py::array array = typed_array<T>(value, name, 1);
-    return {static_cast<const T*>(array.data()), static_cast<std::size_t>(array.shape(0))};
+    const auto size = static_cast<std::size_t>(array.shape(0));
+    if constexpr (std::is_same_v<T, bool>) {  // views of other arrays can hold anything
+        const std::span bytes(static_cast<const unsigned char*>(array.data()), size);
+        if (std::ranges::any_of(bytes, [](unsigned char byte) { return byte > 1; })) {
+            throw py::value_error(std::string(name) + " must hold only True and False");
+        }
+    }
+    return {static_cast<const T*>(array.data()), size};
 }
 
 template <class T>
@@ -87,11 +119,20 @@ inline Crossover crossover_settings(const std::string& kind, py::ssize_t points,
 
 template <class T>
 py::array_t<T> new_vector(std::size_t n) {
+    if (n > static_cast<std::size_t>(std::numeric_limits<py::ssize_t>::max()) / sizeof(T)) {
+        throw py::value_error("the result would have " + std::to_string(n) +
+                              " numbers, more than memory has addresses for");
+    }
     return py::array_t<T>(static_cast<py::ssize_t>(n));
 }
 
 template <class T>
 py::array_t<T> new_matrix(std::size_t rows, std::size_t cols) {
+    constexpr auto most = static_cast<std::size_t>(std::numeric_limits<py::ssize_t>::max()) / sizeof(T);
+    if (cols > most || (cols > 0 && rows > most / cols)) {
+        throw py::value_error("the result would have " + std::to_string(rows) + " rows of " +
+                              std::to_string(cols) + " numbers, more than memory has addresses for");
+    }
     return py::array_t<T>({static_cast<py::ssize_t>(rows), static_cast<py::ssize_t>(cols)});
 }
 
@@ -116,3 +157,7 @@ void register_population(py::module_ module);
 void register_runtime(py::module_ module);
 
 }  // namespace nasx::bindings
+
+template <>
+struct pybind11::detail::type_caster<nasx::GenotypeSet>
+    : nasx::bindings::InitialisedCaster<nasx::GenotypeSet> {};

@@ -37,6 +37,16 @@ struct Bound {
     }
 };
 
+}  // namespace
+}  // namespace nasx::bindings
+
+template <class Maker>
+struct pybind11::detail::type_caster<nasx::bindings::Bound<Maker>>
+    : nasx::bindings::InitialisedCaster<nasx::bindings::Bound<Maker>> {};
+
+namespace nasx::bindings {
+namespace {
+
 Bound<Offspring> offspring(const py::object& parents, const py::object& keys, const py::object& crowding,
                            const py::object& cardinalities, const py::object& conditions, py::ssize_t size,
                            const std::string& kind, py::ssize_t points, double probability,

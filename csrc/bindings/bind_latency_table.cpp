@@ -1,6 +1,10 @@
 #include "arguments.hpp"
 #include "nasx/latency_table.hpp"
 
+template <>
+struct pybind11::detail::type_caster<nasx::LatencyTable>
+    : nasx::bindings::InitialisedCaster<nasx::LatencyTable> {};
+
 namespace nasx::bindings {
 namespace {
 

@@ -21,6 +21,16 @@ struct BoundHistory {
                   vector<bool>(ordered, "ordered"), {joint, equal_good}) {}
 };
 
+}  // namespace
+}  // namespace nasx::bindings
+
+template <>
+struct pybind11::detail::type_caster<nasx::bindings::BoundHistory>
+    : nasx::bindings::InitialisedCaster<nasx::bindings::BoundHistory> {};
+
+namespace nasx::bindings {
+namespace {
+
 // A history is served under the GIL, which is its lock.
 void bind_append(BoundHistory& bound, py::handle rows) {
     bound.history.append(matrix<std::int32_t>(rows, "rows"));
@@ -77,9 +87,17 @@ void register_parzen(py::module_ module) {
                 return py::make_tuple(bound.arguments, bind_rows(bound), bind_good(bound));
             },
             [](const py::tuple& state) {
+                if (state.size() != 3 || !py::isinstance<py::tuple>(state[0]) || py::len(state[0]) != 5) {
+                    throw py::value_error("state must be the arguments, the rows and the good ones' indices");
+                }
                 const py::tuple a = state[0];
-                auto made =
-                    std::make_unique<BoundHistory>(a[0], a[1], a[2], a[3].cast<bool>(), a[4].cast<bool>());
+                const auto flag = [&a](std::size_t i) {
+                    if (!py::isinstance<py::bool_>(a[i])) {
+                        throw py::type_error("state: joint and equal_good must be True or False");
+                    }
+                    return a[i].cast<bool>();
+                };
+                auto made = std::make_unique<BoundHistory>(a[0], a[1], a[2], flag(3), flag(4));
                 bind_append(*made, state[1]);
                 bind_set_good(*made, state[2]);
                 return made;

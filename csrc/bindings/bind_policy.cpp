@@ -7,6 +7,9 @@
 #include "nasx/policy.hpp"
 #include "nasx/rollouts.hpp"
 
+template <>
+struct pybind11::detail::type_caster<nasx::Rollouts> : nasx::bindings::InitialisedCaster<nasx::Rollouts> {};
+
 namespace nasx::bindings {
 namespace {
 

@@ -86,16 +86,16 @@ struct Proposed {
 template <class Make>
 Proposed propose_new(GenotypeSet& seen, std::size_t wanted, std::uint64_t first, std::uint64_t rejected,
                      std::uint64_t patience, Make&& make) {
-    constexpr std::uint64_t most_at_once = 4096;
+    constexpr std::uint64_t few = 4096, most_at_once = 65536;
     Proposed found;
     found.rejected = rejected;
     const std::size_t d = seen.width();
     std::vector<std::int32_t> made;
     for (std::size_t kept = 0; kept < wanted && found.rejected < patience;) {
         // About as many as will do, by the share that was new so far.
-        const std::uint64_t missing = (wanted - kept) * (1 + found.count) / (1 + kept);
-        const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(
-            std::max<std::uint64_t>(missing, wanted - kept), std::max<std::uint64_t>(most_at_once, wanted)));
+        const std::uint64_t left = std::min<std::uint64_t>(wanted - kept, most_at_once);
+        const std::uint64_t missing = std::max(left, left * (1 + found.count) / (1 + kept));
+        const auto n = static_cast<std::size_t>(std::min(missing, std::max(few, left)));
         made.resize(n * d);
         make(first + found.count, MutableGenotypes{made.data(), n, d});
         for (std::size_t i = 0; i < n && kept < wanted && found.rejected < patience; ++i, ++found.count) {

@@ -96,6 +96,7 @@ class Cell {
         std::copy(policy_.bias.begin(), policy_.bias.end(), gates_.begin());
         add_product(input, policy_.from_input, gates_.data());
         add_product(hidden_.data(), policy_.from_hidden, gates_.data());
+        require(all_finite(gates_), "weights", "be smaller: their products are not finite");
         float* const gates = gates_.data();
         for (std::size_t k = 0; k < 2 * h_; ++k) {
             gates[k] = sigmoid(gates[k]);
@@ -179,6 +180,7 @@ void sample_lstm(const Decisions& decisions, const LstmPolicy& policy, const Str
                     for (const double logit : logits) {
                         total += std::exp(logit - most);
                     }
+                    require(std::isfinite(total), "heads", "be smaller: logits are not finite");
                     double left = stream.uniform() * total;
                     std::size_t c = 0;
                     while (c + 1 < choices && left >= std::exp(logits[c] - most)) {

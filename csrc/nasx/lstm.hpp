@@ -30,7 +30,7 @@ struct LstmPolicy {
     float bound = 0;                   // then become bound * tanh(logits), unless it is 0
 
     // Throws std::invalid_argument unless the shapes fit, the temperature is positive, the bound is not
-    // negative and all numbers are finite.
+    // negative and all numbers are finite. sample_lstm throws too where sums of products are not.
     void check(const Decisions& decisions) const;
 };
 

@@ -28,6 +28,7 @@ Neighborhood::Neighborhood(const Decisions& decisions, std::span<const std::int3
                            std::span<const bool> adjacent)
     : decisions_(decisions), genotype_(genotype) {
     check_canonical(decisions, genotype);
+    decisions.all_choices();
     if (!adjacent.empty() && adjacent.size() != decisions.size()) {
         throw std::invalid_argument("adjacent must have one value for each of the " +
                                     std::to_string(decisions.size()) + " decisions; got " +

@@ -26,7 +26,8 @@ class Neighborhood {
     // adjacent (d,): where true, only the next smaller and the next larger choice of a decision are
     // neighbours; empty: all others are, everywhere. `decisions` and `genotype` must outlive this object.
     // O(d + k) for k neighbours, and O(c) for c conditions. Throws std::invalid_argument, naming argument and
-    // decision, for another number of decisions and for a genotype that is not canonical.
+    // decision, for another number of decisions, for a genotype that is not canonical, and for more choices
+    // than Decisions::most_choices.
     Neighborhood(const Decisions& decisions, std::span<const std::int32_t> genotype,
                  std::span<const bool> adjacent);
 

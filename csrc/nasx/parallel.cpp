@@ -10,6 +10,7 @@
 #include <exception>
 #include <mutex>
 #include <stdexcept>
+#include <string>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -173,8 +174,9 @@ std::size_t affinity_count() {
 }  // namespace
 
 void set_num_threads(std::size_t threads) {
-    if (threads == 0) {
-        throw std::invalid_argument("threads must be at least 1; got 0");
+    if (threads == 0 || threads > most_threads) {
+        throw std::invalid_argument("threads must be at least 1 and at most " + std::to_string(most_threads) +
+                                    "; got " + std::to_string(threads));
     }
     requested_threads.store(threads, std::memory_order_relaxed);
 }

@@ -12,7 +12,10 @@
 
 namespace nasx {
 
-// Number of threads a loop may use, its caller included. Throws std::invalid_argument when it is zero.
+inline constexpr std::size_t most_threads = 65536;
+
+// Number of threads a loop may use, its caller included. Throws std::invalid_argument when it is zero or more
+// than most_threads.
 void set_num_threads(std::size_t threads);
 
 // What was set, else the number of CPUs this process may run on.

@@ -16,9 +16,7 @@ ParzenSpace::ParzenSpace(std::span<const std::int32_t> cardinalities_in,
       ordered(ordered_in.begin(), ordered_in.end()),
       decisions(cardinalities, conditions),
       offsets(cardinalities.size() + 1, 0) {
-    if (cardinalities.empty()) {
-        throw std::invalid_argument("cardinalities is empty; a space needs at least one decision");
-    }
+    decisions.all_choices();
     if (ordered.size() != cardinalities.size()) {
         throw std::invalid_argument("ordered must have one value for each of the " +
                                     std::to_string(cardinalities.size()) + " cardinalities; got " +
@@ -30,7 +28,8 @@ ParzenSpace::ParzenSpace(std::span<const std::int32_t> cardinalities_in,
     }
     for (std::size_t j = 0; j < cardinalities.size(); ++j) {
         offsets[j + 1] = offsets[j] + decisions.choices(j);
-        const bool plain = ordered[j] == 0 && conditional[j] == 0 && cardinalities[j] <= 65535;
+        const bool plain = ordered[j] == 0 && conditional[j] == 0 && cardinalities[j] <= 65535 &&
+                           plain_decisions.size() < most_plain;
         (plain ? plain_decisions : other_decisions).push_back(j);
     }
 }

@@ -34,7 +34,7 @@ struct ParzenSettings {
 class ParzenHistory {
   public:
     // cardinalities (d,) and conditions (c, 3) as for Decisions, copied; ordered (d,): which decisions have
-    // choices in an order.
+    // choices in an order. At most Decisions::most_choices choices in all.
     ParzenHistory(std::span<const std::int32_t> cardinalities, Matrix<const std::int32_t> conditions,
                   std::span<const bool> ordered, ParzenSettings settings);
 

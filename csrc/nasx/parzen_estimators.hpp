@@ -16,6 +16,8 @@ namespace nasx {
 // The decisions with what estimators need to know of them. Plain are those without order, conditions and very
 // many choices: in a joint estimator their kernels differ only by how many of them match.
 struct ParzenSpace {
+    static constexpr std::size_t most_plain = 32767;  // matches are counted in 16 bits
+
     std::vector<std::int32_t> cardinalities;
     std::vector<char> ordered;
     Decisions decisions;

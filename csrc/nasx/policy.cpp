@@ -34,6 +34,13 @@ void check_finite(std::span<const double> values, const char* argument) {
     }
 }
 
+// So far as a double counts them one by one.
+void check_steps(std::int64_t steps) {
+    if (steps < 0 || steps >= std::int64_t{1} << 53) {
+        throw std::invalid_argument("steps must be at least 0 and below 2^53; got " + std::to_string(steps));
+    }
+}
+
 // Where the choices of each decision begin, and where those of the last end.
 std::vector<std::size_t> starts_of(const Decisions& decisions) {
     std::vector<std::size_t> starts(decisions.size() + 1, 0);
@@ -184,6 +191,7 @@ void adam_step(const AdamState& state, std::span<const double> gradient, double 
     check_length(gradient.size(), state.parameters.size(), "gradient");
     check_length(state.first.size(), state.parameters.size(), "first");
     check_length(state.second.size(), state.parameters.size(), "second");
+    check_steps(state.steps);
     const auto t = static_cast<double>(state.steps + 1);
     const double step = learning_rate / (1 - std::pow(beta1, t));
     const double scale = 1 / std::sqrt(1 - std::pow(beta2, t));
@@ -324,6 +332,7 @@ PpoReport ppo_update(const Decisions& decisions, const AdamState& state, const B
     const std::size_t n = behaviour.rows.rows, d = decisions.size();
     const std::size_t choices = starts_of(decisions).back();
     check_length(state.parameters.size(), 2 * choices + 1, "parameters");
+    decisions.check_width(behaviour.rows, "rows");
     std::vector<double> values(n * d), advantages(n * d), targets(n * d);
     critic_values(decisions, state.parameters.subspan(choices), behaviour.rows, {values.data(), n, d});
     generalized_advantages(behaviour.rows, {values.data(), n, d}, behaviour.rewards, settings.lambda,
@@ -344,8 +353,8 @@ PpoReport ppo_update(const Decisions& decisions, const AdamState& state, const B
         for (std::size_t i = n; i > 1; --i) {
             std::swap(order[i - 1], order[stream.below(static_cast<std::uint32_t>(i))]);
         }
-        for (std::size_t begin = 0; begin < n; begin += settings.minibatch) {
-            const std::size_t size = std::min(settings.minibatch, n - begin);
+        for (std::size_t begin = 0, size = 0; begin < n; begin += size) {
+            size = std::min(settings.minibatch, n - begin);
             std::vector<std::int32_t> rows;
             std::vector<double> drawn_at, gains, goals, rewards;
             for (std::size_t i = begin; i < begin + size; ++i) {

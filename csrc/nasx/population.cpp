@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -55,6 +56,9 @@ void check_numbers(std::span<const double> values, const std::string& what) {
 Decisions::Decisions(std::span<const std::int32_t> cardinalities, Matrix<const std::int32_t> conditions)
     : cardinalities_(cardinalities) {
     const std::size_t d = cardinalities.size();
+    if (d == 0) {
+        throw std::invalid_argument("cardinalities is empty; a space needs at least one decision");
+    }
     for (std::size_t j = 0; j < d; ++j) {
         if (cardinalities[j] < 1) {
             throw std::invalid_argument("cardinalities must be at least 1; got " +
@@ -97,6 +101,18 @@ Decisions::Decisions(std::span<const std::int32_t> cardinalities, Matrix<const s
     for (std::size_t j = 0; j < d; ++j) {
         group_starts_[j + 1] += group_starts_[j];
     }
+}
+
+std::size_t Decisions::all_choices(std::size_t most) const {
+    std::size_t sum = 0;
+    for (const std::int32_t cardinality : cardinalities_) {
+        sum += static_cast<std::size_t>(cardinality);
+    }
+    if (sum > most) {
+        throw std::invalid_argument("cardinalities must sum to at most " + std::to_string(most) + "; got " +
+                                    std::to_string(sum));
+    }
+    return sum;
 }
 
 void Decisions::check_width(Genotypes genotypes, const char* argument) const {
@@ -181,8 +197,13 @@ std::size_t MutationRates::next(std::size_t from, Stream& stream) const {
 }
 
 void Contestants::check(std::size_t size, std::size_t n) const {
-    if (size < 1) {
-        throw std::invalid_argument("size must be at least 1; got 0");
+    if (size < 1 || size > largest_size) {
+        throw std::invalid_argument("size must be at least 1 and at most " + std::to_string(largest_size) +
+                                    "; got " + std::to_string(size));
+    }
+    if (keys.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
+        throw std::invalid_argument("keys must have fewer than 2^31 values; got " +
+                                    std::to_string(keys.size()));
     }
     if (keys.empty() && n > 0) {
         throw std::invalid_argument("keys is empty; a tournament needs contestants");

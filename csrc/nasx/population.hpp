@@ -28,9 +28,9 @@ using MutableGenotypes = Matrix<std::int32_t>;
 // The decisions of a space: how many choices each has, and when it is active.
 class Decisions {
   public:
-    // cardinalities (d,), at least 1, must outlive this object. conditions (c, 3): rows of (decision, parent,
-    // choice) with parent < decision, in any order. A decision with conditions is active when, for each of
-    // its parents, the parent's choice is among those listed.
+    // cardinalities (d,), d and each at least 1, must outlive this object. conditions (c, 3): rows of
+    // (decision, parent, choice) with parent < decision, in any order. A decision with conditions is active
+    // when, for each of its parents, the parent's choice is among those listed.
     Decisions(std::span<const std::int32_t> cardinalities, Matrix<const std::int32_t> conditions);
 
     std::size_t size() const { return cardinalities_.size(); }
@@ -39,6 +39,10 @@ class Decisions {
     std::uint32_t choices(std::size_t j) const { return static_cast<std::uint32_t>(cardinalities_[j]); }
 
     bool conditional() const { return !groups_.empty(); }
+
+    // The sum of the cardinalities, for what needs memory for each choice. Throws when it is above `most`.
+    std::size_t all_choices(std::size_t most = most_choices) const;
+    static constexpr std::size_t most_choices = std::size_t{1} << 26;
 
     // Whether decision j is active, given the choices of the earlier ones.
     bool active(std::size_t j, const std::int32_t* row) const {
@@ -133,6 +137,8 @@ void mutate_one(const Decisions& decisions, Genotypes genotypes, const StreamKey
 // What takes part in tournaments: the smaller key (a loss, or a rank) wins, then the larger crowding distance
 // where there is one, then the first drawn.
 struct Contestants {
+    static constexpr std::size_t largest_size = std::size_t{1} << 20;  // of a tournament
+
     std::span<const double> keys;
     std::optional<std::span<const double>> crowding;
 
@@ -152,8 +158,8 @@ struct Contestants {
         return winner(size, stream, count() - 1, absent);
     }
 
-    // Throws unless n tournaments of `size` can be held: `size` is at least 1, there is a contestant (or n is
-    // 0), each has a crowding distance if any has, and nothing is NaN.
+    // Throws unless n tournaments of `size` can be held: `size` is from 1 to largest_size, there is a
+    // contestant (or n is 0), each has a crowding distance if any has, and nothing is NaN.
     void check(std::size_t size, std::size_t n) const;
 
   private:

@@ -40,10 +40,15 @@ Rollouts::Rollouts(std::size_t d, std::size_t m, std::size_t batch_size, bool re
       weights_(weights.begin(), weights.end()),
       momentum_(momentum),
       exponent_(exponent),
-      places_(d),
-      reward_state_(reward_state_size(m), 0.0) {
+      places_(d) {
     require(batch_size >= 1, [&] { return std::string("batch_size must be at least 1"); });
     require(m >= 1, [&] { return std::string("objectives must be at least 1"); });
+    require(weights.size() == m, [&] {
+        return "weights must have one number for each of the " + std::to_string(m) + " objectives; got " +
+               std::to_string(weights.size());
+    });
+    reward_state_.assign(reward_state_size(m), 0.0);
+    observe_rewards(reward_state_, {nullptr, 0, m}, {}, {weights_, momentum_, exponent_}, {}, {});  // checks
 }
 
 void Rollouts::check(Genotypes canonical, Matrix<const double> losses,

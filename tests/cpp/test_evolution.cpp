@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <limits>
 #include <set>
 
 #include "helpers.hpp"
@@ -144,4 +145,14 @@ TEST_CASE("only new rows are kept, in order, until there are enough or patience 
     const Proposed none = propose_new(seen, 4, 11, 10, 10, always_five);
     CHECK(none.rows.empty());
     CHECK(none.count == 0);
+    // As many as there are, however many are wanted.
+    GenotypeSet small(1);
+    const auto below_nine = [](std::uint64_t from, MutableGenotypes out) {
+        for (std::size_t i = 0; i < out.rows; ++i) {
+            *out.row(i) = static_cast<std::int32_t>((from + i) % 9);
+        }
+    };
+    const Proposed all = propose_new(small, std::numeric_limits<std::size_t>::max(), 0, 0, 100, below_nine);
+    CHECK(all.rows.size() == 9);
+    CHECK(all.count == 109);
 }

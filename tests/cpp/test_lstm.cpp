@@ -148,4 +148,16 @@ TEST_CASE("an LSTM refuses weights that do not fit") {
     CHECK(test::has(refused([](Problem& p) { p.bound = -1; }), "bound must not be negative"));
     CHECK(test::has(refused([](Problem& p) { p.heads[3] = std::numeric_limits<float>::quiet_NaN(); }),
                     "weights must be finite"));
+    const auto enlarge = [](std::vector<float>& weights) {
+        for (float& weight : weights) {
+            weight = std::copysign(std::numeric_limits<float>::max(), weight);
+        }
+    };
+    CHECK(test::has(refused([&](Problem& p) { enlarge(p.from_input); }), "weights must be smaller"));
+    CHECK(test::has(refused([&](Problem& p) {
+                        p.bound = 0;
+                        enlarge(p.heads);
+                        enlarge(p.head_bias);
+                    }),
+                    "heads must be smaller"));
 }

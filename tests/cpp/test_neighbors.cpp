@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <limits>
 #include <set>
 #include <vector>
 
@@ -118,4 +119,6 @@ TEST_CASE("bad genotypes are refused by decision") {
     CHECK(test::has(refusal({0, 1, 1, 3, 0}), "decision 1 is inactive and must be -1; got 1"));
     const bool few[] = {true};
     CHECK(test::has(test::refusal([&] { neighbors(space, {0, -1, 1, 3, 0}, few); }), "adjacent"));
+    const std::vector<std::int32_t> many{std::numeric_limits<std::int32_t>::max()};
+    CHECK(test::has(test::refusal([&] { neighbors(Decisions(many, {}), {0}); }), "must sum to at most"));
 }

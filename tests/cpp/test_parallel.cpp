@@ -45,6 +45,7 @@ TEST_CASE("every index is visited once") {
         }
     }
     CHECK(test::has(test::refusal([] { set_num_threads(0); }), "threads"));
+    CHECK(test::has(test::refusal([] { set_num_threads(most_threads + 1); }), "at most 65536"));
 }
 
 TEST_CASE("nested loops run on the thread they are in") {

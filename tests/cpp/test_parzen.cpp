@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <memory>
 #include <numeric>
 
 #include "helpers.hpp"
@@ -148,4 +150,24 @@ TEST_CASE("what does not fit is refused") {
     CHECK(test::has(refused({-1}), "got -1"));
     CHECK(test::has(test::refusal([&] { history.append({rows.data(), 5, 3}); }), "rows must have"));
     CHECK(test::has(test::refusal([&] { ParzenHistory({}, {}, {}, {}); }), "cardinalities is empty"));
+    const std::vector<std::int32_t> many(3, std::numeric_limits<std::int32_t>::max());
+    const bool ordered[] = {false, false, false};
+    CHECK(test::has(test::refusal([&] { ParzenHistory(many, {}, ordered, {}); }), "must sum to at most"));
+}
+
+// Matches of plain decisions are counted in 16 bits.
+TEST_CASE("a joint estimator takes more decisions than 16 bits count") {
+    constexpr std::size_t d = 70000;
+    const std::vector<std::int32_t> cardinalities(d, 2);
+    const std::unique_ptr<bool[]> ordered(new bool[d]());
+    ParzenHistory history(cardinalities, {}, {ordered.get(), d}, {});
+    std::vector<std::int32_t> row(d, 1);
+    history.append({row.data(), 1, d});
+    const std::vector<std::int64_t> good{0};
+    history.set_good(good);
+    std::vector<double> out(2);
+    history.log_densities({row.data(), 1, d}, {out.data(), 1, 2});
+    // One good row with kernels of 3/4 and 1/4, beside it the uniform prior; none is bad.
+    CHECK(out[0] == doctest::Approx(d * std::log(0.75) - std::log(2)));
+    CHECK(out[1] == doctest::Approx(d * std::log(0.5)));
 }

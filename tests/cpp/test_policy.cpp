@@ -209,6 +209,10 @@ TEST_CASE("the first step of Adam is as long as the learning rate") {
     CHECK(test::has(
         test::refusal([&] { adam_step({parameters, first, second}, std::span(gradient).first(2), 0.25); }),
         "gradient must have 3 numbers"));
+    for (const std::int64_t steps : {std::int64_t{-1}, std::numeric_limits<std::int64_t>::max()}) {
+        const auto step = [&] { adam_step({parameters, first, second, steps}, gradient, 0.25); };
+        CHECK(test::has(test::refusal(step), "steps must be at least 0 and below 2^53"));
+    }
 }
 
 TEST_CASE("policies refuse what does not fit") {
@@ -238,4 +242,18 @@ TEST_CASE("policies refuse what does not fit") {
                                    {drawn.view(), drawn.logs(), advantages}, {.clip = -1}, 0, 0);
                     }),
                     "clip must be"));
+    // A matrix without columns may have any number of rows.
+    std::vector<double> parameters(2 * problem.choices + 1);
+    const Behaviour endless{{nullptr, std::size_t{1} << 50, 0}, {nullptr, std::size_t{1} << 50, 0}, {}};
+    CHECK(test::has(test::refusal([&] {
+                        ppo_update(problem.decisions, {parameters, parameters, parameters}, endless, {}, 0,
+                                   0);
+                    }),
+                    "rows must have one column"));
+    // One minibatch of everything, however large.
+    const PpoSettings whole{.minibatch = std::numeric_limits<std::size_t>::max()};
+    std::vector<double> first(parameters.size()), second(parameters.size());
+    CHECK(ppo_update(problem.decisions, {parameters, first, second}, {drawn.view(), drawn.logs(), advantages},
+                     whole, 0, 0)
+              .steps == 1);
 }

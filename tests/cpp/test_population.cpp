@@ -180,6 +180,11 @@ TEST_CASE("bad input is refused by name, row and decision") {
     CHECK(test::has(refused({two, {}}, 2), "keys holds NaN in row 1"));
     CHECK(test::has(refused({one, two}, 2), "crowding must have one value for each of the 1 keys"));
     CHECK(test::has(refused({one, {}}, 0), "size"));
+    CHECK(test::has(refused({one, {}}, std::size_t{1} << 40), "size must be at least 1 and at most 1048576"));
+    CHECK(test::has(test::refusal([] { Decisions({}, {}); }), "cardinalities is empty"));
+    const std::vector<std::int32_t> many(3, std::numeric_limits<std::int32_t>::max());
+    CHECK(test::has(test::refusal([&] { Decisions(many, {}).all_choices(); }), "got 6442450941"));
+    CHECK(space.all_choices() == 15);
     tournament({}, 2, {}, {});  // none of none
     CHECK(test::has(test::refusal([&] { mutate_one(space, {in.values.data(), 1, 4}, {}, out.view()); }),
                     "one column for each of the 5"));

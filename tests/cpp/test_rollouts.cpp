@@ -100,4 +100,11 @@ TEST_CASE("rollouts refuse what does not fit") {
     CHECK(test::has(test::refusal([&] { book.rollouts.draw(Book::view(x), Book::view(x), {}); }),
                     "must have one shape"));
     CHECK(test::has(test::refusal([] { Book(0); }), "batch_size must be at least 1"));
+    const auto made = [&two](std::size_t objectives, double momentum) {
+        return test::refusal([&] { Rollouts(2, objectives, 1, false, two, momentum, std::nullopt); });
+    };
+    CHECK(made(2, 0.5).empty());
+    // 5 times this number is 4 beyond 2^64.
+    CHECK(test::has(made(3689348814741910324u, 0.5), "weights must have one number for each"));
+    CHECK(test::has(made(2, 1.0), "momentum must be in [0, 1)"));
 }
