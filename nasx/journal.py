@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import math
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +18,18 @@ import numpy.typing as npt
 from nasx.architecture import Architecture
 from nasx.errors import JournalError
 from nasx.space import Genotypes, Space
-from nasx.trial import Trial
+from nasx.trial import State, Trial
 
-__all__ = ["Ask", "Journal"]
+__all__ = ["MOST_REQUESTED", "Ask", "Journal"]
+
+MOST_REQUESTED = 1 << 24
+"""How many rows one recorded ask may have requested: a damaged record must not claim all memory."""
 
 _APPLICATION_ID = 0x6E617378  # "nasx"
 _VERSION = 3
+_STATES = frozenset(get_args(State))
+# What reading nonsense raises.
+_NONSENSE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
 _TABLES = """
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -51,7 +59,8 @@ class Journal:
     """A journal on disk, open for writing or for reading.
 
     Every result is one transaction in SQLite's write-ahead log: a process that is killed loses nothing that
-    was told. One process writes at a time; any number may read meanwhile.
+    was told. One process writes at a time; any number may read meanwhile. A file that is no journal, or a
+    damaged one, stays as it is to the byte.
 
     Parameters
     ----------
@@ -63,7 +72,7 @@ class Journal:
     Raises
     ------
     JournalError
-        If the file is damaged or no journal, or another process is writing it.
+        If the file is damaged or no journal, cannot be read or written, or another process is writing it.
     FileNotFoundError
         If it is to be read and is not there.
     """
@@ -71,47 +80,71 @@ class Journal:
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
         self.path = Path(path)
         self._lock: _Lock | None = None
-        if read_only and not self.path.is_file():
+        if read_only and not os.path.lexists(self.path):
             raise FileNotFoundError(f"there is no journal at {self.path}")
-        if not read_only:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = _Lock(self.path)
         try:
+            new = _is_new(self.path)
+            if new and read_only:
+                raise JournalError(f"{self.path} holds nothing yet")
+            if not read_only:
+                self._lock = _Lock(self.path)
+                new = _is_new(self.path)  # nobody else begins it from here on
             with self._named_errors("it was left as it is"):
-                self._open(read_only)
+                self._open(new, read_only)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, read_only: bool) -> None:
-        mode = "ro" if read_only else "rwc"
-        uri = f"{self.path.absolute().as_uri()}?mode={mode}"
-        if read_only and not os.access(self.path.parent, os.W_OK) and not Path(f"{self.path}-wal").exists():
-            # Nobody writes here, and SQLite cannot put its shared index beside the file.
-            uri += "&immutable=1"
-        self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-        application = self._value("PRAGMA application_id")
-        empty = application == 0 and not self._value("SELECT count(*) FROM sqlite_master")
-        if empty and read_only:
-            raise JournalError(f"{self.path} holds nothing yet")
-        if empty:
-            self._execute("PRAGMA journal_mode=WAL")
+    def _open(self, new: bool, read_only: bool) -> None:
+        # A transaction that was cut off while the journal was made; only writing undoes it.
+        unfinished = Path(f"{self.path}-journal").exists() and not read_only
+        if not (new or unfinished):
+            # Looked at before anything writes: opened for writing, SQLite tidies up when it closes.
+            self._connect("ro")
+            self._verify()
+            if read_only:
+                return
+            self._connection.close()
+        self._connect("rwc")
+        if new or (unfinished and not self._value("PRAGMA application_id")):
+            # Not in the write-ahead log: from the first moment the file itself says what it is.
             self._connection.executescript(
                 f"BEGIN; PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={_VERSION};"
                 f"{_TABLES} COMMIT;"
             )
-        elif application != _APPLICATION_ID:
-            raise JournalError(
-                f"{self.path} is not a journal of nasx; it was left as it is. Choose another path"
-            )
+        elif unfinished:
+            self._verify()
+        self._execute("PRAGMA journal_mode=WAL")
+        self._execute("PRAGMA synchronous=NORMAL")
+
+    def _connect(self, mode: str) -> None:
+        uri = f"{self.path.absolute().as_uri()}?mode={mode}"
+        if (
+            mode == "ro"
+            and not os.access(self.path.parent, os.W_OK)
+            and not Path(f"{self.path}-wal").exists()
+        ):
+            # Nobody writes here, and SQLite cannot put its shared index beside the file.
+            uri += "&immutable=1"
+        self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+
+    def _verify(self) -> None:
+        """Make sure that it is a journal of this version, and whole."""
+        # Views and triggers of a stranger could do anything that SQL can, such as never end.
+        self._execute("PRAGMA trusted_schema=OFF")
+        if self._value("PRAGMA application_id") != _APPLICATION_ID:
+            raise JournalError(_foreign(self.path))
         version = self._value("PRAGMA user_version")
         if version != _VERSION:
             raise JournalError(
                 f"{self.path} has journal version {version}; this nasx reads version {_VERSION}"
             )
+        if set(self._rows(_SCHEMA)) != _schema():
+            raise JournalError(
+                f"{self.path} is damaged: its tables are not a journal's; it was left as it is"
+            )
         if (verdict := self._value("PRAGMA quick_check(1)")) != "ok":
             raise JournalError(f"{self.path} is damaged ({verdict}); it was left as it is")
-        self._execute("PRAGMA synchronous=NORMAL")
 
     @contextmanager
     def _named_errors(self, ending: str = "everything told before is kept") -> Iterator[None]:
@@ -120,12 +153,24 @@ class Journal:
         except sqlite3.Error as error:
             raise JournalError(f"journal {self.path}: {error}; {ending}") from error
 
-    def _execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Word what goes wrong while records are understood."""
+        try:
+            yield
+        except _NONSENSE as error:
+            raise JournalError(f"{self.path} is damaged: {error}; it was left as it is") from None
+
+    def _execute(self, sql: str, values: Sequence[Any] = ()) -> None:
         with self._named_errors():
-            return self._connection.execute(sql, values)
+            self._connection.execute(sql, values)
+
+    def _rows(self, sql: str) -> list[Any]:
+        with self._named_errors("it was left as it is"):
+            return self._connection.execute(sql).fetchall()
 
     def _value(self, sql: str) -> Any:
-        return self._execute(sql).fetchone()[0]
+        return self._rows(sql)[0][0]
 
     def close(self) -> None:
         """Close the file and let others write it; harmless if closed already."""
@@ -150,15 +195,11 @@ class Journal:
         JournalError
             If another process is writing it, or it is no journal.
         """
-        if not Path(path).exists():
+        if not os.path.lexists(path):
             return
+        _is_new(Path(path))
         with _Lock(Path(path)):
-            with open(path, "rb") as file:
-                head = file.read(100)
-            # Where SQLite keeps the application's number; an empty file is a journal that was never begun.
-            if head and head[68:72] != _APPLICATION_ID.to_bytes(4, "big"):
-                raise JournalError(f"{path} is not a journal of nasx; it was left as it is")
-            for ending in ("", "-wal", "-shm"):
+            for ending in ("", "-wal", "-shm", "-journal"):
                 Path(f"{path}{ending}").unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
@@ -182,11 +223,9 @@ class Journal:
         JournalError
             If it cannot be read.
         """
-        rows = self._execute("SELECT key, value FROM run").fetchall()
-        try:
+        rows = self._rows("SELECT key, value FROM run")
+        with self._reading():
             return {key: json.loads(value) for key, value in rows}
-        except json.JSONDecodeError as error:
-            raise JournalError(f"{self.path} is damaged ({error}); it was left as it is") from None
 
     def begin(self, header: Mapping[str, Any]) -> None:
         """Record which search this is, or make sure that it is the same one.
@@ -234,8 +273,8 @@ class Journal:
         str
             ``"running"`` if it has not, or was killed.
         """
-        row = self._execute("SELECT value FROM state WHERE key = 'stopped'").fetchone()
-        return row[0] if row else "running"
+        rows = self._rows("SELECT value FROM state WHERE key = 'stopped'")
+        return rows[0][0] if rows else "running"
 
     def set_stopped(self, why: str) -> None:
         """Record why the search ended, or that it goes on.
@@ -333,19 +372,19 @@ class Journal:
         list of Ask
             Every recorded proposal.
         """
-        sql = "SELECT requested, told_before, genotypes, budgets FROM asks ORDER BY id"
-        recorded = self._execute(sql).fetchall()
-        every = self._matrix(b"".join(row[2] for row in recorded), "<i4", np.int32, width)
-        asks, end = [], 0
-        try:
+        recorded = self._rows("SELECT requested, told_before, genotypes, budgets FROM asks ORDER BY id")
+        asks, end, before = [], 0, 0
+        with self._reading():
+            every = self._matrix(b"".join(row[2] for row in recorded), "<i4", np.int32, width)
             for requested, told, blob, more in recorded:
                 start, end = end, end + len(blob) // (4 * width)
                 budgets = None if more is None else self._matrix(more, "<i4", np.int32, 1)[:, 0]
                 if len(blob) % (4 * width) or (budgets is not None and len(budgets) != end - start):
                     raise ValueError("a proposal is cut short")
+                if not 0 <= requested <= MOST_REQUESTED or not before <= told <= start:
+                    raise ValueError(f"a proposal of {requested} rows after {told} results")
                 asks.append(Ask(requested, told, every[start:end], budgets))
-        except (ValueError, TypeError) as error:
-            raise JournalError(f"{self.path} is damaged: {error}; it was left as it is") from None
+                before = told
         return asks
 
     def position(self) -> Any:
@@ -361,11 +400,9 @@ class Journal:
         JournalError
             If it cannot be read.
         """
-        row = self._execute("SELECT position FROM asks ORDER BY id DESC LIMIT 1").fetchone()
-        try:
-            return None if row is None or row[0] is None else json.loads(row[0])
-        except (json.JSONDecodeError, TypeError) as error:
-            raise JournalError(f"{self.path} is damaged ({error}); it was left as it is") from None
+        rows = self._rows("SELECT position FROM asks ORDER BY id DESC LIMIT 1")
+        with self._reading():
+            return None if not rows or rows[0][0] is None else json.loads(rows[0][0])
 
     def costs(self, width: int, number: int) -> tuple[Genotypes, npt.NDArray[np.float64]]:
         """Read the measured costs.
@@ -384,15 +421,19 @@ class Journal:
         values : ndarray of float64, shape (n, number)
             Their costs.
         """
-        rows = self._execute("SELECT genotype, value FROM costs ORDER BY rowid").fetchall()
-        genotypes = self._matrix(b"".join(row[0] for row in rows), "<i4", np.int32, width)
-        return genotypes, self._matrix(b"".join(row[1] for row in rows), "<f8", np.float64, number)
+        rows = self._rows("SELECT genotype, value FROM costs ORDER BY rowid")
+        with self._reading():
+            genotypes = self._matrix(b"".join(row[0] for row in rows), "<i4", np.int32, width)
+            values = self._matrix(b"".join(row[1] for row in rows), "<f8", np.float64, number)
+            if len(genotypes) != len(values):
+                raise ValueError("there are not as many costs as architectures")
+        return genotypes, values
 
     def _matrix(self, blob: bytes, stored: str, dtype: Any, width: int) -> Any:
         try:
             return np.frombuffer(blob, stored).astype(dtype).reshape(-1, width)
-        except (ValueError, TypeError):
-            raise JournalError(f"{self.path} is damaged: a recorded matrix has not {width} columns") from None
+        except ValueError:
+            raise ValueError(f"a recorded matrix has not {width} columns") from None
 
     def trials(self, space: Space, spec: Any = None, *, asks: Sequence[Ask] | None = None) -> list[Trial]:
         """Read the results in the order in which they were told.
@@ -418,37 +459,108 @@ class Journal:
         """
         # Trials first: a search that is still writing adds the ask before its result.
         sql = "SELECT number, state, metrics, violation, error, started, seconds FROM trials ORDER BY told"
-        told = self._execute(sql).fetchall()
+        told = self._rows(sql)
         asks = self.asks(len(space)) if asks is None else asks
-        whole = self.header().get("max_budget")
-        try:
+        header = self.header()
+        whole = header.get("max_budget")
+        with self._reading():
+            objectives = tuple(header.get("objectives", ()))
             rows = np.concatenate([np.empty((0, len(space)), np.int32), *(ask.genotypes for ask in asks)])
             rows = space.check(rows)
             budgets: list[int | None] = []
             for ask in asks:
                 budgets += [whole] * len(ask.genotypes) if ask.budgets is None else ask.budgets.tolist()
             all_metrics = json.loads(f"[{','.join(row[2] for row in told)}]")
-            if not all(isinstance(metrics, dict) for metrics in all_metrics):
-                raise ValueError("metrics that are no mapping")
-            return [
-                Trial(
-                    number=number,
-                    architecture=Architecture(space, rows[number], spec=spec),
-                    state=state,
-                    metrics=metrics,
-                    violation=violation,
-                    error=error,
-                    started=started,
-                    seconds=seconds,
-                    budget=(budget := budgets[number]),
-                    fraction=1.0 if budget is None else budget / whole,
+            trials = []
+            for (number, state, _, violation, error, *times), metrics in zip(told, all_metrics, strict=True):
+                _check_trial(number, state, metrics, violation, error, times, objectives)
+                trials.append(
+                    Trial(
+                        number=number,
+                        architecture=Architecture(space, rows[number], spec=spec),
+                        state=state,
+                        metrics=metrics,
+                        violation=violation,
+                        error=error,
+                        started=times[0],
+                        seconds=times[1],
+                        budget=(budget := budgets[number]),
+                        fraction=1.0 if budget is None else _fraction(budget, whole),
+                    )
                 )
-                for (number, state, _, violation, error, started, seconds), metrics in zip(
-                    told, all_metrics, strict=True
+            return trials
+
+
+def _check_trial(
+    number: Any,
+    state: Any,
+    metrics: Any,
+    violation: Any,
+    error: Any,
+    times: list[Any],
+    objectives: tuple[str, ...],
+) -> None:
+    """Make sure that a recorded result is one."""
+    if type(number) is not int or number < 0:
+        raise ValueError(f"a result has the number {number!r}")
+    if state not in _STATES:
+        raise ValueError(f"result {number} has the state {state!r}")
+    if not isinstance(metrics, dict) or not all(type(value) is float for value in metrics.values()):
+        raise ValueError(f"result {number} has metrics that are no numbers")
+    if state in ("complete", "partial") and not all(math.isfinite(metrics[name]) for name in objectives):
+        raise ValueError(f"result {number} has an objective that is not finite")
+    texts_fit = error is None or isinstance(error, str)
+    if not texts_fit or any(type(value) is not float for value in (violation, *times)):
+        raise ValueError(f"result {number} has entries of other types")
+
+
+def _fraction(budget: int, whole: Any) -> float:
+    if type(whole) is not int or not 1 <= budget <= whole:
+        raise ValueError(f"a budget of {budget} out of {whole!r}")
+    return budget / whole
+
+
+_SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master"
+
+
+@functools.cache
+def _schema() -> frozenset[Any]:
+    """Give what a journal's schema holds."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(_TABLES)
+        return frozenset(connection.execute(_SCHEMA).fetchall())
+
+
+def _foreign(path: Path) -> str:
+    return f"{path} is not a journal of nasx; it was left as it is. Choose another path"
+
+
+def _is_new(path: Path) -> bool:
+    """Whether a journal is still to be begun at a path; raises JournalError if something else is there."""
+    try:
+        if not path.exists():
+            return True
+        if not path.is_file():
+            raise JournalError(_foreign(path))
+        size = path.stat().st_size
+        if path.resolve() in _Lock._held:
+            # Ours, and being written. Closing a file here would give up the locks that SQLite has on it.
+            return size == 0
+        with path.open("rb") as file:
+            head = file.read(100)
+        if not head:
+            log = Path(f"{path}-wal")
+            if log.exists() and log.stat().st_size:
+                raise JournalError(
+                    f"{path} is damaged: it is empty, and its log is not; it was left as it is"
                 )
-            ]
-        except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
-            raise JournalError(f"{self.path} is damaged: {error}; it was left as it is") from None
+            return True
+    except OSError as error:
+        raise JournalError(f"{path} cannot be read: {error.strerror}") from None
+    # Where SQLite keeps the application's number.
+    if not head.startswith(b"SQLite format 3\0") or head[68:72] != _APPLICATION_ID.to_bytes(4, "big"):
+        raise JournalError(_foreign(path))
+    return False
 
 
 def _difference(where: str, there: Any, here: Any) -> str:
@@ -489,7 +601,11 @@ class _Lock:
         busy = f"{path} is being written already, here or by another process; wait, or use another path"
         if self._path in self._held:
             raise JournalError(busy)
-        self._file = open(f"{path}.lock", "a")  # noqa: SIM115 - held until close
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(f"{path}.lock", "a")  # noqa: SIM115 - held until close
+        except OSError as error:
+            raise JournalError(f"{path} cannot be written: {error.strerror}: {error.filename}") from None
         try:
             import fcntl
 

@@ -22,7 +22,7 @@ from nasx._runtime import sync_num_threads
 from nasx.architecture import Architecture
 from nasx.errors import JournalError, StopSearch, format_exception
 from nasx.executors import Evaluator, Executor, Job, Outcome, make_evaluator
-from nasx.journal import Ask, Journal
+from nasx.journal import MOST_REQUESTED, Ask, Journal
 from nasx.problem import Costs, OutOfTime, Problem
 from nasx.progress import Progress
 from nasx.registry import get_strategy, strategy_name
@@ -309,7 +309,7 @@ class _Run:
             left = math.inf if evaluations is None else evaluations - len(self.result.trials)
             if not self.waiting:
                 self.tell_all()
-                n = int(min(batch_size, left))
+                n = int(min(batch_size, left, MOST_REQUESTED))
                 rows = self.ask(n)[0]
                 if not len(rows):
                     return "exhausted"
@@ -539,7 +539,7 @@ class _Run:
             if not isinstance(self.strategy, SampledStrategy):
                 raise ValueError(f"{type(self.strategy).__name__} has no position")
             self.strategy.jump(position, asked, x, losses, violations=violations)
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError) as error:
             raise JournalError(f"{journal.path} cannot be resumed: {error}") from None
         self.add(asked, None)
         return told

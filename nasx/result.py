@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -272,17 +272,26 @@ class Result:
             try:
                 space = Space.from_dict(header["space"])
                 spec = TaskSpec(**header["spec"]) if header["spec"] else None
-                return Result(
-                    space=space,
-                    objectives=header["objectives"],
-                    limits=header["limits"],
-                    strategy=header["strategy"]["name"],
-                    seed=header["seed"],
-                    trials=journal.trials(space, spec),
-                    stopped=journal.stopped(),
-                )
-            except (KeyError, TypeError, AttributeError, ValueError) as error:
+                objectives, limits, stopped = header["objectives"], header["limits"], journal.stopped()
+                strategy, seed = header["strategy"]["name"], header["seed"]
+                if not objectives or not set(objectives.values()) <= set(get_args(Direction)):
+                    raise ValueError(f"objectives {objectives!r}")
+                if not all(type(limit) is float for limit in limits.values()):
+                    raise ValueError(f"limits {limits!r}")
+                if not isinstance(strategy, str) or type(seed) is not int or stopped not in get_args(Stopped):
+                    raise ValueError(f"strategy {strategy!r}, seed {seed!r}, stopped {stopped!r}")
+                trials = journal.trials(space, spec)
+            except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
                 raise JournalError(f"{path} is damaged or empty: {error!r}") from None
+            return Result(
+                space=space,
+                objectives=objectives,
+                limits=limits,
+                strategy=strategy,
+                seed=seed,
+                trials=trials,
+                stopped=stopped,
+            )
 
     def __repr__(self) -> str:
         best = self.best

@@ -341,3 +341,28 @@ def test_killed_at_random_moments_and_resumed_equals_never_killed(space, tmp_pat
         told = count
     assert told > 0
     assert sequence(run(space, path)) == sequence(run(space))
+
+
+CUT_OFF = """
+import resource, signal, sys
+from nasx.journal import Journal
+
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # kills the process in the middle of a write
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+Journal(sys.argv[1])
+"""
+
+
+def test_killed_while_the_journal_is_made(space, tmp_path):
+    whole = sequence(run(space, evaluations=10))
+    cut_off = 0
+    for size in range(0, 50_000, 4096):
+        path = tmp_path / f"run{size}.db"
+        done = subprocess.run([sys.executable, "-c", CUT_OFF, path, str(size)], check=False)
+        assert done.returncode in (0, -signal.SIGXFSZ)
+        cut_off += done.returncode != 0 and path.stat().st_size > 0
+        with pytest.raises((FileNotFoundError, JournalError), match=path.name):
+            nasx.Result.load(path)
+        assert sequence(run(space, path, evaluations=10)) == whole
+        assert sequence(nasx.Result.load(path)) == whole
+    assert cut_off > 2

@@ -329,7 +329,7 @@ class SampledStrategy(Strategy, ABC):
         if self.position is None:
             raise RuntimeError(f"{type(self).__name__} has no position; repeat the run's calls instead")
         known = isinstance(position, list | tuple) and len(position) == len(self.position)
-        if not known or any(type(p) is not int or p < 0 for p in position):
+        if not known or any(type(p) is not int or not 0 <= p < 2**62 for p in position):
             raise ValueError(f"position must be {len(self.position)} integers from 0; got {position!r}")
         rows = self.space.check(asked)
         if not self.allow_repeats:
@@ -427,7 +427,7 @@ class SampledStrategy(Strategy, ABC):
     def _draw_left(self) -> Genotypes:
         """Draw one architecture from what is new and within the limits; no row if nothing seems left."""
         # One whole round of what can be enumerated, or so many draws.
-        small = self.space.size <= _ENUMERABLE
+        small = self.space.has_at_most(_ENUMERABLE)
         blocks = self.space.size // _BLOCK + 2 if small else _DRAWS // _BLOCK
         for _ in range(blocks):
             block = self._next_block()
@@ -446,7 +446,7 @@ class SampledStrategy(Strategy, ABC):
     def _next_block(self) -> Genotypes:
         """Give the rows to look at next: of a shuffled enumeration of a small space, else random ones."""
         space = self.space
-        if space.size > _ENUMERABLE:
+        if not space.has_at_most(_ENUMERABLE):
             rows = sample(
                 space.cardinalities,
                 _BLOCK,
