@@ -204,7 +204,7 @@ class Architecture(Mapping[str, "Choice"]):
             if spec is None and data.get("spec") is not None:
                 spec = TaskSpec(**data["spec"])
             return Architecture(space, space.encode(choices), spec=spec)
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"not an architecture in JSON: {error!r}") from None
 
 

@@ -34,7 +34,8 @@ class Decision:
     ordered: ClassVar[bool] = False
 
     def __init__(self, choices: Iterable[Choice], when: Mapping[str, Any] | None) -> None:
-        self.choices: tuple[Choice, ...] = tuple(choices)
+        # Counted before all are taken: a range may have any length.
+        self.choices: tuple[Choice, ...] = tuple(itertools.islice(choices, _MOST + 1))
         if len(self.choices) > _MOST:
             raise ValueError(f"{type(self).__name__}: more than {_MOST} choices; use a coarser step")
         if not self.choices:
@@ -163,7 +164,7 @@ class Ordinal(Decision):
     ordered = True
 
     def __init__(self, values: Iterable[int | float], *, when: Mapping[str, Any] | None = None) -> None:
-        values = tuple(values)
+        values = tuple(itertools.islice(values, _MOST + 1))
         for value in values:
             if (
                 isinstance(value, bool)
@@ -279,7 +280,13 @@ def decision_from_dict(data: Mapping[str, Any]) -> Decision:
             return Boolean(when=when)
         if kind == "integer":
             step = choices[1] - choices[0] if len(choices) > 1 else 1
-            return Integer(choices[0], choices[-1], step=step, when=when)
+            low, high = choices[0], choices[-1]
+            # Compared before it is made: three numbers must not become a million.
+            if any(type(choice) is not int for choice in choices) or choices != list(
+                itertools.islice(itertools.count(low, step), len(choices))
+            ):
+                raise ValueError(f"Integer: choices must be integers in equal steps; got {choices!r}")
+            return Integer(low, high, step=step, when=when)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"not a decision: {data!r} ({error!r})") from None
     raise ValueError(unknown("kind of decision", kind, ["categorical", "ordinal", "integer", "boolean"]))

@@ -27,6 +27,7 @@ Genotypes: TypeAlias = npt.NDArray[np.int32]
 Constraint: TypeAlias = Callable[[Genotypes], npt.ArrayLike]
 
 _ENUMERABLE = 10_000_000
+_COUNTABLE = 4_000_000  # steps of counting
 _LARGEST = np.iinfo(np.int32).max
 
 
@@ -95,7 +96,7 @@ class Space:
         rows = []
         for j, (name, decision) in enumerate(self.decisions.items()):
             for parent, allowed in decision.when.items():
-                if parent not in self.names[:j]:
+                if self._position.get(parent, j) >= j:
                     raise ValueError(
                         f"decisions[{name!r}]: when= must name earlier decisions: "
                         + unknown("decision", parent, self.names[:j])
@@ -134,16 +135,39 @@ class Space:
 
         Where the space is `canonical` it is the number of canonical genotypes that meet the constraints.
         Complexity: linear in the decisions, times the number of combinations of parents whose
-        children are still to come.
+        children are still to come. ValueError if those are so many that counting would not end.
         """
+        if self._well_formed is None:
+            raise ValueError("the space is too entangled to be counted: too many combinations of parents")
         return len(self.enumerate()) if self.canonical else self._well_formed
 
+    def has_at_most(self, n: int) -> bool:
+        """Whether the space is known to have at most `n` architectures.
+
+        Parameters
+        ----------
+        n : int
+            Their number.
+
+        Returns
+        -------
+        bool
+            False also where `size` cannot be counted.
+
+        Examples
+        --------
+        >>> Space({"a": Boolean()}).has_at_most(2)
+        True
+        """
+        return self._well_formed is not None and self.size <= n
+
     @cached_property
-    def _well_formed(self) -> int:
-        """Number of well-formed genotypes."""
+    def _well_formed(self) -> int | None:
+        """Number of well-formed genotypes; None if there are too many combinations to count."""
         last_use = {parent: j for j, parent, _ in self.conditions.tolist()}
         states: dict[tuple[int, ...], int] = {(): 1}
         live: list[int] = []
+        work = 0
         for j, cardinality in enumerate(self.cardinalities.tolist()):
             now_live = [p for p in [*live, j] if last_use.get(p, -1) > j]
             counts: dict[tuple[int, ...], int] = {}
@@ -154,6 +178,9 @@ class Space:
                     options = [(c, count) for c in range(cardinality)] if active else [(-1, count)]
                 else:
                     options = [(-1, count * (cardinality if active else 1))]
+                work += len(live) + len(options)
+                if work > _COUNTABLE:
+                    return None
                 for choice, ways in options:
                     taken[j] = choice
                     key = tuple(taken[p] for p in now_live)
@@ -245,10 +272,9 @@ class Space:
         >>> Space({"a": Boolean(), "b": Categorical("xy", when={"a": True})}).enumerate().tolist()
         [[0, -1], [1, 0], [1, 1]]
         """
-        if self._well_formed > _ENUMERABLE:
-            raise ValueError(
-                f"the space has {self._well_formed} architectures, too many to enumerate; sample it"
-            )
+        if self._well_formed is None or self._well_formed > _ENUMERABLE:
+            number = "more" if self._well_formed is None else self._well_formed
+            raise ValueError(f"the space has {number} architectures, too many to enumerate; sample it")
         rows = np.empty((1, 0), np.int32)
         for j, cardinality in enumerate(self.cardinalities.tolist()):
             active = self._active(rows, j)
@@ -696,7 +722,7 @@ class Space:
         if settings is not None and name in spaces.available_spaces():
             try:
                 built = spaces.get(name)(**settings)
-            except TypeError as error:
+            except (TypeError, LookupError, AttributeError, ArithmeticError) as error:
                 raise ValueError(f"settings of space {name!r}: {error}") from None
             if built.decisions == plain.decisions:
                 return built

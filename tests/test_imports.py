@@ -14,7 +14,7 @@ PACKAGE = (
 )
 # Each layer may import from itself and from those before it.
 LAYERS = [
-    ["errors", "_arguments", "_interrupts", "_runtime", "_core"],
+    ["errors", "_arguments", "_interrupts", "_npz", "_runtime", "_core"],
     ["pareto", "population", "statistics"],
     ["decisions", "space", "architecture", "spaces"],
     ["hardware", "nn"],

@@ -89,7 +89,7 @@ def read_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     path = Path(path)
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # numbers too long to read and tables too deep among them
         raise ConfigurationError(f"{path} is not TOML: {error}") from None
     try:
         for change in overrides:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from nasx import pareto
 from nasx.cli.config import Config, read_config
-from nasx.cli.show import front_table, number
+from nasx.cli.show import front_table, number, size
 from nasx.errors import EvaluationError, MissingDependencyError, require
 from nasx.journal import Journal
 from nasx.loop import search, trial_seed
@@ -101,7 +101,7 @@ def run(path: str | os.PathLike[str], *, overrides: Sequence[str] = (), fresh: b
 def _opening(config: Config) -> str:
     space = config.space
     return (
-        f"[bold]{type(space).__name__}[/bold]: {number(space.size)} architectures, {len(space)} decisions | "
+        f"[bold]{type(space).__name__}[/bold]: {size(space)} architectures, {len(space)} decisions | "
         f"[bold]{type(config.task).__name__}[/bold] | "
         f"everything goes to [bold]{escape(str(config.directory))}[/bold]"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -12,9 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from nasx.result import Result
+from nasx.space import Space
 from nasx.trial import State
 
-__all__ = ["describe", "front_table", "number", "show"]
+__all__ = ["describe", "front_table", "number", "show", "size"]
 
 _ROWS = 12
 
@@ -50,7 +52,7 @@ def show(path: str | os.PathLike[str], *, as_json: bool = False) -> int:
     )
     console.print(
         f"[bold]{escape(result.strategy)}[/bold], seed {result.seed}, on {type(result.space).__name__} "
-        f"({number(result.space.size)} architectures): {counts}; {result.stopped}"
+        f"({size(result.space)} architectures): {counts}; {result.stopped}"
     )
     best = result.best
     if best is None:
@@ -113,6 +115,25 @@ def describe(architecture: Mapping[str, object]) -> str:
     return " ".join(f"{name}={'/'.join(choices)}" for name, choices in groups.items())
 
 
+def size(space: Space) -> str:
+    """Write how many architectures a space has.
+
+    Parameters
+    ----------
+    space : Space
+        The space.
+
+    Returns
+    -------
+    str
+        As `number` writes it, or that they cannot be counted.
+    """
+    try:
+        return number(space.size)
+    except ValueError:
+        return "uncounted"
+
+
 def number(value: float) -> str:
     """Write a number for people.
 
@@ -124,7 +145,8 @@ def number(value: float) -> str:
     Returns
     -------
     str
-        Whole numbers in full with separators up to a billion, others with four digits.
+        Whole numbers in full with separators up to a billion, others with four digits; those that no double
+        holds as a power of ten.
 
     Examples
     --------
@@ -133,4 +155,7 @@ def number(value: float) -> str:
     """
     if value == round(value) and abs(value) < 1e9:
         return f"{round(value):,}"
-    return f"{value:.4g}"
+    try:
+        return f"{value:.4g}"
+    except OverflowError:
+        return f"1e{math.log10(value):.0f}"

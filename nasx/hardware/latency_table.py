@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from nasx._arguments import floats
 from nasx._core import latency_table as _native
+from nasx._npz import read_arrays
 from nasx.hardware.adaptation import Mixture
 from nasx.hardware.additive_fit import fit_additive, project_additive
 from nasx.hardware.costs import Cost
@@ -261,10 +262,10 @@ class LatencyTable(Cost):
     def _extreme(self, sign: int) -> Genotypes:
         space = self.space
         if len(space.conditions) or space.constraints:
-            if space.size > _ENUMERABLE:
+            if not space.has_at_most(_ENUMERABLE):
                 raise ValueError(
                     "with conditions or constraints, the fastest and slowest architectures of a space are "
-                    f"found by looking at all; this one has {space.size:,}, more than {_ENUMERABLE:,}"
+                    f"found by looking at all; this one has more than {_ENUMERABLE:,}"
                 )
             rows = space.enumerate()
             found: Genotypes = rows[int(np.argmin(sign * self(rows)))]
@@ -461,30 +462,28 @@ class LatencyTable(Cost):
             If it is damaged, no table, or a table of another space.
         """
         name = os.fspath(path)
+        file = read_arrays(path, what="a latency table")
         try:
-            with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-                header = json.loads(str(file["header"]))
-                if header["format"] != _FORMAT:
-                    raise ValueError(f"its format is {header['format']!r}, not {_FORMAT!r}")
-                recorded = Space.from_dict(header["space"])
-                counts = recorded.cardinalities
-                entries = np.split(floats(file["entries"], "entries", 1), np.cumsum(counts)[:-1])
-                pairs = None
-                if "pairs" in file.files:
-                    sizes = counts[:-1] * counts[1:]
-                    parts = np.split(floats(file["pairs"], "pairs", 1), np.cumsum(sizes)[:-1])
-                    shapes = zip(parts[: len(sizes)], counts[:-1], counts[1:], strict=True)
-                    pairs = [part.reshape(a, b) for part, a, b in shapes]
-                table = cls(
-                    recorded,
-                    entries,
-                    pairs=pairs,
-                    intercept=float(file["intercept"]),
-                    about=header["about"],
-                )
-        except FileNotFoundError:
-            raise
-        except Exception as error:  # zip, zlib, JSON, NumPy and this block have each their own
+            header = json.loads(str(file["header"]))
+            if header["format"] != _FORMAT:
+                raise ValueError(f"its format is {header['format']!r}, not {_FORMAT!r}")
+            recorded = Space.from_dict(header["space"])
+            counts = recorded.cardinalities.astype(np.int64)  # whose products fit
+            entries = np.split(floats(file["entries"], "entries", 1), np.cumsum(counts)[:-1])
+            pairs = None
+            if "pairs" in file:
+                sizes = counts[:-1] * counts[1:]
+                parts = np.split(floats(file["pairs"], "pairs", 1), np.cumsum(sizes)[:-1])
+                shapes = zip(parts[: len(sizes)], counts[:-1], counts[1:], strict=True)
+                pairs = [part.reshape(a, b) for part, a, b in shapes]
+            table = cls(
+                recorded,
+                entries,
+                pairs=pairs,
+                intercept=float(file["intercept"]),
+                about=header["about"],
+            )
+        except Exception as error:  # JSON, NumPy and this block have each their own
             raise ValueError(f"{name} cannot be read as a latency table: {error}") from None
         if space is None:
             return table

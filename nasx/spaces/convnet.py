@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ConvNet"]
 
+_DEEPEST = 200  # so that a short file cannot ask for millions of decisions
+
 
 class ConvNet(Space):
     """Convolutional image classifiers: a stem, up to `max(depths)` blocks, average pooling, a linear layer.
@@ -28,7 +30,7 @@ class ConvNet(Space):
     Parameters
     ----------
     depths : sequence of int, default (1, 2, 3, 4, 5)
-        Possible numbers of blocks.
+        Possible numbers of blocks; at most 200.
     widths : sequence of int, default (8, 16, 32, 64)
         Possible numbers of channels, of the stem and of each block.
     kernel_sizes : sequence of int, default (3, 5)
@@ -43,8 +45,8 @@ class ConvNet(Space):
     Raises
     ------
     ValueError
-        If numbers do not increase, are not positive integers, a kernel size is even, or an operation is
-        unknown.
+        If numbers do not increase, are not positive integers or too large, a kernel size is even, or an
+        operation is unknown.
 
     Examples
     --------
@@ -71,6 +73,8 @@ class ConvNet(Space):
         numbers = {"depths": depths, "widths": widths, "kernel_sizes": kernel_sizes, "strides": strides}
         for name, values in numbers.items():
             _check_numbers(name, values)
+        if max(depths) > _DEEPEST:
+            raise ValueError(f"depths must be at most {_DEEPEST}; got {max(depths)}")
         if any(size % 2 == 0 for size in kernel_sizes):
             raise ValueError(
                 f"kernel_sizes must be odd, so that stride 1 keeps the size; got {list(kernel_sizes)}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import os
 import pickle
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,13 +30,47 @@ class _Number:
         self.dtype = self.dtype.newbyteorder(order)
 
 
+# Where the stack holds keys, or members of a set, when such a code is met.
+_KEYED = (
+    (pickle.SETITEM, slice(-2, -1)),
+    (pickle.SETITEMS, slice(None, None, 2)),
+    (pickle.DICT, slice(None, None, 2)),
+    (pickle.ADDITEMS, slice(None)),
+    (pickle.FROZENSET, slice(None)),
+)
+
+
+def _checking(code: int, keys: slice) -> Callable[[Any], None]:
+    load = pickle._Unpickler.dispatch[code]
+
+    def checked(self: Any) -> None:
+        if any(isinstance(key, tuple | frozenset) for key in self.stack[keys]):
+            raise pickle.UnpicklingError("it holds a container as a key or in a set")
+        load(self)
+
+    return checked
+
+
+def _refuse(self: Any) -> None:
+    raise pickle.UnpicklingError("it holds a byte array; only containers and numbers are read")
+
+
 class _PlainUnpickler(pickle._Unpickler):
     """Makes containers, strings, bytes and numbers; any other name in the file is refused.
 
     The one written in Python, since in the one written in C a damaged number of a few bytes can claim all
     memory. Methods stand for NumPy's functions, since a file can set attributes of what it is given, and
     those of bound methods cannot be set.
+
+    Keys and members of sets are single values: hashing a tuple of tuples that a short file repeats inside
+    each other would never end. Byte arrays are refused, since they are made as long as the file says.
     """
+
+    dispatch: ClassVar[dict[int, Any]] = {
+        **pickle._Unpickler.dispatch,
+        **{code[0]: _checking(code[0], keys) for code, keys in _KEYED},
+        pickle.BYTEARRAY8[0]: _refuse,
+    }
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("numpy", "dtype"):

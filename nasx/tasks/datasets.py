@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from nasx._npz import read_arrays
 from nasx.errors import require, unknown
 
 __all__ = ["available_datasets", "load"]
@@ -104,18 +104,10 @@ def _read(path: Path) -> Split:
             f"{unknown('data set', str(path), available_datasets())}; or give the path of an .npz file"
         )
     try:
-        arrays = np.load(path, allow_pickle=False)
-    except (zipfile.BadZipFile, ValueError, EOFError):
-        arrays = None
-    if not isinstance(arrays, np.lib.npyio.NpzFile):
-        raise ValueError(f"{path} is no .npz file; write one with numpy.savez(path, images=..., labels=...)")
-    with arrays:
-        if not {"images", "labels"} <= set(arrays):
-            raise ValueError(
-                f"{path} must hold the arrays images and labels; it holds {', '.join(arrays) or 'none'}"
-            )
-        images, labels = arrays["images"], arrays["labels"]
-    if labels.ndim != 1 or len(images) != len(labels) or not len(labels):
+        images, labels = read_arrays(path, ["images", "labels"], what="a data set").values()
+    except ValueError as error:
+        raise ValueError(f"{error}; write one with numpy.savez(path, images=..., labels=...)") from None
+    if labels.ndim != 1 or not images.ndim or len(images) != len(labels) or not len(labels):
         raise ValueError(
             f"{path}: images and labels must be as many, at least one, and labels one-dimensional; "
             f"got shapes {images.shape} and {labels.shape}"

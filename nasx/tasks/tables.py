@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nasx._npz import read_arrays
 from nasx.errors import require, unknown
 from nasx.space import Categorical, Decision, Genotypes, Ordinal, Space
 from nasx.spaces import NASBenchGraph
@@ -77,7 +79,7 @@ def read_npz(
     >>> table, dict(table.best())
     (TabularBenchmark('tiny', 3 architectures, metrics ['accuracy']), {'0': 1, '1': 1})
     """
-    arrays = _arrays(path, None if metrics is None else ["genotypes", *metrics])
+    arrays = read_arrays(path, None if metrics is None else ["genotypes", *metrics], what="a table")
     genotypes = arrays.pop("genotypes", None)
     if genotypes is None:
         raise ValueError(f'{path} has no array "genotypes"; it has {list(arrays)}. See read_columns')
@@ -85,22 +87,21 @@ def read_npz(
         raise ValueError(
             f"{path}: genotypes must be integers of shape (n, d); got {genotypes.dtype} {genotypes.shape}"
         )
-    if space is None:
-        if genotypes.min() < 0:
-            raise ValueError(
-                f"{path}: genotypes holds {genotypes.min()}; give the space that says what it means"
-            )
-        columns = enumerate(genotypes.max(axis=0).tolist())
-        space = Space({str(j): Categorical(range(largest + 1)) for j, largest in columns})
-    return TabularBenchmark(
-        space,
-        genotypes,
-        _measured(arrays, len(genotypes), metrics),
-        objectives=objectives,
-        replicates=replicates,
-        name=pathlib.Path(path).stem if name is None else name,
-        spec=spec,
-    )
+    if space is None and genotypes.min() < 0:
+        raise ValueError(f"{path}: genotypes holds {genotypes.min()}; give the space that says what it means")
+    with _naming(path):
+        if space is None:
+            columns = enumerate(genotypes.max(axis=0).tolist())
+            space = Space({str(j): Categorical(range(largest + 1)) for j, largest in columns})
+        return TabularBenchmark(
+            space,
+            genotypes,
+            _measured(arrays, len(genotypes), metrics),
+            objectives=objectives,
+            replicates=replicates,
+            name=pathlib.Path(path).stem if name is None else name,
+            spec=spec,
+        )
 
 
 def read_columns(
@@ -162,7 +163,7 @@ def read_columns(
     >>> dict(table.best())
     {'depth': 2, 'heads.1': 8, 'heads.2': 8}
     """
-    arrays = _arrays(path, None if metrics is None else [*decisions, *metrics])
+    arrays = read_arrays(path, None if metrics is None else [*decisions, *metrics], what="a table")
     chosen: dict[str, npt.NDArray[Any]] = {}
     for decision in decisions:
         if decision not in arrays:
@@ -178,28 +179,34 @@ def read_columns(
             f"{path}: decisions must be arrays of one length; got "
             f"{ {decision: len(values) for decision, values in chosen.items()} }"
         )
-    space, genotypes = _encode(path, chosen, length)
-    return TabularBenchmark(
-        space,
-        genotypes,
-        _measured(arrays, len(genotypes), metrics),
-        objectives=objectives,
-        replicates=replicates,
-        name=pathlib.Path(path).stem if name is None else name,
-        spec=spec,
-    )
+    with _naming(path):
+        space, genotypes = _encode(chosen, length)
+        return TabularBenchmark(
+            space,
+            genotypes,
+            _measured(arrays, len(genotypes), metrics),
+            objectives=objectives,
+            replicates=replicates,
+            name=pathlib.Path(path).stem if name is None else name,
+            spec=spec,
+        )
 
 
-def _encode(
-    path: str | os.PathLike[str], chosen: Mapping[str, npt.NDArray[Any]], length: str | None
-) -> tuple[Space, Genotypes]:
+@contextlib.contextmanager
+def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Put the file before the message of whatever is wrong with what it holds."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from None
+
+
+def _encode(chosen: Mapping[str, npt.NDArray[Any]], length: str | None) -> tuple[Space, Genotypes]:
     """Make the space of named choices, and the genotypes."""
     depths = np.zeros(0, np.int64)
     if length is not None:
         if length not in chosen or chosen[length].ndim != 1 or chosen[length].dtype.kind not in "iu":
-            raise ValueError(
-                f"{path}: length must name a decision of shape (n,) that holds integers; got {length!r}"
-            )
+            raise ValueError(f"length must name a decision of shape (n,) that holds integers; got {length!r}")
         depths = chosen[length].astype(np.int64)
     made: dict[str, Decision] = {}
     columns = []
@@ -211,8 +218,7 @@ def _encode(
             active = np.arange(matrix.shape[1]) < depths[:, None]
             if depths.max() > matrix.shape[1]:
                 raise ValueError(
-                    f"{path}: {length} must be at most {matrix.shape[1]}, the layers of {name}; "
-                    f"got {depths.max()}"
+                    f"{length} must be at most {matrix.shape[1]}, the layers of {name}; got {depths.max()}"
                 )
         choices = np.unique(matrix[active])
         for layer, column in enumerate(matrix.T):
@@ -283,9 +289,11 @@ def _graph_rows(path: pathlib.Path, rows: Any) -> tuple[Genotypes, dict[str, npt
     """Check what a file of NAS-Bench-Graph held: genotypes among all operations, and metrics."""
     wanted = [theirs for theirs, _, _ in _GRAPH_METRICS]
     try:
+        if not all(type(key) is int for key in rows):
+            raise TypeError("keys must be integers")
         keys = np.array(list(rows), np.int64)
         values = np.array([[float(row[metric]) for metric in wanted] for row in rows.values()])
-    except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError):
         keys, values = np.zeros(0, np.int64), np.zeros((0, len(wanted)))
     genotypes = (keys[:, None] // 10 ** np.arange(4, -1, -1)).astype(np.int32)
     genotypes[:, 1:] %= 10
@@ -293,23 +301,6 @@ def _graph_rows(path: pathlib.Path, rows: Any) -> tuple[Genotypes, dict[str, npt
         raise ValueError(f"{path} is no table of NAS-Bench-Graph: it must map keys to {', '.join(wanted)}")
     metrics = {ours: values[:, j] * factor for j, (_, ours, factor) in enumerate(_GRAPH_METRICS)}
     return genotypes, metrics
-
-
-def _arrays(path: str | os.PathLike[str], names: Sequence[str] | None) -> dict[str, npt.NDArray[Any]]:
-    """Read arrays of an npz file, all of them by default, and never a pickled object."""
-    try:
-        with open(path, "rb") as stream:  # NumPy would leave a damaged file open
-            file = np.load(stream, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("it is a single array")
-            for name in names or ():
-                if name not in file.files:
-                    raise ValueError(unknown("array", name, file.files))
-            return {name: file[name] for name in (file.files if names is None else names)}
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # zip, zlib, NumPy and this block have each their own
-        raise ValueError(f"{os.fspath(path)} cannot be read as a table: {error}") from None
 
 
 def _measured(

@@ -72,7 +72,7 @@ def test_bad_input_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"write one with numpy\.savez"):
         load(tmp_path / "one.npz")
     np.savez(tmp_path / "x.npz", x=np.zeros((3, 2, 2)))
-    with pytest.raises(ValueError, match="must hold the arrays images and labels; it holds x"):
+    with pytest.raises(ValueError, match=r"unknown array 'images'.*Known: x.*numpy\.savez"):
         load(tmp_path / "x.npz")
     np.savez(tmp_path / "lengths.npz", images=np.zeros((3, 2, 2)), labels=np.zeros(2, int))
     with pytest.raises(ValueError, match=r"got shapes \(3, 2, 2\) and \(2,\)"):

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from nasx._arguments import integers, unsigned
 from nasx._core import policy as _native
+from nasx._npz import read_arrays
 from nasx.errors import unknown
 from nasx.space import Genotypes, Space
 
@@ -162,9 +163,10 @@ class Policy(ABC):
         ------
         ValueError
             If the file holds no policy.
+        FileNotFoundError
+            If there is no such file.
         """
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files} if hasattr(file, "files") else {}
+        arrays = read_arrays(path, what="a policy")
         kind = str(arrays.pop("kind", ""))
         if not {"cardinalities", "conditions"} <= arrays.keys():
             raise ValueError(f"path {os.fspath(path)!r} holds no policy")
@@ -172,6 +174,8 @@ class Policy(ABC):
             return _class_of(kind)._from_arrays(arrays)
         except KeyError as error:
             raise ValueError(f"path {os.fspath(path)!r} holds a policy without {error}") from None
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"path {os.fspath(path)!r} holds no policy: {error}") from None
 
 
 class IndependentPolicy(Policy):
