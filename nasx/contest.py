@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from nasx import pareto
 from nasx._arguments import floats, unsigned
+from nasx._live import Live, format_seconds
 from nasx.architecture import Architecture
 from nasx.comparison import Comparison, Runs
 from nasx.errors import require, unknown
 from nasx.loop import search
 from nasx.problem import Costs, Problem
-from nasx.progress import Live, format_seconds
 from nasx.registry import get_strategy, strategy_name
 from nasx.result import Result
 from nasx.space import Space

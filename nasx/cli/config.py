@@ -13,7 +13,7 @@ from typing import Any
 from nasx import spaces, tasks
 from nasx.cli.overrides import override
 from nasx.errors import ConfigurationError, unknown
-from nasx.hardware import available_costs
+from nasx.hardware import LatencyTable, available_costs
 from nasx.loop import search
 from nasx.registry import available_strategies, strategy_class
 from nasx.space import Space
@@ -21,7 +21,7 @@ from nasx.strategies.base import Strategy
 from nasx.tasks import datasets, tables
 from nasx.tasks.base import Task
 
-__all__ = ["Config", "read_config"]
+__all__ = ["Config", "make_space", "read_config"]
 
 _TABLES = ("space", "task", "strategy", "search", "objectives", "costs", "limits", "output")
 # Arguments of a search that have a table or a command of their own, or that no file can hold. All others may
@@ -117,7 +117,6 @@ def _config(path: Path, data: dict[str, Any]) -> Config:
     for name in ("objectives", "limits"):
         if name in data:
             arguments[name] = data[name]
-    arguments["costs"] = {name: _cost(name, settings) for name, settings in data.get("costs", {}).items()}
     retrain_epochs = output.get("retrain_epochs")
     if retrain_epochs is not None and (
         isinstance(retrain_epochs, bool) or not isinstance(retrain_epochs, int) or retrain_epochs < 1
@@ -129,6 +128,9 @@ def _config(path: Path, data: dict[str, Any]) -> Config:
     if not isinstance(directory, str) or not directory:
         raise ConfigurationError(f"directory in table [output] must be a path; got {directory!r}")
     space, task = _space_and_task(data, path.parent)
+    arguments["costs"] = {
+        name: _cost(name, settings, space, path.parent) for name, settings in data.get("costs", {}).items()
+    }
     if retrain_epochs is not None and not hasattr(task, "retrain"):
         raise ConfigurationError(
             f"retrain_epochs in table [output]: a {type(task).__name__} has nothing to train; leave it out"
@@ -176,7 +178,24 @@ def _named(table: str, settings: Any, known: Iterable[str], kind: str) -> tuple[
     return name, rest
 
 
-def _space(table: Any) -> Space:
+def make_space(table: Any) -> Space:
+    """Make a built-in space.
+
+    Parameters
+    ----------
+    table : dict
+        Its ``name`` and settings, as in ``[space]``.
+
+    Returns
+    -------
+    Space
+        The space.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such space, or a setting is wrong.
+    """
     name, settings = _named("space", table, spaces.available_spaces(), "space")
     cls = spaces.get(name)
     space: Space = _make("space", cls, settings, _parameters(cls))
@@ -192,20 +211,26 @@ def _strategy(where: str, table: Any) -> Strategy:
     return strategy
 
 
-def _cost(name: str, settings: Any) -> Any:
+def _cost(name: str, settings: Any, space: Space, folder: Path) -> Any:
     if name not in available_costs():
         raise ConfigurationError("in table [costs]: " + unknown("cost", name, available_costs()))
     if not isinstance(settings, dict):
         raise ConfigurationError(f"in table [costs]: {name} must be a table of settings, [costs.{name}]")
     cls = available_costs()[name]
+    if name == LatencyTable.name and "table" in settings:
+
+        def load(table: str) -> LatencyTable:
+            return LatencyTable.load(folder / table, space=space)
+
+        return _make(f"costs.{name}", load, settings, ["table"])
     return _make(f"costs.{name}", cls, settings, _parameters(cls))
 
 
 def _space_and_task(data: Mapping[str, Any], folder: Path) -> tuple[Space, Task]:
     name, settings = _named("task", data.get("task", {}), ("ImageClassification", "TabularBenchmark"), "task")
     if name == "ImageClassification":
-        return _space(data.get("space", {})), _images(settings, folder)
-    space = _space(data["space"]) if "space" in data else None
+        return make_space(data.get("space", {})), _images(settings, folder)
+    space = make_space(data["space"]) if "space" in data else None
     table = _table(settings, space, data.get("objectives"), folder)
     return table.space, table
 

@@ -47,6 +47,43 @@ def _parser() -> argparse.ArgumentParser:
         help="where to; the ending decides the format (default: plot.png beside the journal)",
     )
 
+    profile = commands.add_parser(
+        "profile",
+        help="time a space's networks on this machine and save a latency table",
+        description="Time the blocks of a space and some whole networks, and save a table that tells the "
+        "latency of any of its architectures. Stopped, the same command goes on.",
+    )
+    profile.add_argument("space", metavar="SPACE", help="a built-in space (nasx spaces lists them)")
+    profile.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of the space, as in --set channels=8; repeatable",
+    )
+    profile.add_argument(
+        "--input", default="3,32,32", metavar="C,H,W", help="shape of one input (default: %(default)s)"
+    )
+    profile.add_argument(
+        "--outputs", type=int, default=10, help="outputs of a network (default: %(default)s)"
+    )
+    profile.add_argument("--backend", choices=("torch", "onnxruntime"), default="torch")
+    profile.add_argument("--device", default="cpu", help="where torch runs (default: %(default)s)")
+    profile.add_argument("--batch-size", type=int, default=1, help="inputs at a time (default: %(default)s)")
+    profile.add_argument(
+        "--threads", type=int, default=1, help="threads of the backend (default: %(default)s)"
+    )
+    profile.add_argument(
+        "--networks", type=int, default=60, help="whole networks to time (default: %(default)s)"
+    )
+    profile.add_argument(
+        "--rounds", type=int, default=15, help="times that everything is timed (default: %(default)s)"
+    )
+    profile.add_argument("--seed", type=int, default=0, help="of the networks (default: %(default)s)")
+    profile.add_argument(
+        "-o", "--output", metavar="FILE.npz", help="the table (default: SPACE-BACKEND.npz in this folder)"
+    )
+
     for name, one in (("strategies", "strategy"), ("spaces", "space")):
         catalog = commands.add_parser(name, help=f"show the {name} and their settings")
         catalog.add_argument("name", metavar="NAME", nargs="?", help=f"tell all about this {one}")
@@ -82,6 +119,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from nasx.cli.plot import plot
 
             return plot(options.run, options.output)
+        if options.command == "profile":
+            from nasx.cli.profile import profile
+
+            return profile(options)
         if options.command in ("strategies", "spaces"):
             from nasx.cli.catalog import show_spaces, show_strategies
 

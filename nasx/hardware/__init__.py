@@ -9,6 +9,7 @@ from nasx.errors import unknown
 from nasx.hardware.costs import Cost, FlopsTable, MemoryTable, NetworkCost, ParamsTable
 from nasx.hardware.latency_table import LatencyTable
 from nasx.hardware.profiler import MeasuredLatency
+from nasx.hardware.timing import measure_latency
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +24,7 @@ __all__ = [
     "ParamsTable",
     "available_costs",
     "get_cost",
+    "measure_latency",
 ]
 
 _COSTS: Mapping[str, type[Cost]] = MappingProxyType(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from nasx.space import Genotypes, Space
+from nasx.space import Genotypes
 
-__all__ = ["AdditiveModel", "errors_of", "fit_additive", "project_additive"]
+__all__ = ["AdditiveModel", "errors_of", "fit_additive"]
 
 _Floats = npt.NDArray[np.float64]
 _STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -18,10 +17,6 @@ _FOLDS = 5
 # Huber's constant: 95 % efficient where the errors are normal.
 _TUNING = 1.345
 _ROUNDS = 20
-
-
-_PROJECTED = 20_000
-_WIDEST = 1_000
 
 
 class AdditiveModel(NamedTuple):
@@ -82,39 +77,6 @@ def fit_additive(
     _, design, strength, path = best
     slopes, intercept, _ = _huber_ridge(design, left, strength)
     return AdditiveModel(*_parted(slopes, counts), intercept, errors_of(prior + path, timings))
-
-
-def project_additive(
-    space: Space, function: Callable[[Genotypes], _Floats], *, seed: int
-) -> tuple[list[_Floats], list[_Floats] | None, float]:
-    """Find the sums over decisions, and pairs if they are not too many, that are nearest to a function.
-
-    Parameters
-    ----------
-    space : Space
-        Whose architectures.
-    function : callable
-        Maps genotypes ``(n, d)`` to float64 ``(n,)``.
-    seed : int
-        Of the architectures looked at, where the space has more than 20,000.
-
-    Returns
-    -------
-    entries, pairs, intercept
-        As of `AdditiveModel`.
-    """
-    rows = space.enumerate() if space.size <= _PROJECTED else space.sample(_PROJECTED, seed=seed)
-    counts = space.cardinalities
-    design = _one_hot(rows, counts)
-    if len(counts) > 1 and design.shape[1] + int((counts[:-1] * counts[1:]).sum()) <= _WIDEST:
-        design = np.hstack([design, _one_hot(*_joined(rows, counts))])
-    values = function(rows)
-    parts, targets, center, mean = _centered(design, values, np.ones(len(rows)))
-    gram = parts.T @ parts
-    # Columns depend on each other: the smallest entries are taken.
-    gram.flat[:: len(gram) + 1] += 1e-9 * len(rows)
-    slopes = np.asarray(np.linalg.solve(gram, parts.T @ targets), np.float64)
-    return *_parted(slopes, counts), mean - float(center @ slopes)
 
 
 def _parted(slopes: _Floats, counts: Genotypes) -> tuple[list[_Floats], list[_Floats] | None]:

@@ -15,8 +15,10 @@ from nasx._arguments import floats
 from nasx._core import latency_table as _native
 from nasx._npz import read_arrays
 from nasx.hardware.adaptation import Mixture
-from nasx.hardware.additive_fit import fit_additive, project_additive
+from nasx.hardware.additive_fit import fit_additive
 from nasx.hardware.costs import Cost
+from nasx.hardware.measuring import measure_additive
+from nasx.hardware.timing import TimingSettings
 from nasx.space import Genotypes, Space
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ __all__ = ["LatencyTable"]
 
 _FORMAT = "nasx latency table 1"
 _ENUMERABLE = 1_000_000
+_SAMPLED = 2_000
 Entries = Mapping[str, npt.ArrayLike] | Sequence[npt.ArrayLike]
 
 
@@ -343,6 +346,94 @@ class LatencyTable(Cost):
         )
 
     @classmethod
+    def measure(
+        cls,
+        space: Space,
+        spec: TaskSpec,
+        *,
+        backend: str = "torch",
+        device: str = "cpu",
+        batch_size: int = 1,
+        threads: int = 1,
+        networks: int = 60,
+        rounds: int = 15,
+        about: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        resume: str | os.PathLike[str] | None = None,
+        progress: bool | None = None,
+    ) -> LatencyTable:
+        """Make a table by timing on this machine.
+
+        The blocks of the space (`Space.blocks`) are timed by what each adds to a network, and some whole
+        networks beside them, as `measure_latency` does: in a process of its own with fixed threads, in rounds
+        that take all in turn. The blocks' sums are what is expected of an architecture; a robust ridge
+        regression towards them calibrates the table on the whole networks. Its errors are of whole networks
+        that were left out in turn, in ``table.about["errors"]``, beside the device, the versions, the
+        settings, and each block's median and 10th and 90th percentile. Spaces without blocks are measured by
+        whole networks alone.
+
+        Parameters
+        ----------
+        space : Space
+            A space that can build networks.
+        spec : TaskSpec
+            Shape of one input and number of outputs.
+        backend : {"torch", "onnxruntime"}, default "torch"
+            What runs the networks.
+        device : str, default "cpu"
+            Where torch runs them.
+        batch_size : int, default 1
+            Inputs at a time; a latency is of the whole batch.
+        threads : int, default 1
+            Threads of the backend.
+        networks : int, default 60
+            Whole networks to time, at least 10.
+        rounds : int, default 15
+            Times that everything is timed.
+        about : mapping of str to JSON types, optional
+            What else is known.
+        seed : int, default 0
+            Of the networks and the order.
+        resume : path-like, optional
+            Keep what is timed in this file; a call that was stopped goes on with it.
+        progress : bool, optional
+            By default on a terminal only.
+
+        Returns
+        -------
+        LatencyTable
+            The table.
+
+        Raises
+        ------
+        TypeError
+            If the space cannot build networks.
+        ValueError
+            If a setting is out of range, or the file is of other timings.
+        nasx.errors.EvaluationError
+            If a network cannot be built or run.
+        nasx.errors.MissingDependencyError
+            If the backend is not installed.
+
+        Examples
+        --------
+        >>> from nasx import TaskSpec
+        >>> from nasx.spaces import ConvNet
+        >>> space = ConvNet(depths=[1], widths=[8, 64], kernel_sizes=[3], strides=[1], residual=False)
+        >>> spec = TaskSpec((1, 8, 8), 10, "image_classification")
+        >>> table = LatencyTable.measure(space, spec, networks=10, rounds=3)
+        >>> sorted(table.about["errors"])
+        ['mean_absolute_ms', 'median_relative', 'rank_correlation', 'within_10_percent']
+        """
+        settings = TimingSettings(
+            backend=backend, device=device, batch_size=batch_size, threads=threads, rounds=rounds
+        )
+        entries, pairs, intercept, told = measure_additive(
+            space, spec, settings, networks=networks, seed=seed, resume=resume, progress=progress
+        )
+        return cls(space, entries, pairs=pairs, intercept=intercept, about={**(about or {}), **told})
+
+    @classmethod
     def adapt(
         cls,
         tables: Sequence[LatencyTable],
@@ -355,8 +446,8 @@ class LatencyTable(Cost):
         """Make a table for a new device from about ten timings and the tables of known devices.
 
         The new log-latencies are a weighted sum of the known ones: a ridge regression towards equal weights.
-        The table is the nearest sum over decisions and pairs to that. Its errors are of each timing told from
-        the others, in ``table.about["errors"]``.
+        The table is the nearest sum over decisions, perhaps with pairs, to that. Its errors, in
+        ``table.about["errors"]``, are of each timing told from the others.
 
         Parameters
         ----------
@@ -406,9 +497,10 @@ class LatencyTable(Cost):
                 f"{len(timings)}{f', the least {timings.min():g}' if len(timings) else ''}"
             )
         mixture = Mixture(tables, rows, timings)
-        entries, pairs, intercept = project_additive(space, mixture, seed=seed)
+        some = space.enumerate() if space.size <= _SAMPLED else space.sample(_SAMPLED, seed=seed)
+        model = fit_additive(some, mixture(some), space.cardinalities, seed=seed)
         told = {**(about or {}), "timings": len(rows), "errors": mixture.errors}
-        return cls(space, entries, pairs=pairs, intercept=intercept, about=told)
+        return cls(space, model.entries, pairs=model.pairs, intercept=model.intercept, about=told)
 
     # -- on disk ---------------------------------------------------------------------------------------------
 

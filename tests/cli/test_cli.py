@@ -259,3 +259,62 @@ def test_a_data_set_of_ones_own(write, tmp_path, capsys):
     images, labels = digits()["train"]
     np.savez(tmp_path / "mine.npz", images=images[:300], labels=labels[:300])
     assert main(["search", str(write(replace={'"digits"': '"mine.npz"'}))]) == 0
+
+
+def test_profile_saves_a_table_that_a_search_takes(write, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = [
+        "--set",
+        "depths=[1, 2]",
+        "--set",
+        "widths=[4, 8]",
+        "--input",
+        "1,8,8",
+        "--networks",
+        "10",
+        "--rounds",
+        "2",
+    ]
+    assert main(["profile", "ConvNet", *options, "-o", "table.npz"]) == 0
+    printed = capsys.readouterr().out
+    for word in ("fastest", "median", "slowest", "rank correlation", 'table = "table.npz"'):
+        assert word in printed
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["table.npz"]
+    limited = SMALL.replace(
+        "[costs.parameters]", '[costs.parameters]\n\n[costs.latency_ms]\ntable = "table.npz"'
+    )
+    config = read_config(write(limited))
+    table = config.search["costs"]["latency_ms"]
+    assert table.space == config.space
+    assert main(["search", str(write(limited, replace={"retrain_epochs = 1\n": ""}))]) == 0
+    trials = nasx.Result.load(tmp_path / "run").trials
+    rows = np.array([trial.architecture.genotype for trial in trials])
+    np.testing.assert_allclose([trial.metrics["latency_ms"] for trial in trials], table(rows))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ConvNett"], "unknown space 'ConvNett'; did you mean 'ConvNet'?"),
+        (["ConvNet", "--set", "depth=[1]"], "unknown key 'depth'; did you mean 'depths'?"),
+        (["ConvNet", "--input", "3x32x32"], "--input must be sizes such as 3,32,32; got '3x32x32'"),
+        (["ConvNet", "--networks", "3"], "networks must be an integer of at least 10; got 3"),
+        (["NASBenchGraph"], "NASBenchGraph has no build()"),
+    ],
+)
+def test_profile_says_what_is_wrong(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["profile", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_cost_table_of_another_space_is_refused(write, tmp_path):
+    space = nasx.spaces.ConvNet(depths=[1], widths=[4])
+    entries = [np.zeros(n) for n in space.cardinalities]
+    nasx.hardware.LatencyTable(space, entries).save(tmp_path / "other.npz")
+    text = SMALL.replace(
+        "[costs.parameters]", '[costs.parameters]\n\n[costs.latency_ms]\ntable = "other.npz"'
+    )
+    with pytest.raises(nasx.errors.ConfigurationError, match=r"\[costs\.latency_ms\].*the decisions differ"):
+        read_config(write(text))

@@ -1,0 +1,93 @@
+"""``nasx profile``: a latency table of a space on this machine."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from nasx.cli.config import make_space
+from nasx.cli.overrides import override
+from nasx.cli.show import describe, number
+from nasx.hardware import LatencyTable
+from nasx.tasks.base import TaskSpec
+
+__all__ = ["profile"]
+
+_SAMPLED = 10_000
+
+
+def profile(options: argparse.Namespace) -> int:
+    """Time a space's networks, save the table, and print what it says.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+        As the command line has them.
+
+    Returns
+    -------
+    int
+        Always 0.
+
+    Raises
+    ------
+    ValueError
+        If there is no such space, or a setting is wrong.
+    """
+    settings: dict[str, Any] = {}
+    for change in options.set:
+        override(settings, change)
+    space = make_space({"name": options.space, **settings})
+    try:
+        shape = tuple(int(size) for size in options.input.split(","))
+    except ValueError:
+        raise ValueError(f"--input must be sizes such as 3,32,32; got {options.input!r}") from None
+    spec = TaskSpec(shape, options.outputs, "image_classification")
+    path = Path(options.output or f"{options.space}-{options.backend}.npz")
+    timings = path.with_name(f"{path.name}.timings")
+    table = LatencyTable.measure(
+        space,
+        spec,
+        backend=options.backend,
+        device=options.device,
+        batch_size=options.batch_size,
+        threads=options.threads,
+        networks=options.networks,
+        rounds=options.rounds,
+        seed=options.seed,
+        resume=timings,
+        progress=True,
+    )
+    table.save(path)
+    timings.unlink(missing_ok=True)
+    _print(table, path, options)
+    return 0
+
+
+def _print(table: LatencyTable, path: Path, options: argparse.Namespace) -> None:
+    console = Console(highlight=False)
+    space, about, errors = table.space, table.about, table.about["errors"]
+    rows = space.enumerate() if space.size <= _SAMPLED else space.sample(_SAMPLED, seed=options.seed)
+    told = table(rows)
+    order = told.argsort(kind="stable")
+    found = Table(title=f"{type(space).__name__} on {escape(about['device'])}, {about['backend']}")
+    found.add_column("", no_wrap=True)
+    found.add_column("ms", justify="right", no_wrap=True)
+    found.add_column("architecture", overflow="fold")
+    for name, place in (("fastest", 0), ("median", len(order) // 2), ("slowest", -1)):
+        row = order[place]
+        found.add_row(name, f"{told[row]:.3f}", escape(describe(space.decode(rows[row]))))
+    if space.size > _SAMPLED:
+        found.caption = f"of {number(_SAMPLED)} random architectures"
+    console.print(found)
+    console.print(
+        f"on {about['timings']} networks, each left out in turn: median error "
+        f"{errors['median_relative']:.1%}, {errors['within_10_percent']:.0%} within 10 %, rank correlation "
+        f"{errors['rank_correlation']:.3f}"
+    )
+    console.print(f'{path} is the table; a search takes it as\n\n\\[costs.latency_ms]\ntable = "{path}"')

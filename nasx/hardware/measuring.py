@@ -1,0 +1,183 @@
+"""Latency tables from timings of blocks, calibrated on whole networks."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+from collections import Counter
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nasx._runtime import simd_level
+from nasx.architecture import Block
+from nasx.hardware.additive_fit import fit_additive
+from nasx.hardware.timing import Item, TimingSettings, time_items
+from nasx.space import Genotypes
+
+if TYPE_CHECKING:
+    from nasx.space import Space
+    from nasx.tasks.base import TaskSpec
+
+__all__ = ["measure_additive"]
+
+_Floats = npt.NDArray[np.float64]
+_FEWEST_NETWORKS = 10
+# Architectures whose blocks are timed, and at most so many made of those blocks that the sum is fitted to.
+_LOOKED_AT, _EXPECTED = 200, 2_000
+
+
+def measure_additive(
+    space: Space,
+    spec: TaskSpec,
+    settings: TimingSettings,
+    *,
+    networks: int,
+    seed: int,
+    resume: str | os.PathLike[str] | None,
+    progress: bool | None,
+) -> tuple[list[_Floats], list[_Floats] | None, float, dict[str, Any]]:
+    """Find sums over decisions that tell latencies on this machine.
+
+    Parameters
+    ----------
+    space, spec
+        Whose networks, and what for.
+    settings : TimingSettings
+        How to time.
+    networks : int
+        Whole networks to time.
+    seed, resume, progress
+        As for `nasx.hardware.measure_latency`.
+
+    Returns
+    -------
+    entries, pairs, intercept
+        As of `nasx.hardware.LatencyTable`.
+    about : dict of str to JSON types
+        Device, versions, settings, the blocks' times, and the errors on networks that were left out.
+    """
+    if not space.can_build:
+        raise TypeError(
+            f"measuring needs networks, and {type(space).__name__} has no build(); fit the table to timings "
+            "that you have by LatencyTable.fit"
+        )
+    if isinstance(networks, bool) or not isinstance(networks, int) or networks < _FEWEST_NETWORKS:
+        raise ValueError(f"networks must be an integer of at least {_FEWEST_NETWORKS}; got {networks!r}")
+    rows = _different(space, max(networks, _LOOKED_AT if space.has_blocks else 0), seed)
+    timed = rows[:networks]
+    if len(timed) < _FEWEST_NETWORKS:
+        raise ValueError(f"space must have at least {_FEWEST_NETWORKS} architectures; it has {len(timed)}")
+    blocks = sorted({block for row in rows for block in _blocks(space, row, spec)}, key=repr)
+    items: list[Item] = [tuple(row) for row in timed.tolist()]
+    times = time_items(space, spec, [*items, *blocks], settings, seed=seed, resume=resume, progress=progress)
+    latencies = np.median(times[: len(timed)], axis=1)
+    by_block = dict(zip(blocks, np.median(times[len(timed) :], axis=1).tolist(), strict=True))
+    model = _calibrated(space, spec, timed, latencies, by_block, seed)
+    about = {
+        "device": _device(settings.device),
+        "backend": settings.backend,
+        "threads": settings.threads,
+        "batch_size": settings.batch_size,
+        "rounds": settings.rounds,
+        "dtype": "float32",
+        "simd": simd_level(),
+        "versions": {name: version(name) for name in ("nasx", "numpy", settings.backend)},
+        "spec": dataclasses.asdict(spec),
+        "seed": seed,
+        "timings": len(timed),
+        "median_ms": float(np.median(latencies)),
+        "blocks": [
+            {**block._asdict(), **_quantiles(row)}
+            for block, row in zip(blocks, times[len(timed) :], strict=True)
+        ],
+        "errors": model[3],
+    }
+    return *model[:3], about
+
+
+def _different(space: Space, n: int, seed: int) -> Genotypes:
+    """Draw different architectures, as many as there are at most."""
+    drawn = space.sample(4 * n, seed=seed)
+    _, first = np.unique(drawn, axis=0, return_index=True)
+    rows: Genotypes = drawn[np.sort(first)[:n]]
+    return rows
+
+
+def _blocks(space: Space, row: Genotypes, spec: TaskSpec) -> list[Block]:
+    return space.blocks(space.decode(row), spec) if space.has_blocks else []
+
+
+def _calibrated(
+    space: Space,
+    spec: TaskSpec,
+    timed: Genotypes,
+    latencies: _Floats,
+    by_block: dict[Block, float],
+    seed: int,
+) -> tuple[list[_Floats], list[_Floats] | None, float, dict[str, float]]:
+    """Fit a sum over decisions to the sums of blocks, then what whole networks add to it."""
+    counts = space.cardinalities
+    if not by_block:
+        plain = fit_additive(timed, latencies, counts, seed=seed)
+        return plain.entries, plain.pairs, plain.intercept, plain.errors
+
+    def expected(row: Genotypes) -> float:
+        return sum(
+            by_block.get(block, np.nan) * times for block, times in Counter(_blocks(space, row, spec)).items()
+        )
+
+    some = np.vstack([timed, _different(space, _EXPECTED, seed + 1)])
+    sums = np.array([expected(row) for row in some])
+    known = np.isfinite(sums)
+    prior = fit_additive(some[known], sums[known], counts, seed=seed)
+    told = _sum(prior.entries, prior.pairs, timed)
+    # What a network takes beside its blocks, and how much faster they run in one.
+    scale, offset = _line(told, latencies)
+    model = fit_additive(timed, latencies, counts, seed=seed, prior=offset + scale * told)
+    entries = [scale * a + b for a, b in zip(prior.entries, model.entries, strict=True)]
+    pairs = None if prior.pairs is None else [scale * part for part in prior.pairs]
+    if model.pairs is not None:
+        pairs = model.pairs if pairs is None else [a + b for a, b in zip(pairs, model.pairs, strict=True)]
+    return entries, pairs, offset + model.intercept, model.errors
+
+
+def _sum(entries: list[_Floats], pairs: list[_Floats] | None, rows: Genotypes) -> _Floats:
+    """Add up what is active, without an intercept."""
+    total = np.zeros(len(rows))
+    for part, row in zip(entries, rows.T, strict=True):
+        total += np.where(row >= 0, part[row], 0)
+    for matrix, here, after in zip(pairs or [], rows.T[:-1], rows.T[1:], strict=bool(pairs)):
+        total += np.where((here >= 0) & (after >= 0), matrix[here, after], 0)
+    return total
+
+
+def _line(x: _Floats, y: _Floats) -> tuple[float, float]:
+    """Slope and offset by the median of all slopes between two points (Theil and Sen), at least 0."""
+    i, j = np.triu_indices(len(x), 1)
+    apart = x[i] != x[j]
+    if not apart.any():
+        return 0.0, float(np.median(y))
+    slope = max(0.0, float(np.median((y[i] - y[j])[apart] / (x[i] - x[j])[apart])))
+    return slope, float(np.median(y - slope * x))
+
+
+def _quantiles(times: _Floats) -> dict[str, float]:
+    low, median, high = np.quantile(times, [0.1, 0.5, 0.9]).tolist()
+    return {"median_ms": median, "p10_ms": low, "p90_ms": high}
+
+
+def _device(device: str) -> str:
+    """Name the processor, or the GPU."""
+    if device != "cpu":
+        import torch
+
+        return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+    cpus = Path("/proc/cpuinfo")
+    lines = cpus.read_text().splitlines() if cpus.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} CPUs"
