@@ -1,0 +1,334 @@
+"""What `fuzzing.py` passes: for each argument name of a native function a value that fits, and odd ones instead.
+
+A new native function whose arguments have known names needs nothing here. A new name needs one entry in `VALUES`;
+one that means something else in one function or module goes under ``"module.function.name"`` or ``"module.name"``.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+# Arrays that a function changes, as its documentation says.
+CHANGED = {
+    "policy.reinforce_step": {"parameters", "first", "second"},
+    "policy.ppo_update": {"parameters", "first", "second"},
+}
+# Numbers that say how long to work, where the odd ones must not be obeyed for years.
+PATIENT = {
+    "epochs": [-1, 0, 4, 2**63, None, 1.5],
+    "patience": [-1, 0, 300, 2**64, None, 1.5],
+    "threads": [-1, 0, 3, 2**20, 2**63 - 1, 2**63, None, 1.5],
+    "make_new.n": [-1, 0, 3000, 2**63, None, 1.5],
+}
+
+
+class Case:
+    """A random space, numbers of rows and objectives, and everything that fits them."""
+
+    def __init__(self, core: Any, seed: str) -> None:
+        self.core = core
+        self.random = random.Random(seed)
+        self.rng = np.random.default_rng(self.random.getrandbits(64))
+        self.object: Any = None  # of which a method is called
+        self.d = self.pick(1, 1, 2, 3, 5, 9, 17, 33)
+        largest = self.pick(1, 2, 3, 6, 40)
+        self.cardinalities = self.rng.integers(1, largest + 1, self.d).astype(np.int32)
+        self.conditions = self._conditions()
+        self.choices = int(self.cardinalities.sum())
+        self.n = self.pick(0, 1, 1, 2, 3, 7, 8, 9, 16, 33, 100) if self.chance(0.98) else 3000
+        self.m = self.pick(1, 2, 2, 3, 4, 7)
+        self.h = self.pick(1, 3, 8)
+        self._rows: list[Any] = []
+
+    def pick(self, *values: Any) -> Any:
+        return self.random.choice(values)
+
+    def chance(self, probability: float) -> bool:
+        return self.random.random() < probability
+
+    def maybe(self, value: Any, probability: float = 0.7) -> Any:
+        return value if self.chance(probability) else None
+
+    def _conditions(self) -> Any:
+        if self.d == 1 or self.chance(0.4):
+            return self.pick(None, np.zeros((0, 3), np.int32))
+        rows = []
+        for _ in range(self.random.randrange(1, 2 * self.d)):
+            decision = self.random.randrange(1, self.d)
+            parent = self.random.randrange(decision)
+            rows.append((decision, parent, self.random.randrange(int(self.cardinalities[parent]))))
+        return np.array(rows, np.int32)
+
+    def active(self, j: int, row: Any) -> bool:
+        if self.conditions is None:
+            return True
+        rules = self.conditions[self.conditions[:, 0] == j]
+        return all(
+            row[parent] in rules[rules[:, 1] == parent, 2]
+            for parent in {int(parent) for parent in rules[:, 1]}
+        )
+
+    def row(self) -> Any:
+        """A canonical genotype."""
+        row = self.rng.integers(0, self.cardinalities).astype(np.int32)
+        for j in range(self.d):
+            if not self.active(j, row):
+                row[j] = -1
+        return row
+
+    def rows(self) -> Any:
+        """Genotypes, often ones that were passed before."""
+        if not self._rows or self.chance(0.3):
+            rows = self.rng.integers(0, self.cardinalities, (self.n, self.d)).astype(np.int32)
+            if self.chance(0.5):
+                rows[self.rng.random(rows.shape) < 0.2] = -1
+            self._rows.append(rows)
+        return self.random.choice(self._rows)
+
+    def floats(self, *shape: int, low: float = -3, high: float = 3) -> Any:
+        if self.chance(0.2):  # ties
+            return self.rng.integers(int(low), int(high) + 1, shape).astype(np.float64)
+        return self.rng.uniform(low, high, shape)
+
+    def singles(self, *shape: int) -> Any:
+        return self.floats(*shape).astype(np.float32)
+
+    def bools(self, *shape: int) -> Any:
+        return self.rng.random(shape) < 0.5
+
+    def losses(self) -> Any:
+        losses = self.floats(self.n, self.m)
+        if self.chance(0.2):
+            losses[self.rng.random(losses.shape) < 0.1] = self.pick(np.inf, -np.inf)
+        return losses
+
+    def seen(self) -> Any:
+        seen = self.core.population.GenotypeSet(self.d)
+        seen.insert(self.rows())
+        return seen
+
+    def indices(self) -> Any:
+        try:
+            members = 0 if self.object is None else len(self.object)
+        except TypeError:  # never initialised
+            members = 3
+        return np.flatnonzero(self.rng.random(members) < 0.3).astype(np.int64)
+
+    def number(self, high: int = 40) -> int:
+        return self.random.randrange(high + 1)
+
+    def unsigned(self, bits: int) -> int:
+        return (
+            self.random.getrandbits(bits) if self.chance(0.5) else self.pick(0, 1, 2**bits - 1, 2**bits - 2)
+        )
+
+    def value(self, function: str, name: str) -> Any:
+        return generator(function, name)(self)
+
+    def odd(self, function: str, name: str, value: Any) -> Any:
+        """Something else instead of what fits."""
+        if patient := lookup(PATIENT, function, name):
+            return self.random.choice(patient)
+        if isinstance(value, np.ndarray):
+            return self._odd_array(value)
+        if isinstance(value, bool):
+            return self.pick(None, 2, "yes", np.bool_(True), np.zeros(2))
+        if isinstance(value, int):
+            return self.random.choice(_INTEGERS)
+        if isinstance(value, float):
+            return self.random.choice(_FLOATS)
+        if isinstance(value, str):
+            return self.pick("", "x" * 1000, value + "\0", "\udcff", b"uniform", None, 3)
+        if value is None:
+            return self.pick(self.floats(3), self.rows(), self.bools(self.d), 3, "none", [])
+        return self.pick(None, 3, object(), type(value), type(value).__new__(type(value)))
+
+    def _odd_array(self, array: Any) -> Any:
+        way = self.random.randrange(15)
+        if way == 0:
+            kinds = ["f8", "f4", "i4", "i8", "u1", "?", "c16", ">i4", ">f8", "O", "U3", "M8[s]", "V4"]
+            return np.zeros(array.shape, self.random.choice(kinds))
+        if way == 1:
+            return self.pick(array[:-1], array[..., :-1].copy(), np.concatenate([array, array]))
+        if way == 2:
+            return self.pick(
+                array[None], array.reshape(-1), array.T.copy(), array.sum(), array.reshape(-1, 1)
+            )
+        if way == 3:
+            shape = self.pick((0,), (0, 0), (0, 3), (3, 0), (0, 2**40), (2**20, 0), (1, 1, 1), ())
+            return np.zeros(shape, array.dtype)
+        if way == 4:
+            return np.repeat(array, 2, axis=0)[::2]
+        if way == 5:
+            return np.asfortranarray(array) if self.chance(0.5) else array[::-1]
+        if way == 6:
+            array = array.copy()
+            array.flags.writeable = False
+            return array
+        if way == 7:  # not aligned
+            bytes_ = np.zeros(array.nbytes + 1, np.uint8)
+            bytes_[1:] = np.frombuffer(array.tobytes(), np.uint8)
+            return bytes_[1:].view(array.dtype).reshape(array.shape)
+        if way == 8:
+            return self.pick(array.tolist(), None, 3, "array", array.tobytes(), memoryview(array))
+        if way == 9:
+            return self.pick(
+                np.ma.masked_array(array), array.view(np.recarray), np.broadcast_to(array[:1], array.shape)
+            )
+        array = array.copy()
+        odd = self.rng.random(array.shape) < self.pick(0.02, 0.2, 1.0)
+        if array.dtype == bool:
+            raw = array.view(np.uint8)
+            raw[odd] = self.pick(2, 255)
+        elif array.dtype.kind == "f":
+            with np.errstate(over="ignore"):
+                array[odd] = self.random.choice(_NUMBERS)
+        else:
+            limits = np.iinfo(array.dtype)
+            array[odd] = self.pick(limits.min, limits.max, -2, -1, 0, 1, 5, 1000, 2**30)
+        return array
+
+
+_INTEGERS = [-1, -2, -(2**31), -(2**63), 0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**40, 2**53, 2**61, 2**62]
+_INTEGERS += [
+    2**63 - 1,
+    2**63,
+    2**64 - 1,
+    2**64,
+    10**30,
+    True,
+    1.5,
+    float("nan"),
+    None,
+    "3",
+    np.int32(3),
+    np.int64(7),
+]
+_INTEGERS += [np.float64(2.0), np.array(3), np.zeros(2)]
+_NUMBERS = [
+    np.nan,
+    np.inf,
+    -np.inf,
+    -1.0,
+    0.0,
+    -0.0,
+    5e-324,
+    1e-300,
+    1e300,
+    1.7e308,
+    -1.7e308,
+    2.0**31,
+    3.4e38,
+]
+_FLOATS = [*_NUMBERS, 1, 10**400, True, None, "x", np.float32(0.5), np.zeros(2)]
+
+VALUES: dict[str, Callable[[Case], Any]] = {
+    # spaces and genotypes
+    "cardinalities": lambda c: c.cardinalities,
+    "conditions": lambda c: c.conditions,
+    "ordered": lambda c: c.bools(c.d),
+    "adjacent": lambda c: c.maybe(c.bools(c.d)),
+    "genotype": Case.row,
+    "genotypes": Case.rows,
+    "parents": Case.rows,
+    "rows": Case.rows,
+    "canonical": Case.rows,
+    "a": Case.rows,
+    "b": Case.rows,
+    "width": lambda c: c.d,
+    "d": lambda c: c.d,
+    "seen": Case.seen,
+    "indices": Case.indices,
+    # results
+    "losses": Case.losses,
+    "objectives": lambda c: c.m,
+    "violations": lambda c: c.maybe(np.maximum(c.floats(c.n), 0), 0.8),
+    "failed": lambda c: c.maybe(c.bools(c.n)),
+    "ranks": lambda c: c.rng.integers(0, c.pick(1, 3, 100), c.n).astype(np.int32),
+    "keys": lambda c: c.floats(c.n),
+    "crowding": lambda c: c.maybe(c.floats(c.n)),
+    # how many, and which stream
+    "n": Case.number,
+    "neighbors.n": lambda c: c.maybe(c.number()),
+    "most": lambda c: c.maybe(c.number()),
+    "candidates": Case.number,
+    "seed": lambda c: c.unsigned(64),
+    "generation": lambda c: c.unsigned(32),
+    "first": lambda c: c.unsigned(64),
+    "rejected": lambda c: c.number(3),
+    "patience": lambda c: c.number(200),
+    "threads": lambda c: c.pick(1, 2, 3),
+    # operators
+    "size": lambda c: c.pick(1, 2, 2, 5),
+    "kind": lambda c: c.pick("uniform", "k_point"),
+    "points": lambda c: c.pick(1, 2, 50),
+    "probability": lambda c: c.random.random(),
+    "rates": lambda c: c.rng.random(c.d) * c.pick(0.1, 1.0),
+    "shuffled": lambda c: c.chance(0.5),
+    # latency tables and Parzen estimators
+    "entries": lambda c: c.floats(c.choices),
+    "pairs": lambda c: c.maybe(c.floats(int((c.cardinalities[1:] * c.cardinalities[:-1]).sum()))),
+    "intercept": lambda c: c.random.random(),
+    "joint": lambda c: c.chance(0.5),
+    "equal_good": lambda c: c.chance(0.5),
+    # policies and how they learn
+    "logits": lambda c: c.floats(c.choices),
+    "critic": lambda c: c.floats(c.choices + 1),
+    "policy.reinforce_step.parameters": lambda c: c.floats(c.choices),
+    "policy.reinforce_step.first": lambda c: c.floats(c.choices),
+    "policy.reinforce_step.second": lambda c: np.abs(c.floats(c.choices)),
+    "parameters": lambda c: c.floats(2 * c.choices + 1),
+    "policy.ppo_update.first": lambda c: c.floats(2 * c.choices + 1),
+    "second": lambda c: np.abs(c.floats(2 * c.choices + 1)),
+    "steps": Case.number,
+    "advantages": lambda c: c.floats(c.n),
+    "policy.ppo_gradient.advantages": lambda c: c.floats(c.n, c.d),
+    "targets": lambda c: c.floats(c.n, c.d),
+    "values": lambda c: c.floats(c.n, c.d),
+    "log_probs": lambda c: -np.abs(c.floats(c.n, c.d)),
+    "rewards": lambda c: c.floats(c.n),
+    "learning_rate": lambda c: c.random.random(),
+    "entropy_weight": lambda c: c.random.random(),
+    "value_weight": lambda c: c.random.random(),
+    "clip": lambda c: c.random.random(),
+    "lambda_": lambda c: c.random.random(),
+    "max_norm": lambda c: c.random.random(),
+    "target_kl": lambda c: c.random.random(),
+    "epochs": lambda c: c.pick(1, 2, 3),
+    "minibatch": lambda c: c.pick(1, 4, 64),
+    "batch_size": lambda c: c.pick(1, 2, 10),
+    "repeats": lambda c: c.chance(0.5),
+    "weights": lambda c: np.abs(c.floats(c.m)),
+    "momentum": lambda c: c.random.random(),
+    "exponent": lambda c: c.maybe(-c.random.random(), 0.5),
+    "start": lambda c: c.singles(c.h),
+    "embeddings": lambda c: c.singles(c.choices, c.h),
+    "from_input": lambda c: c.singles(c.h, 4 * c.h),
+    "from_hidden": lambda c: c.singles(c.h, 4 * c.h),
+    "bias": lambda c: c.singles(4 * c.h),
+    "heads": lambda c: c.singles(c.choices, c.h),
+    "head_bias": lambda c: c.singles(c.choices),
+    "temperature": lambda c: 0.1 + c.random.random(),
+    "bound": lambda c: c.pick(0.0, 2.5),
+}
+
+
+def lookup(table: dict[str, Any], function: str, name: str) -> Any:
+    """What a table has for an argument of a function named as in ``"population.GenotypeSet.insert"``, or None."""
+    module, last = function.split(".")[0], function.split(".")[-1]
+    keys = (f"{function}.{name}", f"{last}.{name}", f"{module}.{name}", name)
+    return next((table[key] for key in keys if key in table), None)
+
+
+def generator(function: str, name: str) -> Callable[[Case], Any]:
+    """The generator of an argument; KeyError if there is none."""
+    found: Callable[[Case], Any] | None = lookup(VALUES, function, name)
+    if found is None:
+        raise KeyError(
+            f"{function}: argument {name!r} has no generator; add one to VALUES in tests/fuzz_cases.py"
+        )
+    return found
