@@ -464,54 +464,51 @@ class Journal:
         header = self.header()
         whole = header.get("max_budget")
         with self._reading():
-            objectives = tuple(header.get("objectives", ()))
             rows = np.concatenate([np.empty((0, len(space)), np.int32), *(ask.genotypes for ask in asks)])
             rows = space.check(rows)
             budgets: list[int | None] = []
             for ask in asks:
                 budgets += [whole] * len(ask.genotypes) if ask.budgets is None else ask.budgets.tolist()
             all_metrics = json.loads(f"[{','.join(row[2] for row in told)}]")
-            trials = []
-            for (number, state, _, violation, error, *times), metrics in zip(told, all_metrics, strict=True):
-                _check_trial(number, state, metrics, violation, error, times, objectives)
-                trials.append(
-                    Trial(
-                        number=number,
-                        architecture=Architecture(space, rows[number], spec=spec),
-                        state=state,
-                        metrics=metrics,
-                        violation=violation,
-                        error=error,
-                        started=times[0],
-                        seconds=times[1],
-                        budget=(budget := budgets[number]),
-                        fraction=1.0 if budget is None else _fraction(budget, whole),
-                    )
+            _check_results(told, all_metrics, tuple(header.get("objectives", ())))
+            return [
+                Trial(
+                    number=number,
+                    architecture=Architecture(space, rows[number], spec=spec),
+                    state=state,
+                    metrics=metrics,
+                    violation=violation,
+                    error=error,
+                    started=started,
+                    seconds=seconds,
+                    budget=(budget := budgets[number]),
+                    fraction=1.0 if budget is None else _fraction(budget, whole),
                 )
-            return trials
+                for (number, state, _, violation, error, started, seconds), metrics in zip(
+                    told, all_metrics, strict=True
+                )
+            ]
 
 
-def _check_trial(
-    number: Any,
-    state: Any,
-    metrics: Any,
-    violation: Any,
-    error: Any,
-    times: list[Any],
-    objectives: tuple[str, ...],
-) -> None:
-    """Make sure that a recorded result is one."""
-    if type(number) is not int or number < 0:
-        raise ValueError(f"a result has the number {number!r}")
-    if state not in _STATES:
-        raise ValueError(f"result {number} has the state {state!r}")
-    if not isinstance(metrics, dict) or not all(type(value) is float for value in metrics.values()):
-        raise ValueError(f"result {number} has metrics that are no numbers")
-    if state in ("complete", "partial") and not all(math.isfinite(metrics[name]) for name in objectives):
-        raise ValueError(f"result {number} has an objective that is not finite")
-    texts_fit = error is None or isinstance(error, str)
-    if not texts_fit or any(type(value) is not float for value in (violation, *times)):
-        raise ValueError(f"result {number} has entries of other types")
+def _check_results(told: list[Any], metrics: list[Any], objectives: tuple[str, ...]) -> None:
+    """Make sure that recorded results are some. Column by column, since there may be a hundred thousand."""
+    if not told:
+        return
+    numbers, states, _, violations, errors, *times = zip(*told, strict=True)
+    if set(map(type, numbers)) != {int} or min(numbers) < 0:
+        raise ValueError("a result has no number")
+    if not set(states) <= _STATES:
+        raise ValueError(f"a result has the state {(set(states) - _STATES).pop()!r}")
+    if any(set(map(type, column)) != {float} for column in (violations, *times)):
+        raise ValueError("a result has a violation or a time that is no number")
+    if not set(map(type, errors)) <= {str, type(None)}:
+        raise ValueError("a result has an error that is no text")
+    if set(map(type, metrics)) != {dict} or not {type(v) for one in metrics for v in one.values()} <= {float}:
+        raise ValueError("a result has metrics that are no numbers")
+    measured = [one for one, state in zip(metrics, states, strict=True) if state in ("complete", "partial")]
+    for name in objectives:
+        if not all(map(math.isfinite, [one[name] for one in measured])):
+            raise ValueError(f"a result has a {name!r} that is not finite")
 
 
 def _fraction(budget: int, whole: Any) -> float:
