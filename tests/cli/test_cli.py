@@ -276,7 +276,7 @@ def test_profile_saves_a_table_that_a_search_takes(write, tmp_path, capsys, monk
         "2",
     ]
     assert main(["profile", "ConvNet", *options, "-o", "table.npz"]) == 0
-    printed = capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
     for word in ("fastest", "median", "slowest", "rank correlation", 'table = "table.npz"'):
         assert word in printed
     assert sorted(path.name for path in tmp_path.iterdir()) == ["table.npz"]
