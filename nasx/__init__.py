@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 __path__ = extend_path(__path__, __name__)
 
 if TYPE_CHECKING:
-    from nasx import errors, executors, hardware, pareto, plots, population, spaces, tasks, testing
+    from nasx import errors, executors, hardware, models, pareto, plots, population, spaces, tasks, testing
     from nasx._runtime import get_num_threads, set_num_threads, simd_level
     from nasx.architecture import Architecture, Block
     from nasx.comparison import Comparison
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nasx.strategies.base import SampledStrategy, Strategy
     from nasx.strategies.baseline.local_search import LocalSearch
     from nasx.strategies.baseline.random_search import RandomSearch
+    from nasx.strategies.bayesian.gaussian_process import GaussianProcess
     from nasx.strategies.bayesian.tpe import TPE
     from nasx.strategies.evolutionary.genetic import GeneticAlgorithm
     from nasx.strategies.evolutionary.regularized import RegularizedEvolution
@@ -41,7 +42,18 @@ if TYPE_CHECKING:
     from nasx.tasks.base import Task, TaskSpec
     from nasx.trial import Trial
 
-_MODULES = ("errors", "executors", "hardware", "pareto", "plots", "population", "spaces", "tasks", "testing")
+_MODULES = (
+    "errors",
+    "executors",
+    "hardware",
+    "models",
+    "pareto",
+    "plots",
+    "population",
+    "spaces",
+    "tasks",
+    "testing",
+)
 _EXPORTS = {
     "ASHA": "nasx.strategies.multi_fidelity.asha",
     "Architecture": "nasx.architecture",
@@ -50,6 +62,7 @@ _EXPORTS = {
     "Categorical": "nasx.space",
     "Comparison": "nasx.comparison",
     "Hyperband": "nasx.strategies.multi_fidelity.hyperband",
+    "GaussianProcess": "nasx.strategies.bayesian.gaussian_process",
     "GeneticAlgorithm": "nasx.strategies.evolutionary.genetic",
     "Integer": "nasx.space",
     "MultiFidelityStrategy": "nasx.strategies.multi_fidelity.base",
@@ -91,6 +104,7 @@ __all__ = [
     "Boolean",
     "Categorical",
     "Comparison",
+    "GaussianProcess",
     "GeneticAlgorithm",
     "Hyperband",
     "Integer",
@@ -115,6 +129,7 @@ __all__ = [
     "executors",
     "get_num_threads",
     "hardware",
+    "models",
     "pareto",
     "plots",
     "population",

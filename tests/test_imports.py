@@ -14,8 +14,8 @@ PACKAGE = (
 )
 # Each layer may import from itself and from those before it.
 LAYERS = [
-    ["errors", "_arguments", "_interrupts", "_npz", "_runtime", "_core"],
-    ["pareto", "population", "statistics"],
+    ["errors", "_arguments", "_interrupts", "_live", "_npz", "_runtime", "_core"],
+    ["pareto", "population", "models", "statistics"],
     ["decisions", "space", "architecture", "spaces"],
     ["hardware", "nn"],
     ["tasks", "strategies"],

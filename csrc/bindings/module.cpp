@@ -12,6 +12,8 @@ PYBIND11_MODULE(_core, module) {
     register_population(module.def_submodule("population", "Operations on genotype matrices."));
     register_outcomes(module.def_submodule("outcomes", "Told results made uniform."));
     register_evolution(module.def_submodule("evolution", "Steps of evolutionary methods."));
+    register_gaussian_process(
+        module.def_submodule("gaussian_process", "Gaussian processes and acquisition functions."));
     register_latency_table(module.def_submodule("latency_table", "Costs that are sums over decisions."));
     register_parzen(module.def_submodule("parzen", "Parzen estimators of good and bad genotypes."));
     register_policy(module.def_submodule("policy", "Policies that are sampled and learned."));

@@ -29,6 +29,8 @@ enum class Purpose : std::uint32_t {
     mutants = 9,
     neighbors = 10,
     parzen = 20,
+    acquisition = 21,
+    posterior = 22,
     policy = 50,
     minibatch = 51,
 };

@@ -1,4 +1,5 @@
 from nasx._core import evolution as evolution
+from nasx._core import gaussian_process as gaussian_process
 from nasx._core import latency_table as latency_table
 from nasx._core import outcomes as outcomes
 from nasx._core import pareto as pareto

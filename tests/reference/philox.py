@@ -14,6 +14,8 @@ PURPOSES = {
     "mutants": 9,
     "neighbors": 10,
     "parzen": 20,
+    "acquisition": 21,
+    "posterior": 22,
     "policy": 50,
     "minibatch": 51,
 }

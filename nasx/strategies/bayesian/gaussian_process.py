@@ -1,0 +1,339 @@
+"""Bayesian optimisation with a Gaussian process: evaluate where much is expected, or little is known."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from nasx import _runtime as _runtime  # the core follows torch's number of threads from here on
+from nasx._core import gaussian_process as _native
+from nasx.pareto import rank
+from nasx.population import sample
+from nasx.space import Genotypes
+from nasx.strategies.base import PATIENCE, Losses, SampledStrategy, Violations
+from nasx.strategies.bayesian.scores import chebyshev, normal_scores, ranks
+
+__all__ = ["GaussianProcess"]
+
+# The neighbours of so many of the best are candidates.
+_BEST = 5
+# So many of the best candidates are looked through for one that is new and within the limits, before so many
+# random architectures are.
+_WANTED = 128
+_RANDOM = 64
+# Functions are drawn over fewer candidates, for they are drawn over all of them together.
+_DRAWN = 400
+
+
+@dataclasses.dataclass(kw_only=True, eq=False)
+class GaussianProcess(SampledStrategy):
+    """Model losses by a Gaussian process, and propose where it promises the largest improvement.
+
+    After `n_startup` results for random architectures, a Gaussian process with a length scale for each
+    decision is fitted to what was told (see `nasx.models.GaussianProcess`): at every result while they are
+    few, then whenever they have grown by a tenth, with new results added in between. An acquisition function
+    is maximised over the whole space, from random architectures and from neighbours of the best ones, by
+    changing one decision after another to its best choice. Architectures whose results are still out count
+    as if they had come out as expected, so that parallel workers look elsewhere.
+
+    Losses enter by their ranks, as normal scores: the process sees neither their scale nor how bad the bad
+    ones are. Infeasible architectures rank after all feasible ones, by their violation, and failures last.
+    With several objectives, each proposal combines them with weights of its own, at random, so that all of
+    the front is looked for.
+
+    Parameters
+    ----------
+    n_startup : int, default 10
+        How many results to wait for, with random proposals, at least 1.
+    acquisition : {"log_ei", "ucb", "thompson", "ehvi"}, default "log_ei"
+        The logarithm of the expected improvement [1]_; the mean and `deviations` standard deviations; a
+        function drawn from the posterior; or, for two objectives, the logarithm of the expected hypervolume
+        improvement.
+    deviations : float, default 2.0
+        Of ``"ucb"``: larger explores more. Not negative.
+    kernel : {"matern52", "rbf"}, default "matern52"
+        Of `Ordinal` and `Integer` decisions; the others have the Hamming kernel.
+    n_candidates : int, default 1000
+        How many random architectures each proposal begins with, at least 1.
+    max_points : int, default 1000
+        With more results, the better half of so many and the latest ones are modelled; at least 2. It bounds
+        time and memory.
+    allow_repeats : bool, default False
+        Propose architectures that were already proposed or told; for noisy objectives.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of range, or, from `setup`, if ``"ehvi"`` is asked for with other than two
+        objectives.
+
+    Notes
+    -----
+    With n results modelled, a fit takes O(n^3) for each of some 20 steps, and a proposal O(n^2) for each of
+    some thousand candidates. Proposals are a function of settings, seed, and the order of what was asked and
+    told. A search is the same on the same machine; it does not depend on threads.
+
+    References
+    ----------
+    .. [1] S. Ament, S. Daulton, D. Eriksson, M. Balandat, E. Bakshy, "Unexpected improvements to expected
+       improvement for Bayesian optimization", NeurIPS 2023.
+    .. [2] D. R. Jones, M. Schonlau, W. J. Welch, "Efficient global optimization of expensive black-box
+       functions", Journal of Global Optimization 13 (1998).
+    .. [3] J. Knowles, "ParEGO: a hybrid algorithm with on-line landscape approximation for expensive
+       multiobjective optimization problems", IEEE Transactions on Evolutionary Computation 10 (2006).
+
+    Examples
+    --------
+    >>> from nasx import Categorical, GaussianProcess, Integer, Space
+    >>> space = Space({"op": Categorical("abc"), **{f"x{i}": Integer(0, 9) for i in range(4)}})
+    >>> strategy = GaussianProcess().setup(space, seed=0)
+    >>> best = 36
+    >>> for _ in range(40):
+    ...     x = strategy.ask()
+    ...     loss = (x[:, 0] != 1) * 4 + x[:, 1:].sum(axis=1)
+    ...     strategy.tell(x, loss)
+    ...     best = min(best, int(loss[0]))
+    >>> best
+    0
+    """
+
+    _jumps: ClassVar[bool] = True
+
+    n_startup: int = 10
+    acquisition: Literal["log_ei", "ucb", "thompson", "ehvi"] = "log_ei"
+    deviations: float = 2.0
+    kernel: Literal["matern52", "rbf"] = "matern52"
+    n_candidates: int = 1000
+    max_points: int = 1000
+
+    def __post_init__(self) -> None:
+        self._check_integers(n_startup=1, n_candidates=1, max_points=2)
+        self._check_words("acquisition", "log_ei", "ucb", "thompson", "ehvi")
+        self._check_words("kernel", "matern52", "rbf")
+        if not 0 <= self.deviations < np.inf:
+            raise ValueError(f"deviations must be a number of at least 0; got {self.deviations}")
+
+    @property
+    def warmup(self) -> int:
+        """The random architectures at the beginning."""
+        return self.n_startup
+
+    def ask(self, n: int = 1) -> Genotypes:
+        """Propose architectures, each with the earlier ones among those whose results are out.
+
+        Parameters
+        ----------
+        n : int, default 1
+            How many.
+
+        Returns
+        -------
+        ndarray of int32, shape (at most n, d)
+            Genotypes to evaluate. Fewer than `n` rows mean that nothing else is left.
+
+        Raises
+        ------
+        ValueError
+            If `n` is less than 1.
+        RuntimeError
+            If `setup` was not called.
+        """
+        self._require_setup()
+        if n < 1 or len(self._rows) < self.n_startup:  # random, whatever is out
+            found = super().ask(n)
+            self._adopt(found)
+            return found
+        found = self._none()
+        while len(found) < n:
+            rows = super().ask(1)
+            if not len(rows):
+                break
+            self._adopt(rows)
+            found = np.concatenate([found, rows])
+        return found
+
+    def _start(self) -> None:
+        if self.acquisition == "ehvi" and self.objectives != 2:
+            raise ValueError(
+                f"acquisition='ehvi' is for two objectives; got {self.objectives}. Use 'log_ei', which "
+                "combines any number of them"
+            )
+        # What was told, in this order.
+        self._rows: list[Genotypes] = []
+        self._losses: list[list[float]] = []
+        self._over: list[float] = []
+        self._out: dict[int, Genotypes] = {}  # what is out, by number, in the order of asking
+        self._numbers: dict[bytes, deque[int]] = {}  # of the same
+        self._next_number = 0
+        self._process = _native.Process(self.space.cardinalities, self.space.ordered, self.kernel)
+        self._fitted_at = 0  # how many results there were
+        self._members: list[int] = []  # which results are modelled
+        self._modelled = 0  # up to which one
+        self._fantasies: list[int] = []  # which of what is out are modelled after them
+
+    def _adopt(self, x: Genotypes) -> None:
+        for number, row in enumerate(x, self._next_number):
+            self._out[number] = row.copy()
+            self._numbers.setdefault(row.tobytes(), deque()).append(number)
+        self._next_number += len(x)
+
+    def _observe(self, x: Genotypes, losses: Losses, violations: Violations) -> None:
+        x, losses, violations = self._told_first(x, losses, violations)
+        for row, values, over in zip(x, losses.tolist(), violations.tolist(), strict=True):
+            key = row.tobytes()
+            numbers = self._numbers.get(key)
+            if numbers:
+                del self._out[numbers.popleft()]
+                if not numbers:
+                    del self._numbers[key]
+            self._rows.append(row.copy())
+            self._losses.append(values)
+            self._over.append(over)
+
+    # -- the model -------------------------------------------------------------------------------------------
+
+    def _update(self) -> tuple[Losses, Violations]:
+        """Bring the process up to date; give losses and violations of the results that are modelled.
+
+        What comes out depends on the order of asks and tells alone, not on when they came: hyperparameters
+        are fitted to the first so many results, and the others are added one by one.
+        """
+        n = len(self._rows)
+        fit_at = _last_fit(n)
+        if fit_at != self._fitted_at:
+            self._members = self._choose(fit_at)
+            x, losses, over = self._told(self._members)
+            self._process.fit(
+                x,
+                normal_scores(losses, over),
+                priors=True,
+                starts=2,
+                start_rows=256,
+                iterations=50,
+                tolerance=1e-2,
+            )
+            self._fitted_at, self._modelled, self._fantasies = fit_at, fit_at, []
+        # Results since the fit come before what is out.
+        since = range(self._modelled, n)
+        fantasies = list(self._out)[-self.max_points :]
+        if since or fantasies[: len(self._fantasies)] != self._fantasies:
+            self._process.truncate(len(self._members))
+            self._fantasies, self._modelled = [], n
+            self._members = [*self._members, *since]
+            if since:
+                self._process.append(np.stack([self._rows[i] for i in since]))
+        new = fantasies[len(self._fantasies) :]
+        if new:
+            self._process.append(np.stack([self._out[number] for number in new]))
+            self._fantasies = fantasies
+        _, losses, over = self._told(self._members)
+        return losses, over
+
+    def _choose(self, n: int) -> list[int]:
+        """Which of the first n results to model: the better half and the latest, if there are too many."""
+        if n <= self.max_points:
+            return list(range(n))
+        _, losses, over = self._told(range(n))
+        latest = n - self.max_points // 2
+        order = rank(losses[:latest], np.where(np.isinf(over[:latest]), np.inf, over[:latest]))
+        best = np.argsort(order, kind="stable")[: self.max_points - self.max_points // 2]
+        return [*np.sort(best).tolist(), *range(latest, n)]
+
+    def _told(self, which: list[int] | range) -> tuple[Genotypes, Losses, Violations]:
+        rows = np.stack([self._rows[i] for i in which])
+        losses = np.array([self._losses[i] for i in which])
+        return rows, losses, np.array([self._over[i] for i in which])
+
+    # -- proposals -------------------------------------------------------------------------------------------
+
+    def _propose(self, n: int, first: int) -> Genotypes:
+        if len(self._rows) < self.n_startup:
+            return self._random(n, first)
+        losses, over = self._update()
+        for rows in (self._candidates(losses, over, first), self._random(_RANDOM, first * _RANDOM, 1)):
+            rows = self.space.canonicalize(rows)
+            good = np.ones(len(rows), bool) if self.allow_repeats else ~self._seen.contains(rows)
+            if self._limited:
+                good[good] = self._within_limits(rows[good])
+            if good.any():
+                chosen = int(good.argmax())
+                return rows[chosen : chosen + 1]
+        self._rejected = (
+            PATIENCE  # nothing new is near or easily drawn: the base class looks for what is left
+        )
+        return rows[:1]
+
+    def _random(self, n: int, first: int, generation: int = 0) -> Genotypes:
+        space = self.space
+        return sample(
+            space.cardinalities,
+            n,
+            seed=self.seed,
+            generation=generation,
+            first=first,
+            conditions=space.conditions,
+        )
+
+    def _candidates(self, losses: Losses, over: Violations, first: int) -> Genotypes:
+        """Give the best candidates for one proposal, best first."""
+        process, space = self._process, self.space
+        points = reference = None
+        if self.acquisition == "ehvi":
+            targets = normal_scores(losses, over)
+            process.set_targets(targets)
+            order = rank(losses, over).astype(np.float64)
+            reference = targets.max(axis=0) + 1  # so that the ends of the front count too
+            points = np.concatenate([targets[over <= 0], self._expected()])
+        else:
+            combined = losses
+            if self.objectives > 1:
+                exponential = -np.log(1 - np.random.default_rng([self.seed, first]).random(self.objectives))
+                weights = exponential / exponential.sum()
+                combined = chebyshev(normal_scores(losses, over), over, weights)[:, None]
+            process.set_targets(normal_scores(combined, over))
+            order = ranks(combined[:, 0], over)
+        best = [self._members[i] for i in np.argsort(order, kind="stable")[:_BEST]]
+        where = space.cardinalities, space.conditions
+        starts = np.stack([self._rows[i] for i in best])
+        if self.acquisition == "thompson":
+            random = min(self.n_candidates, _DRAWN)
+            rows = process.first_candidates(*where, starts, random, self.seed, first, self.allow_repeats)
+            values = process.sample(rows, 1, self.seed, 0, first)[0]
+            return rows[np.argsort(values, kind="stable")[:_WANTED]]
+        rows, _ = process.search(
+            *where,
+            "log_ehvi" if self.acquisition == "ehvi" else self.acquisition,
+            self._incumbent(),
+            self.deviations,
+            points,
+            reference,
+            starts,
+            self.n_candidates,
+            _WANTED,
+            self.seed,
+            first,
+            self.allow_repeats,
+        )
+        return rows
+
+    def _incumbent(self) -> float:
+        """Give the best expected loss of what is modelled."""
+        means, _ = self._process.predict(self._process.rows())
+        return float(means[:, 0].min())
+
+    def _expected(self) -> npt.NDArray[np.float64]:
+        """Give the expected losses of what is out."""
+        means, _ = self._process.predict(self._process.rows()[len(self._members) :])
+        return means
+
+
+def _last_fit(n: int) -> int:
+    """At how many of n results the last fit is due: each one at first, then a tenth apart."""
+    at = 1
+    while (following := max(at + 1, at + at // 10)) <= n:
+        at = following
+    return at

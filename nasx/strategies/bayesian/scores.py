@@ -1,0 +1,121 @@
+"""From losses, violations and failures to what a Gaussian process can learn."""
+
+from __future__ import annotations
+
+import functools
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["chebyshev", "normal_scores", "ranks"]
+
+Floats = npt.NDArray[np.float64]
+
+
+def ranks(losses: Floats, violations: Floats) -> Floats:
+    """Rank values: feasible ones by their loss, then the others by their violation, failed ones last.
+
+    Parameters
+    ----------
+    losses : ndarray of float64, shape (n,)
+        Smaller is better.
+    violations : ndarray of float64, shape (n,)
+        At most 0 where feasible, infinite where failed.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        From 0; of equals the mean of their places.
+
+    Examples
+    --------
+    >>> ranks(np.array([3.0, 1, 1, 0, 9]), np.array([0.0, 0, 0, 2, np.inf]))
+    array([2. , 0.5, 0.5, 3. , 4. ])
+    """
+    feasible = violations <= 0
+    keys = np.column_stack([np.where(feasible, 0, violations), np.where(np.isinf(violations), 0, losses)])
+    _, places, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
+    means: Floats = np.cumsum(counts) - (counts + 1) / 2
+    return means[places.reshape(-1)]
+
+
+def normal_scores(losses: Floats, violations: Floats) -> Floats:
+    """Replace values by what normal ones of the same ranks would be.
+
+    Neither the scale of the losses matters then, nor how bad the bad ones are; infeasible and failed ones are
+    worse than all others without being far away.
+
+    Parameters
+    ----------
+    losses : ndarray of float64, shape (n, m)
+        Smaller is better.
+    violations : ndarray of float64, shape (n,)
+        As for `ranks`.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, m)
+        Each column with mean 0; 0 where all are equal.
+
+    References
+    ----------
+    D. Salinas, H. Shen, V. Perrone, "A quantile-based approach for hyperparameter transfer learning", ICML
+    2020.
+
+    Examples
+    --------
+    >>> normal_scores(np.array([[1.0], [100], [3]]), np.zeros(3)).ravel().round(2)
+    array([-0.97,  0.97,  0.  ])
+    """
+    n = len(losses)
+    table = _normal_quantiles(n)
+    columns = [table[(2 * ranks(losses[:, k], violations)).astype(np.int64)] for k in range(losses.shape[1])]
+    return np.column_stack(columns)
+
+
+@functools.lru_cache(maxsize=64)
+def _normal_quantiles(n: int) -> Floats:
+    """Give the scores of n values by twice their rank."""
+    normal = NormalDist()
+    return np.array([normal.inv_cdf((k + 1) / (2 * n)) for k in range(2 * n - 1)])
+
+
+def chebyshev(losses: Floats, violations: Floats, weights: Floats) -> Floats:
+    """Combine several losses into one whose minima are on the front: the augmented Chebyshev distance.
+
+    Parameters
+    ----------
+    losses : ndarray of float64, shape (n, m)
+        Smaller is better. Each is scaled by the values of what is feasible.
+    violations : ndarray of float64, shape (n,)
+        As for `ranks`.
+    weights : ndarray of float64, shape (m,)
+        Not negative.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        The largest weighted loss, and a twentieth of all of them, which tells weakly dominated ones apart.
+
+    References
+    ----------
+    J. Knowles, "ParEGO: a hybrid algorithm with on-line landscape approximation for expensive multiobjective
+    optimization problems", IEEE Transactions on Evolutionary Computation 10 (2006).
+
+    Examples
+    --------
+    >>> chebyshev(np.array([[0.0, 1], [1, 0], [0.5, 0.5]]), np.zeros(3), np.array([0.5, 0.5]))
+    array([0.525, 0.525, 0.275])
+    """
+    feasible = violations <= 0
+    scaled = np.zeros_like(losses)
+    if feasible.any():
+        best, worst = losses[feasible].min(axis=0), losses[feasible].max(axis=0)
+        scaled[feasible] = (losses[feasible] - best) / np.where(worst > best, worst - best, 1)
+    else:
+        finished = ~np.isinf(violations)
+        scaled[finished] = losses[finished]
+    weighted = scaled * weights
+    combined: Floats = weighted.max(axis=1) + 0.05 * weighted.sum(axis=1)
+    return combined
