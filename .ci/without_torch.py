@@ -16,11 +16,17 @@ def task(architecture, *, budget=3):
 
 
 with_budgets = {"asha": nasx.ASHA(max_budget=3), "hyperband": nasx.Hyperband(max_budget=3)}
+
+
+def evolved(network):
+    outputs = network([[0.0, 1.0], [1.0, 1.0]])
+    return {"error": abs(float(outputs[0, 0] - outputs[1, 0]) - 0.5), "size": float(network.connections)}
+
+
 space = nasx.Space({"depth": nasx.Integer(1, 8), "op": nasx.Categorical(["conv", "skip"])})
 for strategy in nasx.available_strategies():
     result = nasx.search(
-        space,
-        task,
+        *((nasx.spaces.Topology(2, 1), evolved) if strategy == "neat" else (space, task)),
         objectives={"error": "minimize", "size": "minimize"},
         strategy=with_budgets.get(strategy, strategy),
         evaluations=16,

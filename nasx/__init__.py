@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from nasx.strategies.bayesian.gaussian_process import GaussianProcess
     from nasx.strategies.bayesian.tpe import TPE
     from nasx.strategies.evolutionary.genetic import GeneticAlgorithm
+    from nasx.strategies.evolutionary.neat import NEAT
     from nasx.strategies.evolutionary.regularized import RegularizedEvolution
     from nasx.strategies.multi_fidelity.asha import ASHA
     from nasx.strategies.multi_fidelity.base import MultiFidelityStrategy
@@ -67,6 +68,7 @@ _EXPORTS = {
     "Integer": "nasx.space",
     "MultiFidelityStrategy": "nasx.strategies.multi_fidelity.base",
     "LocalSearch": "nasx.strategies.baseline.local_search",
+    "NEAT": "nasx.strategies.evolutionary.neat",
     "NSGA2": "nasx.strategies.multi_objective.nsga2",
     "NasxError": "nasx.errors",
     "Ordinal": "nasx.space",
@@ -95,6 +97,7 @@ _EXPORTS = {
 
 __all__ = [
     "ASHA",
+    "NEAT",
     "NSGA2",
     "PPO",
     "REINFORCE",

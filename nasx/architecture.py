@@ -203,7 +203,7 @@ class Architecture(Mapping[str, "Choice"]):
             space = space or Space.from_dict(data["space"])
             if spec is None and data.get("spec") is not None:
                 spec = TaskSpec(**data["spec"])
-            return Architecture(space, space.encode(choices), spec=spec)
+            return space.architecture(space.encode(choices), spec=spec)
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"not an architecture in JSON: {error!r}") from None
 

@@ -15,7 +15,6 @@ from typing import Any, ClassVar, NamedTuple, Self, get_args
 import numpy as np
 import numpy.typing as npt
 
-from nasx.architecture import Architecture
 from nasx.errors import JournalError
 from nasx.space import Genotypes, Space
 from nasx.trial import State, Trial
@@ -290,7 +289,7 @@ class Journal:
 
     def asked(
         self,
-        genotypes: Genotypes,
+        genotypes: bytes,
         *,
         requested: int,
         told_before: int,
@@ -301,8 +300,8 @@ class Journal:
 
         Parameters
         ----------
-        genotypes : ndarray of int32, shape (n, d)
-            What was proposed.
+        genotypes : bytes
+            What was proposed, as ``space.to_bytes`` writes it.
         requested : int
             How many rows were asked for; 0 for architectures that the user gave.
         told_before : int
@@ -312,10 +311,10 @@ class Journal:
         position : sequence of int, optional
             Where the strategy is now, if it has a position.
         """
-        blobs = (None if part is None else part.astype("<i4").tobytes() for part in (genotypes, budgets))
+        blob = None if budgets is None else budgets.astype("<i4").tobytes()
         text = None if position is None else json.dumps(position)
         sql = "INSERT INTO asks (requested, told_before, genotypes, budgets, position) VALUES (?, ?, ?, ?, ?)"
-        self._execute(sql, (requested, told_before, *blobs, text))
+        self._execute(sql, (requested, told_before, genotypes, blob, text))
 
     def told(self, trial: Trial) -> None:
         """Record a result.
@@ -339,19 +338,21 @@ class Journal:
             self._connection.execute("BEGIN")
             self._connection.executemany(_TELL, map(_told_values, trials))
 
-    def measured(self, genotypes: Genotypes, values: npt.NDArray[np.float64]) -> None:
+    def measured(self, space: Space, genotypes: Genotypes, values: npt.NDArray[np.float64]) -> None:
         """Record measured costs, so that a resumed run decides by the same values.
 
         Parameters
         ----------
+        space : Space
+            The search's space.
         genotypes : ndarray of int32, shape (n, d)
             Architectures.
         values : ndarray of float64, shape (n, number of costs)
             Their costs.
         """
         rows = [
-            (g.astype("<i4").tobytes(), v.astype("<f8").tobytes())
-            for g, v in zip(genotypes, values, strict=True)
+            (space.to_bytes(genotypes[i : i + 1]), value.astype("<f8").tobytes())
+            for i, value in enumerate(values)
         ]
         with self._named_errors(), self._connection:
             self._connection.execute("BEGIN")
@@ -359,31 +360,36 @@ class Journal:
 
     # -- reading ---------------------------------------------------------------------------------------------
 
-    def asks(self, width: int) -> list[Ask]:
+    def asks(self, space: Space) -> list[Ask]:
         """Read the proposals in order.
 
         Parameters
         ----------
-        width : int
-            Number of decisions in the space.
+        space : Space
+            The search's space.
 
         Returns
         -------
         list of Ask
             Every recorded proposal.
+
+        Raises
+        ------
+        JournalError
+            If the records do not fit the space.
         """
         recorded = self._rows("SELECT requested, told_before, genotypes, budgets FROM asks ORDER BY id")
         asks, end, before = [], 0, 0
         with self._reading():
-            every = self._matrix(b"".join(row[2] for row in recorded), "<i4", np.int32, width)
-            for requested, told, blob, more in recorded:
-                start, end = end, end + len(blob) // (4 * width)
+            batches = space.from_bytes([row[2] for row in recorded])
+            for (requested, told, _, more), genotypes in zip(recorded, batches, strict=True):
+                start, end = end, end + len(genotypes)
                 budgets = None if more is None else self._matrix(more, "<i4", np.int32, 1)[:, 0]
-                if len(blob) % (4 * width) or (budgets is not None and len(budgets) != end - start):
+                if budgets is not None and len(budgets) != len(genotypes):
                     raise ValueError("a proposal is cut short")
                 if not 0 <= requested <= MOST_REQUESTED or not before <= told <= start:
                     raise ValueError(f"a proposal of {requested} rows after {told} results")
-                asks.append(Ask(requested, told, every[start:end], budgets))
+                asks.append(Ask(requested, told, genotypes, budgets))
                 before = told
         return asks
 
@@ -404,26 +410,31 @@ class Journal:
         with self._reading():
             return None if not rows or rows[0][0] is None else json.loads(rows[0][0])
 
-    def costs(self, width: int, number: int) -> tuple[Genotypes, npt.NDArray[np.float64]]:
+    def costs(self, space: Space, number: int) -> tuple[Genotypes, npt.NDArray[np.float64]]:
         """Read the measured costs.
 
         Parameters
         ----------
-        width : int
-            Number of decisions in the space.
+        space : Space
+            The search's space.
         number : int
             Number of costs.
 
         Returns
         -------
-        genotypes : ndarray of int32, shape (n, width)
+        genotypes : ndarray of int32, shape (n, d)
             Architectures.
         values : ndarray of float64, shape (n, number)
             Their costs.
+
+        Raises
+        ------
+        JournalError
+            If the records do not fit the space.
         """
         rows = self._rows("SELECT genotype, value FROM costs ORDER BY rowid")
         with self._reading():
-            genotypes = self._matrix(b"".join(row[0] for row in rows), "<i4", np.int32, width)
+            genotypes = space.join(space.from_bytes([row[0] for row in rows]))
             values = self._matrix(b"".join(row[1] for row in rows), "<f8", np.float64, number)
             if len(genotypes) != len(values):
                 raise ValueError("there are not as many costs as architectures")
@@ -460,12 +471,11 @@ class Journal:
         # Trials first: a search that is still writing adds the ask before its result.
         sql = "SELECT number, state, metrics, violation, error, started, seconds FROM trials ORDER BY told"
         told = self._rows(sql)
-        asks = self.asks(len(space)) if asks is None else asks
+        asks = self.asks(space) if asks is None else asks
         header = self.header()
         whole = header.get("max_budget")
         with self._reading():
-            rows = np.concatenate([np.empty((0, len(space)), np.int32), *(ask.genotypes for ask in asks)])
-            rows = space.check(rows)
+            rows = space.join([ask.genotypes for ask in asks])
             budgets: list[int | None] = []
             for ask in asks:
                 budgets += [whole] * len(ask.genotypes) if ask.budgets is None else ask.budgets.tolist()
@@ -474,7 +484,7 @@ class Journal:
             return [
                 Trial(
                     number=number,
-                    architecture=Architecture(space, rows[number], spec=spec),
+                    architecture=space.architecture(rows[number], spec=spec),
                     state=state,
                     metrics=metrics,
                     violation=violation,

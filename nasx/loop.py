@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import inspect
 import math
@@ -310,6 +311,8 @@ class _Run:
             if not self.waiting:
                 self.tell_all()
                 n = int(min(batch_size, left, MOST_REQUESTED))
+                if isinstance(self.strategy, SampledStrategy):
+                    n = self.strategy.portion(n)
                 rows = self.ask(n)[0]
                 if not len(rows):
                     return "exhausted"
@@ -320,7 +323,7 @@ class _Run:
                     function,
                     self.problem,
                     numbers=np.array(numbers),
-                    genotypes=np.array([self.waiting[number].genotype for number in numbers]),
+                    genotypes=self.problem.space.stack([self.waiting[number].genotype for number in numbers]),
                     seed=trial_seed(self.result.seed, numbers[0]),
                 )
             )
@@ -394,8 +397,9 @@ class _Run:
             with self.interrupts.held:
                 told = len(self.result.trials)
                 position = self.strategy.position
+                blob = self.problem.space.to_bytes(rows)
                 self.journal.asked(
-                    rows, requested=requested, told_before=told, budgets=budgets, position=position
+                    blob, requested=requested, told_before=told, budgets=budgets, position=position
                 )
         self.add(rows, budgets)
 
@@ -408,7 +412,7 @@ class _Run:
     def begin(self, number: int) -> None:
         """Begin an evaluation, or finish it at once if its costs say all."""
         genotype, budget = self.waiting[number]
-        architecture = Architecture(self.problem.space, genotype, spec=self.problem.spec)
+        architecture = self.problem.space.architecture(genotype, spec=self.problem.spec)
         fraction = 1.0 if budget is None or self.whole is None else budget / self.whole
         costs: dict[str, float] = {}
         outcome = None
@@ -490,7 +494,7 @@ class _Run:
 
     def columns(self, trials: list[Trial]) -> tuple[Genotypes, Losses, Violations | None]:
         """Results as a strategy is told them."""
-        x = np.array([trial.genotype for trial in trials]).reshape(len(trials), len(self.problem.space))
+        x = self.problem.space.stack([trial.genotype for trial in trials])
         losses = np.array([self.losses(trial) for trial in trials])  # NaN where a trial failed
         over = [trial.violation for trial in trials]
         return x, losses, np.array(over) if any(over) else None
@@ -512,9 +516,9 @@ class _Run:
         """Bring the strategy where it was, and take over what was asked and told."""
         problem = self.problem
         if problem.remembers_costs:
-            problem.remember_costs(*journal.costs(len(problem.space), len(problem.costs)))
-            problem.on_cost = journal.measured
-        asks = journal.asks(len(problem.space))
+            problem.remember_costs(*journal.costs(problem.space, len(problem.costs)))
+            problem.on_cost = functools.partial(journal.measured, problem.space)
+        asks = journal.asks(problem.space)
         trials = journal.trials(problem.space, problem.spec, asks=asks)
         position = journal.position()
         # What the user gave at first was told in between.
@@ -533,7 +537,7 @@ class _Run:
     def jump(self, journal: Journal, position: Any, asks: list[Ask], trials: list[Trial]) -> int:
         """Give a strategy that has a position all at once; returns how many results it was told."""
         told = asks[-1].told_before
-        asked = np.concatenate([ask.genotypes for ask in asks])
+        asked = self.problem.space.join([ask.genotypes for ask in asks])
         x, losses, violations = self.columns(trials[:told])
         try:
             if not isinstance(self.strategy, SampledStrategy):
@@ -546,14 +550,15 @@ class _Run:
 
     def replay(self, journal: Journal, asks: list[Ask], trials: list[Trial]) -> int:
         """Ask and tell in the order in which it was done; returns how many results the strategy was told."""
-        diverged = told = 0
+        space, diverged, told = self.problem.space, 0, 0
         for ask in asks:
             self.untold = trials[told : ask.told_before]
             self.tell_all()
             told = ask.told_before
             if ask.requested:
                 rows, budgets = self.ask(ask.requested)
-                diverged += not (np.array_equal(rows, ask.genotypes) and _equal(budgets, ask.budgets))
+                same = space.to_bytes(rows) == space.to_bytes(ask.genotypes)
+                diverged += not (same and _equal(budgets, ask.budgets))
             self.add(ask.genotypes, ask.budgets)
         if diverged:
             warnings.warn(

@@ -247,7 +247,7 @@ class Problem:
         """
         if not self.costs:
             return {}
-        values = self.cost_values(genotype[None])[0]
+        values = self.cost_values(self.space.stack([genotype]))[0]
         if np.isnan(values).any():
             raise EvaluationError(self.cost_error(genotype))
         return dict(zip(self.costs, values.tolist(), strict=True))

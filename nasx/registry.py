@@ -17,6 +17,7 @@ _STRATEGIES: dict[str, str | type[Strategy]] = {
     "gaussian_process": "nasx.strategies.bayesian.gaussian_process:GaussianProcess",
     "genetic_algorithm": "nasx.strategies.evolutionary.genetic:GeneticAlgorithm",
     "local_search": "nasx.strategies.baseline.local_search:LocalSearch",
+    "neat": "nasx.strategies.evolutionary.neat:NEAT",
     "nsga2": "nasx.strategies.multi_objective.nsga2:NSGA2",
     "pareto_search": "nasx.strategies.multi_objective.pareto_search:ParetoSearch",
     "ppo": "nasx.strategies.reinforcement.ppo:PPO",

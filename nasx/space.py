@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
@@ -475,6 +476,98 @@ class Space:
         rows = self.canonicalize(self.check(np.asarray(genotype)[None]))
         return Architecture(self, rows[0], spec=spec)
 
+    # -- batches of genotypes, as a search keeps them -------------------------------------------------------
+    # A space whose genotypes are no rows of integers overrides these.
+
+    def architecture(self, genotype: Genotypes, *, spec: TaskSpec | None = None) -> Architecture:
+        """Look at a genotype that was checked as an architecture.
+
+        Parameters
+        ----------
+        genotype : ndarray of int32, shape (d,)
+            A row of checked ones.
+        spec : TaskSpec, optional
+            What the network is for.
+
+        Returns
+        -------
+        Architecture
+            An immutable view of it.
+        """
+        return Architecture(self, genotype, spec=spec)
+
+    def stack(self, genotypes: Sequence[Genotypes]) -> Genotypes:
+        """Put single genotypes into a batch.
+
+        Parameters
+        ----------
+        genotypes : sequence of ndarray of int32, shape (d,)
+            Any number of them.
+
+        Returns
+        -------
+        ndarray of int32, shape (n, d)
+            All of them.
+        """
+        return np.array(genotypes, np.int32).reshape(len(genotypes), len(self))
+
+    def join(self, batches: Sequence[Genotypes]) -> Genotypes:
+        """Put batches behind each other.
+
+        Parameters
+        ----------
+        batches : sequence of ndarray of int32, shape (any, d)
+            Any number of them.
+
+        Returns
+        -------
+        ndarray of int32, shape (n, d)
+            All rows.
+        """
+        return np.concatenate([np.empty((0, len(self)), np.int32), *batches])
+
+    def to_bytes(self, genotypes: Genotypes) -> bytes:
+        """Write a batch as bytes, the same on every machine.
+
+        Parameters
+        ----------
+        genotypes : ndarray of int32, shape (n, d)
+            Genotypes.
+
+        Returns
+        -------
+        bytes
+            What `from_bytes` reads; equal genotypes give equal bytes.
+        """
+        return genotypes.astype("<i4").tobytes()
+
+    def from_bytes(self, blobs: Sequence[bytes]) -> list[Genotypes]:
+        """Read batches that `to_bytes` wrote, and check them.
+
+        Parameters
+        ----------
+        blobs : sequence of bytes
+            One for each batch.
+
+        Returns
+        -------
+        list of ndarray of int32, shape (any, d)
+            The batches.
+
+        Raises
+        ------
+        ValueError
+            If one holds no genotypes of this space.
+        """
+        width = 4 * len(self)
+        for blob in blobs:
+            if len(blob) % width:
+                raise ValueError(f"{len(blob)} bytes are no matrix of {len(self)} columns")
+        # All at once: a long search has many small ones.
+        every = self.check(np.frombuffer(b"".join(blobs), "<i4").astype(np.int32).reshape(-1, len(self)))
+        ends = np.cumsum([0, *(len(blob) // width for blob in blobs)]).tolist()
+        return [every[begin:end] for begin, end in pairwise(ends)]
+
     # -- neighbourhoods ------------------------------------------------------------------------------------
 
     @cached_property
@@ -716,17 +809,20 @@ class Space:
 
         try:
             name, settings, decisions = data["name"], data["settings"], data["decisions"]
-            plain = Space({key: decision_from_dict(value) for key, value in decisions.items()})
+            named = {key: decision_from_dict(value) for key, value in decisions.items()}
+            known = settings is not None and name in spaces.available_spaces()
+            # A space of networks has none; it is all in its settings.
+            plain = None if known and not named else Space(named)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a space: {error!r}") from None
-        if settings is not None and name in spaces.available_spaces():
+        if known:
             try:
                 built = spaces.get(name)(**settings)
             except (TypeError, LookupError, AttributeError, ArithmeticError) as error:
                 raise ValueError(f"settings of space {name!r}: {error}") from None
-            if built.decisions == plain.decisions:
+            if built.decisions == named:
                 return built
-        return plain
+        return Space(named) if plain is None else plain
 
     @cached_property
     def _identity(self) -> str:

@@ -132,7 +132,7 @@ class Batch:
         metrics = {name: float(column[row]) for name, column in self.metrics.items()}
         return Trial(
             number=int(self.numbers[row]),
-            architecture=Architecture(self._problem.space, self.genotypes[row], spec=self._problem.spec),
+            architecture=self._problem.space.architecture(self.genotypes[row], spec=self._problem.spec),
             state=self.state(row),
             metrics={name: value for name, value in metrics.items() if not math.isnan(value)},
             violation=float(self.violations[row]),

@@ -48,7 +48,7 @@ def sequence(result):
     return [(t.number, tuple(t.genotype), t.state, t.metrics, t.violation, t.budget) for t in result.trials]
 
 
-@pytest.mark.parametrize("name", nasx.available_strategies())
+@pytest.mark.parametrize("name", sorted({*nasx.available_strategies()} - {"neat"}))
 @pytest.mark.parametrize("limits", [None, {"size": 8.0}])
 def test_stopped_at_any_point_and_resumed_equals_never_stopped(space, tmp_path, name, limits):
     strategy = MULTI_FIDELITY.get(name, name)

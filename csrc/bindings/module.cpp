@@ -10,6 +10,7 @@ PYBIND11_MODULE(_core, module) {
     register_runtime(module.def_submodule("runtime", "Threads and CPU levels."));
     register_pareto(module.def_submodule("pareto", "Non-dominated sorting and crowding distances."));
     register_population(module.def_submodule("population", "Operations on genotype matrices."));
+    register_neat(module.def_submodule("neat", "Networks whose structure evolves."));
     register_outcomes(module.def_submodule("outcomes", "Told results made uniform."));
     register_evolution(module.def_submodule("evolution", "Steps of evolutionary methods."));
     register_gaussian_process(

@@ -33,6 +33,9 @@ enum class Purpose : std::uint32_t {
     posterior = 22,
     policy = 50,
     minibatch = 51,
+    neat_start = 60,
+    neat_child = 61,
+    neat_representative = 62,
 };
 
 // One block of Philox4x32-10.

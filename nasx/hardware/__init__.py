@@ -6,7 +6,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from nasx.errors import unknown
-from nasx.hardware.costs import Cost, FlopsTable, MemoryTable, NetworkCost, ParamsTable
+from nasx.hardware.costs import (
+    Connections,
+    Cost,
+    FlopsTable,
+    MemoryTable,
+    NetworkCost,
+    Nodes,
+    ParamsTable,
+)
 from nasx.hardware.latency_table import LatencyTable
 from nasx.hardware.profiler import MeasuredLatency
 from nasx.hardware.timing import measure_latency
@@ -15,12 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "Connections",
     "Cost",
     "FlopsTable",
     "LatencyTable",
     "MeasuredLatency",
     "MemoryTable",
     "NetworkCost",
+    "Nodes",
     "ParamsTable",
     "available_costs",
     "get_cost",
@@ -28,7 +38,7 @@ __all__ = [
 ]
 
 _COSTS: Mapping[str, type[Cost]] = MappingProxyType(
-    {cost.name: cost for cost in (ParamsTable, FlopsTable, MemoryTable, MeasuredLatency)}
+    {cost.name: cost for cost in (ParamsTable, FlopsTable, MemoryTable, MeasuredLatency, Nodes, Connections)}
 )
 
 
@@ -43,7 +53,7 @@ def available_costs() -> Mapping[str, type[Cost]]:
     Examples
     --------
     >>> list(available_costs())
-    ['parameters', 'flops', 'memory_bytes', 'latency_ms']
+    ['parameters', 'flops', 'memory_bytes', 'latency_ms', 'nodes', 'connections']
     """
     return _COSTS
 

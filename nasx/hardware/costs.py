@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from nasx.space import Space
     from nasx.tasks.base import TaskSpec
 
-__all__ = ["Cost", "CountedCost", "FlopsTable", "MemoryTable", "NetworkCost", "ParamsTable"]
+__all__ = [
+    "Connections",
+    "Cost",
+    "CountedCost",
+    "FlopsTable",
+    "MemoryTable",
+    "NetworkCost",
+    "Nodes",
+    "ParamsTable",
+]
 
 
 class Cost(ABC):
@@ -312,6 +321,76 @@ class MemoryTable(NetworkCost):
         model = on_meta(architecture.build).eval()
         weights = {id(t): t.nbytes for t in (*model.parameters(), *model.buffers())}
         return float(sum(weights.values()) + peak_bytes(model, (self._batch_size, *spec.input_shape)))
+
+
+class NetworkSize(Cost):
+    """A size that networks of a `nasx.spaces.Topology` show by themselves; subclasses define `_compute`."""
+
+    needs_spec = False
+    vectorized = True
+
+    def bind(self, space: Space, spec: TaskSpec | None) -> Self:
+        """Say whose networks will be asked for.
+
+        Parameters
+        ----------
+        space : Topology
+            Their space.
+        spec : TaskSpec or None
+            Not needed.
+
+        Returns
+        -------
+        NetworkSize
+            A bound copy.
+
+        Raises
+        ------
+        TypeError
+            If the space has decisions instead of nodes and connections.
+        """
+        if space.decisions:
+            raise TypeError(
+                f"{type(self).__name__} counts in networks of a nasx.spaces.Topology; {type(space).__name__} "
+                'has decisions: use "parameters" or "flops"'
+            )
+        return super().bind(space, spec)
+
+
+class Nodes(NetworkSize):
+    """Number of output and hidden nodes of an evolved network.
+
+    Examples
+    --------
+    >>> from nasx.spaces import Topology
+    >>> space = Topology(inputs=3, outputs=2)
+    >>> Nodes().bind(space, None)(space.sample(2))
+    array([2., 2.])
+    """
+
+    name = "nodes"
+    unit = "nodes"
+
+    def _compute(self, genotypes: Any) -> npt.NDArray[np.float64]:
+        return np.asarray(genotypes.nodes, np.float64)
+
+
+class Connections(NetworkSize):
+    """Number of enabled connections of an evolved network, that is, of its weights.
+
+    Examples
+    --------
+    >>> from nasx.spaces import Topology
+    >>> space = Topology(inputs=3, outputs=2)
+    >>> Connections().bind(space, None)(space.sample(2))
+    array([8., 8.])
+    """
+
+    name = "connections"
+    unit = "connections"
+
+    def _compute(self, genotypes: Any) -> npt.NDArray[np.float64]:
+        return np.asarray(genotypes.connections, np.float64)
 
 
 def on_meta(build: Callable[[], nn.Module]) -> nn.Module:

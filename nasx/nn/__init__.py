@@ -8,6 +8,7 @@ require("torch", "nasx.nn", "torch")
 
 from nasx.nn.blocks import OPERATIONS, Classifier, ConvBlock  # noqa: E402 - after the check that torch is there
 from nasx.nn.convnet import ConvNetModule  # noqa: E402
+from nasx.nn.evolved import EvolvedModule  # noqa: E402
 from nasx.nn.nasbench201 import NASBench201Cell, NASBench201Module, nasbench201_block  # noqa: E402
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Classifier",
     "ConvBlock",
     "ConvNetModule",
+    "EvolvedModule",
     "NASBench201Cell",
     "NASBench201Module",
     "nasbench201_block",

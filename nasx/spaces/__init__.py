@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from nasx.spaces.convnet import ConvNet
     from nasx.spaces.nasbench201 import NASBench201
     from nasx.spaces.nasbench_graph import NASBenchGraph
+    from nasx.spaces.topology import Topology
 
-__all__ = ["ConvNet", "NASBench201", "NASBenchGraph", "available_spaces", "get"]
+__all__ = ["ConvNet", "NASBench201", "NASBenchGraph", "Topology", "available_spaces", "get"]
 
 _SPACES = {
     "ConvNet": "nasx.spaces.convnet",
     "NASBench201": "nasx.spaces.nasbench201",
     "NASBenchGraph": "nasx.spaces.nasbench_graph",
+    "Topology": "nasx.spaces.topology",
 }
 
 

@@ -16,7 +16,16 @@ from nasx._core import outcomes
 from nasx.population import GenotypeSet, sample
 from nasx.space import Genotypes, Space
 
-__all__ = ["CostViolation", "Losses", "SampledStrategy", "Strategy", "Violations", "check_setup", "settle"]
+__all__ = [
+    "CostViolation",
+    "Losses",
+    "SampledStrategy",
+    "Strategy",
+    "Violations",
+    "check_decisions",
+    "check_setup",
+    "settle",
+]
 
 CostViolation: TypeAlias = Callable[[Genotypes], npt.NDArray[np.float64]]
 Losses: TypeAlias = npt.NDArray[np.float64]
@@ -97,6 +106,28 @@ def check_setup(objectives: int, seed: int) -> None:
         raise ValueError(f"objectives must be at least 1; got {objectives}")
     if not 0 <= seed < 2**63:
         raise ValueError(f"seed must be in 0..2**63-1; got {seed}")
+
+
+def check_decisions(strategy: Strategy, space: Space) -> None:
+    """Refuse a space without decisions, which only `nasx.NEAT` can search.
+
+    Parameters
+    ----------
+    strategy : Strategy
+        A method that takes decisions.
+    space : Space
+        Where it is to search.
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
+    if not space.decisions:
+        raise ValueError(
+            f"space: {type(strategy).__name__} searches decisions, and {type(space).__name__} has none; use "
+            'strategy="neat"'
+        )
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
@@ -203,6 +234,7 @@ class SampledStrategy(Strategy, ABC):
             If `objectives` or `seed` is out of range.
         """
         check_setup(objectives, seed)
+        check_decisions(self, space)
         self.space, self.objectives, self.seed = space, objectives, seed
         self._cost_violation = cost_violation
         self._limited = bool(space.constraints) or cost_violation is not None
@@ -349,6 +381,21 @@ class SampledStrategy(Strategy, ABC):
         """How many proposals will be the same, at least, whatever is told before they are made; 1 or more."""
         return 1
 
+    def portion(self, n: int) -> int:
+        """Say how many of `n` that can be evaluated at once to ask for; all of them by default.
+
+        Parameters
+        ----------
+        n : int
+            How many the search has room for.
+
+        Returns
+        -------
+        int
+            From 1 to `n`.
+        """
+        return n
+
     # -- what a method implements ----------------------------------------------------------------------------
 
     @abstractmethod
@@ -369,7 +416,7 @@ class SampledStrategy(Strategy, ABC):
     # -- shared machinery ------------------------------------------------------------------------------------
 
     def _require_setup(self) -> None:
-        if not hasattr(self, "_seen"):
+        if not hasattr(self, "space"):
             raise RuntimeError(f"{type(self).__name__}: call setup(space, objectives=..., seed=...) first")
 
     def _none(self) -> Genotypes:

@@ -8,7 +8,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nasx import Categorical, Ordinal, Space, TaskSpec
 from nasx.errors import EvaluationError
-from nasx.hardware import FlopsTable, MeasuredLatency, MemoryTable, ParamsTable, available_costs, get_cost
+from nasx.hardware import (
+    Connections,
+    FlopsTable,
+    MeasuredLatency,
+    MemoryTable,
+    Nodes,
+    ParamsTable,
+    available_costs,
+    get_cost,
+)
 from nasx.spaces import ConvNet, NASBench201
 
 SPEC = TaskSpec((3, 12, 12), 5, "image_classification")
@@ -169,6 +178,8 @@ def test_registry():
         "flops": FlopsTable,
         "memory_bytes": MemoryTable,
         "latency_ms": MeasuredLatency,
+        "nodes": Nodes,
+        "connections": Connections,
     }
     for name, cls in available_costs().items():
         cost = get_cost(name)

@@ -18,6 +18,9 @@ PURPOSES = {
     "posterior": 22,
     "policy": 50,
     "minibatch": 51,
+    "neat_start": 60,
+    "neat_child": 61,
+    "neat_representative": 62,
 }
 WORD = 0xFFFFFFFF
 

@@ -13,8 +13,12 @@ SETTINGS["reinforce"] = {"learning_rate": 0.1}
 SETTINGS["ppo"] = {"learning_rate": 0.1, "batch_size": 8}
 # Those that ignore what they are told.
 DEAF = {"random_search"}
-# Those that propose budgets too: see test_multi_fidelity.py.
-SAMPLED = [n for n in nasx.available_strategies() if issubclass(strategy_class(n), nasx.SampledStrategy)]
+# Those that propose budgets too: see test_multi_fidelity.py. NEAT searches another space: TestNEAT below.
+SAMPLED = [
+    n
+    for n in nasx.available_strategies()
+    if n != "neat" and issubclass(strategy_class(n), nasx.SampledStrategy)
+]
 
 
 class TestRegisteredStrategies(StrategyConformance):
@@ -41,6 +45,99 @@ class TestRegisteredStrategies(StrategyConformance):
     def test_it_is_a_public_class_of_its_own(self):
         cls = strategy_class(self.name)
         assert getattr(nasx, cls.__name__) is cls
+
+
+class TestNEAT(StrategyConformance):
+    """All promises that have a meaning where genotypes are networks."""
+
+    # These are about spaces of decisions, which come to an end, and arrays of the caller's.
+    test_a_space_that_runs_out_is_given_out_whole_and_then_nothing = None
+    test_spaces_of_one_decision_and_of_one_architecture = None
+    test_chains_of_conditions = None
+    test_huge_spaces = None
+    test_a_jump_is_as_good_as_the_same_calls = None
+    test_a_search_begun_with_the_callers_results = None
+    test_the_callers_arrays_may_be_used_again = None
+    test_limits_and_constraints_filter_proposals = None
+    test_nothing_within_the_limits_gives_nothing = None
+    test_the_only_architecture_within_a_limit_is_found = None
+    test_repeats_are_allowed_on_request = None
+
+    SEEN = np.random.default_rng(0).normal(size=(4, 3))
+
+    def make(self, **settings):
+        return nasx.NEAT(population_size=8, add_node=0.2, add_connection=0.2, **settings)
+
+    def spaces(self):
+        return nasx.spaces.Topology(3, 1), nasx.spaces.Topology(
+            3, 2, recurrent=True, activations=["tanh", "sin"]
+        )
+
+    def learnable(self):
+        return nasx.spaces.Topology(3, 1)
+
+    def numbers(self, x):
+        space = x.space
+        if not len(x):
+            return np.empty((0, 4), np.int32)
+        y = x(self.SEEN[:, None])[:, :, 0] if space.recurrent else x(self.SEEN)
+        return np.clip((y[:, :, 0] + space.recurrent) / (1 + space.recurrent) * 6, 0, 5).astype(np.int32)
+
+    def test_bad_calls_are_named(self):
+        strategy = self._begin()
+        x = strategy.ask(2)
+        y = self._losses(x, 2)
+        calls = [
+            (lambda: strategy.ask(0), ValueError, "n must be at least 1"),
+            (lambda: strategy.tell(x, [1.0]), ValueError, r"losses must have shape \(2, "),
+            (
+                lambda: strategy.tell([[0, 1]], [[1.0, 1.0]]),
+                TypeError,
+                "must be those of a Topology; got list",
+            ),
+            (lambda: strategy.tell(x[0], y[:1]), TypeError, "put the one you have into a list"),
+            (lambda: strategy.tell(x, y, violations=[1.0]), ValueError, r"violations must have shape \(2,\)"),
+            (lambda: strategy.tell(x, y, violations=[np.nan, 0.0]), ValueError, "violations must not be NaN"),
+            (lambda: strategy.tell(x, y, failed=[1, 0]), ValueError, "failed must be bool"),
+            (lambda: strategy.setup(x.space, objectives=0), ValueError, "objectives must be at least 1"),
+            (lambda: strategy.setup(x.space, seed=-1), ValueError, "seed must be"),
+            (lambda: strategy.setup(nasx.Space({"a": nasx.Boolean()})), ValueError, "space: NEAT evolves"),
+            (
+                lambda: strategy.setup(x.space, cost_violation=lambda x: np.zeros(1)).ask(2),
+                ValueError,
+                "cost_violation must return",
+            ),
+        ]
+        for call, error, message in calls:
+            with pytest.raises(error, match=message):
+                call()
+
+    def test_limits_on_costs_filter_proposals(self):
+        space = nasx.spaces.Topology(3, 1)
+        whole, single = (
+            self._begin(space, cost_violation=lambda x: x.connections - 5.0, objectives=1) for _ in range(2)
+        )
+        for _ in range(20):
+            x = whole.ask(7)
+            assert len(x) == 7
+            assert (x.connections <= 5).all()
+            assert x == space.join([single.ask(1) for _ in range(7)])
+            for strategy in (whole, single):
+                strategy.tell(x, -x.connections.astype(float))
+        assert (x.connections == 5).any()
+        nothing = self._begin(space, cost_violation=lambda x: np.ones(len(x)))
+        assert len(nothing.ask(5)) == 0
+
+    def test_it_is_registered(self):
+        assert type(get_strategy("neat")) is nasx.NEAT
+        assert strategy_name(nasx.NEAT()) == "neat"
+
+
+@pytest.mark.parametrize("name", [name for name in nasx.available_strategies() if name != "neat"])
+def test_strategies_for_decisions_refuse_a_topology(name):
+    more = {"max_budget": 9} if name not in SAMPLED else {}
+    with pytest.raises(ValueError, match=r'Topology has none; use strategy="neat"'):
+        get_strategy(name).setup(nasx.spaces.Topology(2, 1), **more)
 
 
 class Meddler(nasx.RandomSearch):

@@ -18,6 +18,7 @@ from nasx.strategies.base import (
     Losses,
     SampledStrategy,
     Strategy,
+    check_decisions,
     check_setup,
     settle,
 )
@@ -141,6 +142,7 @@ class MultiFidelityStrategy(Strategy, ABC):
             If an argument is out of range, or nothing says what the whole budget is.
         """
         check_setup(objectives, seed)
+        check_decisions(self, space)
         whole = self.max_budget if self.max_budget is not None else max_budget
         if whole is None:
             raise ValueError(
