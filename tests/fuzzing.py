@@ -235,7 +235,7 @@ def work(options: argparse.Namespace) -> int:
         for name in names:
             for number in range(options.begin, options.begin + -(-options.rounds // CHUNK)):
                 at[:] = f"{name} {number}".encode().ljust(len(at))
-                if number % 50 == 0:
+                if number % 50 == 0 or number == options.begin:
                     faulthandler.dump_traceback_later(HANGS_AFTER, exit=True)
                 with np.errstate(all="ignore"):
                     fuzzer.chunk(name, number)

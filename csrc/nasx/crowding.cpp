@@ -75,6 +75,9 @@ void crowding_distance(Matrix<const double> losses, std::span<const std::int32_t
         throw std::invalid_argument("ranks must have one value for each row of losses (" + std::to_string(n) +
                                     "); got " + std::to_string(ranks.size()));
     }
+    if (n == 0) {
+        return;  // whatever the number of columns
+    }
     const std::vector<std::int32_t> labels = compact_labels(ranks);
     std::vector<std::size_t> starts(n + 1, 0);
     for (const std::int32_t label : labels) {

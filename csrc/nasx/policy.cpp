@@ -284,6 +284,7 @@ PpoReport ppo_gradient(const Decisions& decisions, std::span<const double> param
     check_shape(advantages.rows, advantages.cols, rows, "advantages");
     check_shape(targets.rows, targets.cols, rows, "targets");
     check_settings(settings);
+    decisions.check_width(rows, "rows");
     const auto logits = parameters.first(choices), critic = parameters.subspan(choices);
     Distribution policy(decisions, logits);
     policy.take_logarithms(logits);

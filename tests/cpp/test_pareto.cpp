@@ -38,6 +38,13 @@ void compare(const test::Losses& losses) {
 
 }  // namespace
 
+TEST_CASE("a matrix without rows may have any number of columns") {
+    const Matrix<const double> wide{nullptr, 0, std::size_t{1} << 50};
+    CHECK(rank(wide, {}, {}) == 0);
+    front(wide, {});
+    crowding_distance(wide, {}, {});
+}
+
 TEST_CASE("ranks and front agree with their definition") {
     for (std::size_t m = 1; m <= 7; ++m) {
         for (const std::size_t n : {0, 1, 2, 3, 7, 8, 9, 16, 33, 65, 150}) {
