@@ -1,0 +1,299 @@
+"""Gaussian processes over genotypes against other libraries: python bench/bench_gp.py [--long] [--only WORD].
+
+Fits include hyperparameters and the prediction of 1,000 rows. On ranks of ordered decisions, scikit-learn
+and BoTorch (if it is installed) have the same kernel as nasx, a squared exponential with a length for each
+decision; the log marginal likelihoods of the standardised targets that they end at are compared first. Optuna
+has a Matern kernel of a weighted Hamming distance where nasx has its exponential: on categorical decisions
+the same numbers are compared, each of its own model. `--long` adds 2,000 rows, where scikit-learn takes
+minutes.
+"""
+
+from __future__ import annotations
+
+from harness import compare, describe  # first: it sets up the process
+
+import argparse  # isort: skip
+import copy
+import itertools
+import math
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import optuna
+import scipy.linalg
+from scipy.spatial.distance import cdist
+
+import nasx
+from nasx.models import GaussianProcess
+
+FIT_TARGETS = {100: 5, 500: 3, 2_000: 1.5}
+CHOICES = 5
+
+
+class Data:
+    """Additive effects of decisions that matter less and less, some pairs, and noise."""
+
+    def __init__(self, n: int, d: int) -> None:
+        self.n, self.d = n, d
+        rng = np.random.default_rng(n + d)
+        self.x = rng.integers(0, CHOICES, (n, d)).astype(np.int32)
+        self.z = rng.integers(0, CHOICES, (1_000, d)).astype(np.int32)
+        weights = rng.normal(size=(d, CHOICES)).cumsum(axis=1) / (1 + np.arange(d)[:, None])
+
+        def values(x: np.ndarray) -> np.ndarray:
+            return weights[np.arange(d), x].sum(axis=1) + 0.5 * np.sin(x[:, 0] * x[:, 1])
+
+        y = values(self.x) + rng.normal(0, 0.1, n)
+        self.y = (y - y.mean()) / y.std()
+        self.truth = (values(self.z) - y.mean()) / y.std()
+
+    def ranks(self, x: np.ndarray) -> np.ndarray:
+        return x / (CHOICES - 1)
+
+
+class Fit:
+    """The end of a fit: predictions, and the log marginal likelihood, which is computed when asked for."""
+
+    def __init__(self, mean: np.ndarray, likelihood: Callable[[], float]) -> None:
+        self.mean, self.likelihood = mean, likelihood
+
+
+def nasx_fit(data: Data, ordered: bool) -> Fit:
+    model = GaussianProcess(
+        ordered=np.full(data.d, ordered),
+        cardinalities=np.full(data.d, CHOICES),
+        kernel="rbf",
+        priors=False,
+    ).fit(data.x, data.y)
+    return Fit(model.predict(data.z).mean, lambda: model.log_marginal_likelihood)
+
+
+def sklearn_fit(data: Data) -> Fit:
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+
+    kernel = ConstantKernel(1.0, (1e-3, 1e3)) * RBF(np.ones(data.d), (1e-2, 1e5)) + WhiteKernel(
+        1e-2, (1e-6, 1e2)
+    )
+    model = GaussianProcessRegressor(kernel).fit(data.ranks(data.x), data.y)
+    mean, _ = model.predict(data.ranks(data.z), return_std=True)
+    return Fit(mean, lambda: float(model.log_marginal_likelihood_value_))
+
+
+def botorch_fit(data: Data) -> Fit:
+    import gpytorch
+    import torch
+    from botorch.fit import fit_gpytorch_mll
+    from botorch.models import SingleTaskGP
+    from gpytorch.kernels import RBFKernel, ScaleKernel
+
+    x, y = (torch.from_numpy(np.array(a)) for a in (data.ranks(data.x), data.y[:, None]))
+    kernel = ScaleKernel(RBFKernel(ard_num_dims=data.d))
+    mean = gpytorch.means.ZeroMean()  # the others have no mean to fit
+    model = SingleTaskGP(x, y, covar_module=kernel, mean_module=mean, outcome_transform=None)
+    likelihood = gpytorch.mlls.ExactMarginalLogLikelihood(model.likelihood, model)
+    fit_gpytorch_mll(likelihood)
+    with torch.no_grad():
+        posterior = model.posterior(torch.from_numpy(data.ranks(data.z)))
+        mean = posterior.mean[:, 0].numpy()
+        _ = posterior.variance
+
+    def value() -> float:
+        model.train()
+        with torch.no_grad():
+            return float(model.likelihood(model(*model.train_inputs)).log_prob(model.train_targets))
+
+    return Fit(mean, value)
+
+
+def optuna_fit(data: Data) -> Fit:
+    import torch
+    from optuna._gp import gp, prior
+
+    model = gp.fit_kernel_params(
+        X=data.x.astype(float),
+        Y=data.y,
+        is_categorical=np.ones(data.d, bool),
+        log_prior=prior.default_log_prior,
+        minimum_noise=prior.DEFAULT_MINIMUM_NOISE_VAR,
+        deterministic_objective=False,
+    )
+    with torch.no_grad():
+        mean, _ = model.posterior(torch.from_numpy(data.z.astype(float)))
+        constant = 0.5 * data.n * math.log(2 * math.pi)
+        return Fit(mean.numpy(), lambda: float(model.marginal_log_likelihood()) - constant)
+
+
+def fits_agree(data: Data) -> Callable[[Fit, Fit], bool]:
+    def agree(theirs: Fit, ours: Fit) -> bool:
+        likelihoods = theirs.likelihood(), ours.likelihood()
+        errors = [float(np.sqrt(np.mean((f.mean - data.truth) ** 2))) for f in (theirs, ours)]
+        print(
+            f"log likelihood {likelihoods[0]:.2f}, nasx {likelihoods[1]:.2f}; "
+            f"error of prediction {errors[0]:.3f}, nasx {errors[1]:.3f}"
+        )
+        return likelihoods[1] >= likelihoods[0] - 0.1
+
+    return agree
+
+
+def once(
+    case: str, peer: str, theirs: Callable[[], Any], ours: Callable[[], Any], same: Any, target: float
+) -> None:
+    """As `compare`, for what takes minutes: the peer once, nasx three times."""
+    start = time.perf_counter()
+    answer = theirs()
+    seconds = [time.perf_counter() - start]
+    for _ in range(3):
+        start = time.perf_counter()
+        found = ours()
+        seconds.append(time.perf_counter() - start)
+    if not same(answer, found):
+        raise AssertionError(f"{case}: nasx and {peer} give different answers")
+    mine = statistics.median(seconds[1:])
+    print(
+        f"{case:<34} {peer:<11} {seconds[0] * 1e3:>18.0f} {mine * 1e3:>18.0f} "
+        f"{seconds[0] / mine:>7.2f} {target:>7g}",
+        flush=True,
+    )
+
+
+def bench_fits(long: bool) -> None:
+    peers: list[tuple[str, Callable[[Data], Fit], bool]] = [
+        ("sklearn", sklearn_fit, True),
+        ("optuna", optuna_fit, False),
+    ]
+    if find_spec("botorch") is None:
+        print("BoTorch is not installed and is left out")
+    else:
+        peers.append(("botorch", botorch_fit, True))
+    for n, d in itertools.product(FIT_TARGETS, (6, 40)):
+        if n > 500 and not long:
+            continue
+        data = Data(n, d)
+        for name, fit, ordered in peers:
+            how = compare if n <= 100 else once
+            how(
+                f"fit, {n:,} rows, {d} decisions",
+                name,
+                lambda fit=fit, data=data: fit(data),
+                lambda ordered=ordered, data=data: nasx_fit(data, ordered),
+                fits_agree(data),
+                target=FIT_TARGETS[n],
+            )
+
+
+def bench_kernel() -> None:
+    n, d = 2_000, 40
+    x = np.random.default_rng(0).integers(0, CHOICES, (n, d)).astype(np.int32)
+    rates = np.random.default_rng(1).random(d) + 0.1
+    process = nasx._core.gaussian_process.Process(np.full(d, CHOICES, np.int32), np.zeros(d, bool), "rbf")
+    process.set_parameters(np.concatenate([-np.log(rates), [0.0, -5.0]]))
+    as_floats = x.astype(np.float64)
+    compare(
+        f"kernel matrix, {n:,} rows, {d} decisions",
+        "scipy",
+        lambda: np.exp(-rates.sum() * cdist(as_floats, as_floats, "hamming", w=rates)),
+        lambda: process.prior_covariance(x),
+        lambda a, b: bool(np.allclose(a, b, rtol=1e-12, atol=0)),
+        target=3,
+    )
+
+
+def bench_append() -> None:
+    n, d = 1_000, 40
+    data = Data(n + 1, d)
+    model = GaussianProcess(cardinalities=np.full(d, CHOICES)).fit(data.x[:n], data.y[:n])
+    process = model._process
+    assert process is not None
+    covariance = process.prior_covariance(data.x)
+    covariance[np.diag_indices(n + 1)] += math.exp(process.parameters()[-1])
+
+    def theirs() -> np.ndarray:
+        lower = scipy.linalg.cholesky(covariance, lower=True, check_finite=False)
+        return scipy.linalg.cho_solve((lower, True), data.y, check_finite=False)
+
+    def ours() -> None:
+        process.truncate(n)
+        process.append(data.x[n:])
+        process.set_targets(data.y[:, None])
+
+    def same(weights: np.ndarray, _: None) -> bool:
+        cross = covariance[:n] - math.exp(process.parameters()[-1]) * np.eye(n, n + 1)
+        return bool(np.allclose(process.predict(data.x[:n])[0][:, 0], cross @ weights, atol=1e-8))
+
+    compare(f"one more row, {n:,} rows, {d} decisions", "scipy", theirs, ours, same, target=20)
+
+
+def bench_suggestion() -> None:
+    n, d = 200, 6
+    data = Data(n, d)
+    _, first = np.unique(data.x, axis=0, return_index=True)
+    rows, losses = data.x[np.sort(first)], data.y[np.sort(first)]
+    names = [f"x{j}" for j in range(d)]
+    space = nasx.Space({name: nasx.Categorical(range(CHOICES)) for name in names})
+    distributions = {name: optuna.distributions.CategoricalDistribution(range(CHOICES)) for name in names}
+    sampler = optuna.samplers.GPSampler(seed=0)
+    study = optuna.create_study(sampler=sampler)
+    for row, loss in zip(rows.tolist(), losses.tolist(), strict=True):
+        params = dict(zip(names, row, strict=True))
+        study.add_trial(optuna.trial.create_trial(value=loss, params=params, distributions=distributions))
+    study.ask()
+    trial = study.trials[-1]  # running, so that its sampler may write to it
+
+    def theirs() -> np.ndarray:
+        found = sampler.sample_relative(study, trial, sampler.infer_relative_search_space(study, trial))
+        return np.array([[found[name] for name in names]], np.int32)
+
+    told = nasx.GaussianProcess().setup(space, seed=0)
+    told.tell(rows, losses)
+
+    def ours() -> np.ndarray:
+        return copy.deepcopy(told).ask(1)  # which fits hyperparameters, as the peer does
+
+    model = GaussianProcess().fit(rows, losses)
+
+    def same(a: np.ndarray, b: np.ndarray) -> bool:
+        """Both propose what a model of all that is known expects to be among the best."""
+        expected = [float(model.predict(x).mean[0]) for x in (a, b)]
+        print(
+            f"expected loss of the proposals: {expected[0]:.2f} and {expected[1]:.2f}, "
+            f"best known {losses.min():.2f}"
+        )
+        return max(expected) < np.quantile(losses, 0.1)
+
+    title = f"one suggestion, {n} told, {d} decisions"
+    compare(f"{title}, with fit", "optuna", theirs, ours, same, target=20)
+    # Between two fits only the new results are added.
+    copies = [copy.deepcopy(told) for _ in range(64)]
+    for one in copies:
+        one.ask(1)
+    turns = itertools.cycle(copies)
+    compare(title, "optuna", theirs, lambda: next(turns).ask(1), same, target=20)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--long", action="store_true", help="fits of 2,000 rows too")
+    benches = {
+        "kernel": bench_kernel,
+        "append": bench_append,
+        "suggestion": bench_suggestion,
+        "fit": lambda: bench_fits(options.long),
+    }
+    parser.add_argument("--only", choices=benches, action="append", help="only this one; may come again")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")  # of the peers
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    describe("scipy", "scikit-learn", "optuna", *(["botorch"] if find_spec("botorch") else []))
+    for name in options.only or benches:
+        benches[name]()
+
+
+if __name__ == "__main__":
+    main()
