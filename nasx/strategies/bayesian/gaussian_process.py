@@ -12,18 +12,21 @@ import numpy.typing as npt
 from nasx import _runtime as _runtime  # the core follows torch's number of threads from here on
 from nasx._core import gaussian_process as _native
 from nasx.pareto import rank
-from nasx.population import sample
+from nasx.population import sample, unique
 from nasx.space import Genotypes
 from nasx.strategies.base import PATIENCE, Losses, SampledStrategy, Violations
 from nasx.strategies.bayesian.scores import chebyshev, normal_scores, ranks
 
 __all__ = ["GaussianProcess"]
 
+Floats = npt.NDArray[np.float64]
+
 # The neighbours of so many of the best are candidates.
 _BEST = 5
-# So many of the best candidates are looked through for one that is new and within the limits, before so many
-# random architectures are.
-_WANTED = 128
+# So many of the best candidates are looked through first for one that is new and within the limits, then more
+# and more of them, at most so many, and then so many random architectures.
+_LOOKED_AT = 128
+_MOST = 10_000
 _RANDOM = 64
 # Functions are drawn over fewer candidates, for they are drawn over all of them together.
 _DRAWN = 400
@@ -196,8 +199,8 @@ class GaussianProcess(SampledStrategy):
 
     # -- the model -------------------------------------------------------------------------------------------
 
-    def _update(self) -> tuple[Losses, Violations]:
-        """Bring the process up to date; give losses and violations of the results that are modelled.
+    def _update(self) -> None:
+        """Bring the process up to date, but for its targets.
 
         What comes out depends on the order of asks and tells alone, not on when they came: hyperparameters
         are fitted to the first so many results, and the others are added one by one.
@@ -230,8 +233,6 @@ class GaussianProcess(SampledStrategy):
         if new:
             self._process.append(np.stack([self._out[number] for number in new]))
             self._fantasies = fantasies
-        _, losses, over = self._told(self._members)
-        return losses, over
 
     def _choose(self, n: int) -> list[int]:
         """Which of the first n results to model: the better half and the latest, if there are too many."""
@@ -239,8 +240,9 @@ class GaussianProcess(SampledStrategy):
             return list(range(n))
         _, losses, over = self._told(range(n))
         latest = n - self.max_points // 2
-        order = rank(losses[:latest], np.where(np.isinf(over[:latest]), np.inf, over[:latest]))
-        best = np.argsort(order, kind="stable")[: self.max_points - self.max_points // 2]
+        best = np.argsort(rank(losses[:latest], over[:latest]), kind="stable")[
+            : self.max_points - self.max_points // 2
+        ]
         return [*np.sort(best).tolist(), *range(latest, n)]
 
     def _told(self, which: list[int] | range) -> tuple[Genotypes, Losses, Violations]:
@@ -253,19 +255,29 @@ class GaussianProcess(SampledStrategy):
     def _propose(self, n: int, first: int) -> Genotypes:
         if len(self._rows) < self.n_startup:
             return self._random(n, first)
-        losses, over = self._update()
-        for rows in (self._candidates(losses, over, first), self._random(_RANDOM, first * _RANDOM, 1)):
-            rows = self.space.canonicalize(rows)
-            good = np.ones(len(rows), bool) if self.allow_repeats else ~self._seen.contains(rows)
-            if self._limited:
-                good[good] = self._within_limits(rows[good])
-            if good.any():
-                chosen = int(good.argmax())
-                return rows[chosen : chosen + 1]
-        self._rejected = (
-            PATIENCE  # nothing new is near or easily drawn: the base class looks for what is left
-        )
+        self._update()
+        for rows in (self._candidates(first), self._random(_RANDOM, first * _RANDOM, 1)):
+            found = self._first_allowed(rows)
+            if len(found):
+                return found
+        # Nothing new is near or easily drawn: the base class is to look for what is left.
+        self._rejected = PATIENCE
         return rows[:1]
+
+    def _first_allowed(self, rows: Genotypes) -> Genotypes:
+        """Give the first row that is new and within the limits, if there is one."""
+        rows = self.space.canonicalize(rows)
+        begin, size = 0, _LOOKED_AT
+        while begin < len(rows):
+            some = rows[begin : begin + size]
+            allowed = np.ones(len(some), bool) if self.allow_repeats else ~self._seen.contains(some)
+            if self._limited:
+                allowed[allowed] = self._within_limits(some[allowed])
+            if allowed.any():
+                chosen = int(allowed.argmax())
+                return some[chosen : chosen + 1]
+            begin, size = begin + size, 4 * size
+        return self._none()
 
     def _random(self, n: int, first: int, generation: int = 0) -> Genotypes:
         space = self.space
@@ -278,57 +290,78 @@ class GaussianProcess(SampledStrategy):
             conditions=space.conditions,
         )
 
-    def _candidates(self, losses: Losses, over: Violations, first: int) -> Genotypes:
+    def _candidates(self, first: int) -> Genotypes:
         """Give the best candidates for one proposal, best first."""
         process, space = self._process, self.space
-        points = reference = None
-        if self.acquisition == "ehvi":
-            targets = normal_scores(losses, over)
-            process.set_targets(targets)
-            order = rank(losses, over).astype(np.float64)
-            reference = targets.max(axis=0) + 1  # so that the ends of the front count too
-            points = np.concatenate([targets[over <= 0], self._expected()])
-        else:
-            combined = losses
-            if self.objectives > 1:
-                exponential = -np.log(1 - np.random.default_rng([self.seed, first]).random(self.objectives))
-                weights = exponential / exponential.sum()
-                combined = chebyshev(normal_scores(losses, over), over, weights)[:, None]
-            process.set_targets(normal_scores(combined, over))
-            order = ranks(combined[:, 0], over)
+        order, points, reference = self._set_targets(first)
         best = [self._members[i] for i in np.argsort(order, kind="stable")[:_BEST]]
         where = space.cardinalities, space.conditions
         starts = np.stack([self._rows[i] for i in best])
         if self.acquisition == "thompson":
             random = min(self.n_candidates, _DRAWN)
             rows = process.first_candidates(*where, starts, random, self.seed, first, self.allow_repeats)
-            values = process.sample(rows, 1, self.seed, 0, first)[0]
-            return rows[np.argsort(values, kind="stable")[:_WANTED]]
-        rows, _ = process.search(
-            *where,
-            "log_ehvi" if self.acquisition == "ehvi" else self.acquisition,
-            self._incumbent(),
-            self.deviations,
-            points,
-            reference,
-            starts,
-            self.n_candidates,
-            _WANTED,
-            self.seed,
-            first,
-            self.allow_repeats,
-        )
-        return rows
+            rows = unique(space.canonicalize(rows)).rows
+            values = -process.sample(rows, 1, self.seed, 0, first)[0]
+        else:
+            incumbent = float(process.predict(process.rows())[0][:, 0].min())
+            rows, values = process.search(
+                *where,
+                "log_ehvi" if self.acquisition == "ehvi" else self.acquisition,
+                incumbent,
+                self.deviations,
+                points,
+                reference,
+                starts,
+                self.n_candidates,
+                _MOST if self._limited or space.canonical else _LOOKED_AT,
+                self.seed,
+                first,
+                self.allow_repeats,
+            )
+            if not space.canonical:
+                return rows
+            # What would be evaluated is the canonical form, so that is what counts.
+            rows = unique(space.canonicalize(rows)).rows
+            means, variances = process.predict(rows)
+            if self.acquisition == "ehvi":
+                assert points is not None
+                assert reference is not None
+                values = _native.log_expected_area(means, variances, points, reference)
+            elif self.acquisition == "ucb":
+                values = self.deviations * np.sqrt(variances) - means[:, 0]
+            else:
+                values = _native.log_expected_improvement(means[:, 0].copy(), variances, incumbent)
+        return rows[np.argsort(-values, kind="stable")]
 
-    def _incumbent(self) -> float:
-        """Give the best expected loss of what is modelled."""
-        means, _ = self._process.predict(self._process.rows())
-        return float(means[:, 0].min())
+    def _set_targets(self, first: int) -> tuple[Floats, Floats | None, Floats | None]:
+        """Give the process its targets for a proposal, and say how good the modelled results are.
 
-    def _expected(self) -> npt.NDArray[np.float64]:
-        """Give the expected losses of what is out."""
-        means, _ = self._process.predict(self._process.rows()[len(self._members) :])
-        return means
+        Returns
+        -------
+        order : ndarray of float64, shape (n,)
+            The smaller the better.
+        points : ndarray of float64, shape (k, 2), or None
+            Of ``"ehvi"``: the losses that are known, and those expected of what is out, as the process sees
+            them.
+        reference : ndarray of float64, shape (2,), or None
+            Of ``"ehvi"``.
+        """
+        _, losses, over = self._told(self._members)
+        scores = normal_scores(losses, over)
+        if self.acquisition == "ehvi":
+            self._process.set_targets(scores)
+            expected, _ = self._process.predict(self._process.rows()[len(self._members) :])
+            reference = scores.max(axis=0) + 1  # so that the ends of the front count too
+            points = np.concatenate([scores[over <= 0], expected])
+            return rank(losses, over).astype(np.float64), points, reference
+        order = ranks(losses[:, 0], over)
+        if self.objectives > 1:
+            # Uniform over all weights that add up to 1.
+            weights = -np.log(1 - np.random.default_rng([self.seed, first]).random(self.objectives))
+            combined = chebyshev(scores, over, weights / weights.sum())
+            order, scores = ranks(combined, over), normal_scores(combined[:, None], over)
+        self._process.set_targets(scores)
+        return order, None, None
 
 
 def _last_fit(n: int) -> int:
