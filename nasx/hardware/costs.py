@@ -277,19 +277,22 @@ class FlopsTable(CountedCost):
 class MemoryTable(NetworkCost):
     """Memory to evaluate a batch, in bytes: the network's weights and the most that its tensors take at once.
 
-    The network is run on torch's "meta" device, without values, and every tensor counts from when it is made
-    to when nothing refers to it any more; an operation's result is there before its inputs go. What a
-    library takes for itself while it computes, and the memory of torch itself, are not known and not counted.
+    The network is run on tensors without values, and every one counts from when it is made to when nothing
+    refers to it any more; an operation's result is there before its inputs go. On a CPU, convolutions copy
+    images that are not in the "channels last" layout into a layout of their own and back, which counts too.
+    What else a library takes for itself is not known, nor is the memory of torch itself.
 
     Parameters
     ----------
     batch_size : int, default 1
         Inputs at a time.
+    device : str, default "cpu"
+        Where the network is going to run.
 
     Raises
     ------
     ValueError
-        If `batch_size` is no positive integer.
+        If `batch_size` is no positive integer, or `device` no name.
 
     Examples
     --------
@@ -305,22 +308,23 @@ class MemoryTable(NetworkCost):
     name = "memory_bytes"
     unit = "B"
 
-    def __init__(self, *, batch_size: int = 1) -> None:
+    def __init__(self, *, batch_size: int = 1, device: str = "cpu") -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size must be an integer of at least 1; got {batch_size!r}")
-        self._batch_size = batch_size
+        if not isinstance(device, str) or not device:
+            raise ValueError(f"device must be a name such as 'cpu' or 'cuda'; got {device!r}")
+        self._batch_size, self._device = batch_size, device
 
     @property
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {"batch_size": self._batch_size}
+        return {"batch_size": self._batch_size, "device": self._device}
 
     def _measure(self, architecture: Architecture, spec: TaskSpec) -> float:
         from nasx.hardware.liveness import peak_bytes
 
-        model = on_meta(architecture.build).eval()
-        weights = {id(t): t.nbytes for t in (*model.parameters(), *model.buffers())}
-        return float(sum(weights.values()) + peak_bytes(model, (self._batch_size, *spec.input_shape)))
+        shape = (self._batch_size, *spec.input_shape)
+        return float(peak_bytes(architecture.build, shape, reorders=self._device == "cpu"))
 
 
 class NetworkSize(Cost):

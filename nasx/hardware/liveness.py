@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -14,35 +16,51 @@ from torch.utils._pytree import tree_leaves
 __all__ = ["peak_bytes"]
 
 
-def peak_bytes(model: nn.Module, input_shape: tuple[int, ...]) -> int:
-    """Run a network without values and find the most bytes that its tensors take at once, weights apart.
+_BLOCK = 8
+
+
+def peak_bytes(build: Callable[[], nn.Module], input_shape: tuple[int, ...], *, reorders: bool) -> int:
+    """Find the most bytes that a network's weights and tensors take at once; it is run without values.
 
     Parameters
     ----------
-    model : torch.nn.Module
-        On the "meta" device, in evaluation mode.
+    build : callable
+        Makes the network.
     input_shape : tuple of int
         Shape of a batch; its own memory counts.
+    reorders : bool
+        Whether convolutions copy images that are not in the "channels last" layout, into theirs and back, as
+        oneDNN does.
 
     Returns
     -------
     int
-        The peak, in bytes; views share their tensor's memory.
+        Weights and peak, in bytes; views share their tensor's memory.
     """
-    weights = {t.untyped_storage()._cdata for t in (*model.parameters(), *model.buffers())}
-    watch = _Watch(weights)
-    with torch.no_grad(), watch:
-        model(watch.add(torch.empty(input_shape, device="meta")))
-    return watch.peak
+    # Not the "meta" device: layouts, and what networks do by device, are as on the CPU.
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with mode:
+                model = build()
+        except Exception:  # its constructor looks at values, which these tensors lack
+            model = build()
+        model.eval()
+        with mode, torch.no_grad():
+            weights = [tensor.untyped_storage() for tensor in (*model.parameters(), *model.buffers())]
+            watch = _Watch({storage._cdata for storage in weights}, reorders)
+            with watch:
+                model(watch.add(torch.empty(input_shape)))
+    return watch.peak + sum({storage._cdata: storage.nbytes() for storage in weights}.values())
 
 
 class _Watch(TorchDispatchMode):
     """Counts the bytes of all storages that are made and still referred to."""
 
-    def __init__(self, known: set[int]) -> None:
+    def __init__(self, known: set[int], reorders: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.peak: int = 0
-        self._known = known
+        self._known, self._reorders = known, reorders
         self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
 
     def add(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -63,4 +81,15 @@ class _Watch(TorchDispatchMode):
         for leaf in tree_leaves(result):
             if isinstance(leaf, torch.Tensor):
                 self.add(leaf)
+        if function is torch.ops.aten.convolution.default and self._reorders:
+            alive = sum(size for _, size in self._alive.values())
+            self.peak = max(self.peak, alive + _blocked(args[0]) + _blocked(result))
         return result
+
+
+def _blocked(images: torch.Tensor) -> int:
+    """Bytes of a copy with the channels in blocks, unless the images are in a layout that needs none."""
+    if images.dim() != 4 or images.is_contiguous(memory_format=torch.channels_last):
+        return 0
+    batch, channels, *sizes = images.shape
+    return batch * -(-channels // _BLOCK) * _BLOCK * math.prod(sizes) * images.element_size()

@@ -51,6 +51,8 @@ class TimingSettings:
         Threads of the backend; the process is held on so many CPUs.
     rounds : int, default 15
         Times that everything is timed, each time in another order.
+    alone : bool, default False
+        Time a block by itself, with what it takes to start it, instead of by what it adds to others.
 
     Raises
     ------
@@ -65,6 +67,7 @@ class TimingSettings:
     batch_size: int = 1
     threads: int = 1
     rounds: int = 15
+    alone: bool = False
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -333,7 +336,7 @@ class _Bench:
             network = self.space.decode(np.array(item, np.int32)).build(self.spec)
             yield self._runner([network], self.spec.input_shape, channels_last=False)
             return
-        for copies in (1, _COPIES):
+        for copies in (1,) if self.settings.alone else (1, _COPIES):
             modules = [self.space.build_block(item) for _ in range(copies)]
             yield self._runner(modules, item.input_shape, channels_last=item.channels_last)
 

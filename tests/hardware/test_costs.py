@@ -122,6 +122,34 @@ def test_memory_is_the_weights_and_the_most_that_tensors_take_at_once(lines):
     assert found == {(0, 0): 13, (0, 1): 21, (1, 0): 13, (1, 1): 21}
 
 
+def test_convolutions_copy_images_that_are_not_in_their_layout():
+    class Layouts(Space):
+        def __init__(self):
+            super().__init__({"last": Ordinal([0, 1])})
+
+        def build(self, architecture, spec):
+            class Conv(nn.Conv2d):
+                def forward(self, x):
+                    return super().forward(
+                        x.contiguous(memory_format=torch.channels_last) if architecture["last"] else x
+                    )
+
+            return Conv(4, 12, 3, padding=1, bias=False)
+
+    space, spec = Layouts(), TaskSpec((4, 10, 10), 1, "images")
+    weights, image, result = 4 * 12 * 4 * 9, 4 * 4 * 100, 4 * 12 * 100
+    blocked = 4 * 8 * 100 + 4 * 16 * 100  # channels in blocks of eight
+    assert MemoryTable().bind(space, spec)(space.enumerate()).tolist() == [
+        weights + image + result + blocked,
+        weights + 2 * image + result,
+    ]
+    assert MemoryTable(device="cuda").bind(space, spec)([[0]]) == weights + image + result
+    with pytest.raises(ValueError, match="batch_size must be an integer of at least 1; got 0"):
+        MemoryTable(batch_size=0)
+    with pytest.raises(ValueError, match="device must be a name"):
+        MemoryTable(device=0)
+
+
 def test_networks_that_look_at_values_while_they_are_built(lines):
     row = lines.encode([{"width": 4, "op": "values"}])
     assert ParamsTable().bind(lines, SPEC)(row) == 432 * 5 + 5
