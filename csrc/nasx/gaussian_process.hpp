@@ -26,7 +26,7 @@ struct GpFitSettings {
     std::size_t starts = 3;        // from which the likelihood is climbed, at least 1
     std::size_t start_rows = 256;  // of more rows, so many, evenly chosen, decide which start is the best
     std::size_t iterations = 100;
-    double tolerance = 1e-3;  // in the logarithm of the likelihood
+    double tolerance = 1e-2;  // in the logarithm of the likelihood, about
 };
 
 // All functions throw std::invalid_argument, naming the argument, for what does not fit. n is the number of

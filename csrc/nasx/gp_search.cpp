@@ -10,6 +10,9 @@
 namespace nasx {
 namespace {
 
+// Of a decision with more choices, a climber looks at so many.
+constexpr std::size_t most_choices = 24;
+
 // All candidates that were looked at, each once, in the order in which they came.
 class Pool {
   public:
@@ -66,7 +69,7 @@ class Pool {
     // Adds what differs from a candidate in one active decision, or, of many choices, the nearest and some
     // drawn at random. Writes the places of these and of those known before, but for the process's own.
     void add_choices(std::size_t of, std::size_t j, std::vector<std::size_t>& places) {
-        constexpr std::int32_t most = 24;
+        constexpr auto most = static_cast<std::int32_t>(most_choices);
         places.clear();
         const std::vector<std::int32_t> centre(row(of), row(of) + width());
         const std::int32_t choices = decisions_.cardinality(j), mine = centre[j];
@@ -156,7 +159,12 @@ void fill(Pool& pool, Genotypes starts, const GpSearchSettings& settings) {
 // step, so that predictions come in large numbers.
 void climb(Pool& pool, const Decisions& decisions, const Acquisition& acquisition,
            const GpSearchSettings& settings, Stream& stream) {
-    std::vector<std::size_t> climbers = pool.best(settings.climbs);
+    std::size_t around_one = 0;
+    for (std::size_t j = 0; j < decisions.size(); ++j) {
+        around_one += std::min<std::size_t>(decisions.choices(j), most_choices) - 1;
+    }
+    const std::size_t affordable = settings.most / 2 / (around_one + 1) + 1;
+    std::vector<std::size_t> climbers = pool.best(std::min(settings.climbs, affordable));
     std::vector<std::vector<std::size_t>> around(climbers.size());
     std::vector<std::size_t> order(decisions.size());
     std::iota(order.begin(), order.end(), std::size_t{0});

@@ -16,7 +16,7 @@ namespace nasx {
 struct GpSearchSettings {
     std::size_t random = 1000;
     std::size_t neighbors = 200;  // of a start with more, so many are drawn
-    std::size_t climbs = 8;       // how many of the best candidates are climbed from
+    std::size_t climbs = 8;       // how many of the best candidates are climbed from, in wide spaces fewer
     std::size_t most = 6000;      // no sweep over the decisions begins with more candidates
     bool repeats = false;         // whether rows of the process are candidates
 };

@@ -143,7 +143,7 @@ class GaussianProcess:
             starts=self.starts,
             start_rows=256,
             iterations=100,
-            tolerance=1e-3,
+            tolerance=1e-2,
         )
         self._process, self._y = process, targets
         return self

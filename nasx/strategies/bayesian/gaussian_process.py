@@ -24,10 +24,12 @@ Floats = npt.NDArray[np.float64]
 # The neighbours of so many of the best are candidates.
 _BEST = 5
 # So many of the best candidates are looked through first for one that is new and within the limits, then more
-# and more of them, at most so many, and then so many random architectures.
+# and more of them, under limits at most so many, and then so many random architectures. In a space where
+# several genotypes are one network, so many are put in order again by their canonical form.
 _LOOKED_AT = 128
 _MOST = 10_000
 _RANDOM = 64
+_CANONICAL = 1_000
 # Functions are drawn over fewer candidates, for they are drawn over all of them together.
 _DRAWN = 400
 
@@ -313,7 +315,7 @@ class GaussianProcess(SampledStrategy):
                 reference,
                 starts,
                 self.n_candidates,
-                _MOST if self._limited or space.canonical else _LOOKED_AT,
+                _MOST if self._limited else _CANONICAL if space.canonical else _LOOKED_AT,
                 self.seed,
                 first,
                 self.allow_repeats,
