@@ -12,9 +12,9 @@ namespace nasx::neat {
 struct Mutation {
     double weights = 0.8;    // all weights of the genome change
     double perturbed = 0.9;  // a weight is moved by -power..power; else it is drawn anew
-    double power = 2.5;
-    double range = 2.5;   // of weights drawn anew, and of new connections: -range..range
-    double limit = 8.0;  // weights stay in -limit..limit
+    double power = 3.0;
+    double range = 5.0;  // of weights drawn anew, and of new connections: -range..range
+    double limit = 7.0;  // weights stay in -limit..limit
     double add_node = 0.03;
     double add_connection = 0.05;
     double toggle = 0.0;      // a connection drawn at random is enabled or disabled

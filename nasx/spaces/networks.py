@@ -104,6 +104,11 @@ class Networks(Sequence["Network"]):
 
     # -- computing -------------------------------------------------------------------------------------------
 
+    @property
+    def width(self) -> int:
+        """How many numbers the state of a recurrent network is: its nodes that matter, at most."""
+        return self._compiled.width
+
     @cached_property
     def _compiled(self) -> _neat.Networks:
         return _neat.Networks(self.space.native, self.native)
@@ -164,7 +169,7 @@ class Networks(Sequence["Network"]):
         outputs : ndarray of float64, shape (n, outputs), or (n, copies, outputs)
             What each network does.
         state : ndarray of float64, shape (n, width), or (n, copies, width)
-            For the next step.
+            For the next step; `width` numbers, those of nodes that a network lacks are 0.
 
         Raises
         ------
