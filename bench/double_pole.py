@@ -35,6 +35,7 @@ NEAT = nasx.NEAT(
     target_species=30,
     weight_power=1.0,
     weight_range=1.0,
+    protected_species=0,
     allow_repeats=True,
 )
 
@@ -82,8 +83,8 @@ def fallen(state: Floats) -> npt.NDArray[np.bool_]:
 
 
 def seen(state: Floats) -> Floats:
-    """Position and angles, scaled to about -1..1, ``(n, 3)``."""
-    return np.column_stack([state[0] / TRACK, state[2] / ANGLE, state[4] / ANGLE])
+    """Position and angles, scaled to about -1..1 as in the authors' program, ``(n, 3)``."""
+    return np.column_stack([state[0] / 4.8, state[2] / 0.52, state[4] / 0.52])
 
 
 def start(n: int) -> Floats:

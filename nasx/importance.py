@@ -81,8 +81,7 @@ def decision_importance(result: Result) -> dict[str, dict[str, Importance]]:
     if len(places) > _MOST:
         kept = np.linspace(0, len(places) - 1, _MOST).astype(np.intp)
         places, values = places[kept], values[kept]
-    genotypes = np.array([result.trials[i].genotype for i in places.tolist()], np.int32)
-    genotypes = genotypes.reshape(len(places), len(space))
+    genotypes = space.stack([result.trials[i].genotype for i in places.tolist()])
     return {
         name: {
             decision: _explained(

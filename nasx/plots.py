@@ -234,7 +234,7 @@ def _draw_importance(axes: Any, result: Result) -> None:
         for place, share in enumerate(shares):
             text = f"{share:.0%}" if share >= 0.005 or share == 0 else "< 1%"
             axis.annotate(text, (share, place), (3, 0), textcoords="offset points", va="center", fontsize=8)
-        axis.set_xlim(0, max(*shares, 0.05) * 1.15)
+        axis.set_xlim(0, max([*shares, 0.05]) * 1.15)
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axis.grid(visible=False, axis="y")
         axis.set_axisbelow(True)

@@ -101,6 +101,9 @@ void Neat::make(std::size_t n) {
 
 Genomes Neat::propose(std::size_t n) {
     Genomes found;
+    if (asked_ == 0 && n >= queue_.size()) {
+        found.reserve(queue_.size(), queue_.nodes().size(), queue_.links().size());
+    }
     for (std::size_t refused = 0; found.size() < n && refused < patience;) {
         if (asked_ == queue_.size()) {
             queue_.clear();

@@ -342,6 +342,24 @@ def test_a_journal_keeps_networks_and_resumes_exactly(tmp_path):
     )
 
 
+def test_results_have_their_other_forms(tmp_path):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("pandas")
+    result = nasx.search(
+        Topology(2, 1),
+        one,
+        objectives={"fitness": "maximize"},
+        costs=["connections"],
+        strategy=nasx.NEAT(population_size=10),
+        evaluations=25,
+    )
+    frame = result.to_dataframe()
+    assert list(frame["connections"]) == [t.architecture.connections for t in result.trials]
+    assert result.to_json().count('"activation"') >= 25
+    result.plot(tmp_path / "progress.png")
+    nasx.plots.plot_summary(result)
+
+
 def test_measured_costs_are_remembered(tmp_path):
     calls = []
 
