@@ -158,7 +158,7 @@ class Fuzzer:
             case.object = self.make(case, target)
         for _ in range(CHUNK):
             self.call(case, target)
-            if target.owner is not None and case.chance(0.5):
+            if target.owner is not None and case.chance(0.7):
                 self.call(case, self.random_method(case, target.owner))
 
     def random_method(self, case: Case, owner: type) -> Target:
@@ -215,6 +215,7 @@ def load(sanitized: bool) -> Any:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    sys.modules[spec.name] = module  # where pickles look
     return module
 
 
@@ -250,7 +251,7 @@ def work(options: argparse.Namespace) -> int:
     print(
         f"{sum(sum(fuzzer.outcomes[name].values()) for name in fuzzer.targets)} calls of {len(names)} functions"
     )
-    if silent and options.rounds >= 100:
+    if silent and options.rounds >= 1000:
         print("never gave a result: " + ", ".join(silent), file=sys.stderr)
         return 1
     return 0

@@ -1,4 +1,4 @@
-#include <cstring>
+#include <algorithm>
 #include <memory>
 
 #include "arguments.hpp"
@@ -59,7 +59,7 @@ py::array_t<double> bind_log_densities(const BoundHistory& bound, py::handle row
 py::array_t<std::int32_t> bind_rows(const BoundHistory& bound) {
     const std::vector<std::int32_t> rows = bound.history.rows();
     auto out = new_matrix<std::int32_t>(bound.history.size(), bound.history.width());
-    std::memcpy(out.mutable_data(), rows.data(), rows.size() * sizeof(std::int32_t));
+    std::copy(rows.begin(), rows.end(), out.mutable_data());
     return out;
 }
 

@@ -1,7 +1,6 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <cstring>
 #include <optional>
 
 #include "arguments.hpp"
@@ -185,7 +184,7 @@ py::array_t<std::int64_t> bind_find(const GenotypeSet& set, py::handle rows) {
 IntArray bind_rows(const GenotypeSet& set) {
     const std::vector<std::int32_t> rows = set.rows();
     auto out = new_matrix<std::int32_t>(rows.size() / set.width(), set.width());
-    std::memcpy(out.mutable_data(), rows.data(), rows.size() * sizeof(std::int32_t));
+    std::copy(rows.begin(), rows.end(), out.mutable_data());
     return out;
 }
 
