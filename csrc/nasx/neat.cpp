@@ -69,7 +69,7 @@ void Neat::make(std::size_t n) {
     growths_.resize(children_.size());
     const Nursery nursery(topology_, settings_.reproduction, parents_.genomes, places_, species_, breeders_,
                           slots_);
-    parallel_for(0, n, 64, [&](std::size_t begin, std::size_t end) {
+    parallel_for(0, n, 256, [&](std::size_t begin, std::size_t end) {
         for (std::size_t i = begin; i < end; ++i) {
             if (generation_ > 0) {
                 growths_[i] = nursery.make(seed_, generation_, made_ + i, children_[i]);

@@ -33,7 +33,7 @@ void speciate(const Genomes& population, const Compatibility& compatibility, dou
               std::uint32_t generation, std::int64_t& next_id, std::vector<Species>& species) {
     const std::size_t old = species.size(), n = population.size();
     std::vector<std::size_t> found(n, old);
-    parallel_for(0, n, 64, [&](std::size_t begin, std::size_t end) {
+    parallel_for(0, n, 256, [&](std::size_t begin, std::size_t end) {
         for (std::size_t i = begin; i < end; ++i) {
             const GenomeView genome = population[i];
             for (std::size_t s = 0; s < old && found[i] == old; ++s) {
