@@ -117,7 +117,7 @@ def test_a_task_can_end_the_search_from_a_worker():
 
 
 def test_seconds_and_limits_and_costs_with_workers():
-    result = search(slow, workers=2, evaluations=None, seconds=0.5)
+    result = search(slow, workers=2, evaluations=None, seconds=2.0)
     assert result.stopped == "seconds"
     assert len(result.trials) > 4
     options = {"costs": {"sum": lambda x: x.sum(axis=1)}, "limits": {"sum": 60.0, "error": 3000.0}}

@@ -43,6 +43,8 @@ def profile(options: argparse.Namespace) -> int:
     for change in options.set:
         override(settings, change)
     space = make_space({"name": options.space, **settings})
+    if not space.can_build:
+        raise ValueError(f"profile times networks, and {options.space} has none: it only describes them")
     try:
         shape = tuple(int(size) for size in options.input.split(","))
     except ValueError:

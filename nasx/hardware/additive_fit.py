@@ -169,7 +169,10 @@ def _huber_ridge(design: _Floats, timings: _Floats, strength: float) -> tuple[_F
         intercept = mean - float(center @ slopes)
         errors = np.abs(design @ slopes + intercept - timings)
         allowed = _TUNING * 1.4826 * float(np.median(errors))
-        before, weights = weights, np.minimum(1, allowed / np.maximum(errors, np.finfo(float).tiny))
+        before, weights = (
+            weights,
+            np.where(errors <= allowed, 1, allowed / np.maximum(errors, np.finfo(float).tiny)),
+        )
         if allowed == 0 or np.abs(weights - before).max() < 0.01:
             break
     return slopes, intercept, weights

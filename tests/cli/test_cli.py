@@ -299,7 +299,7 @@ def test_profile_saves_a_table_that_a_search_takes(write, tmp_path, capsys, monk
         (["ConvNet", "--set", "depth=[1]"], "unknown key 'depth'; did you mean 'depths'?"),
         (["ConvNet", "--input", "3x32x32"], "--input must be sizes such as 3,32,32; got '3x32x32'"),
         (["ConvNet", "--networks", "3"], "networks must be an integer of at least 10; got 3"),
-        (["NASBenchGraph"], "NASBenchGraph has no build()"),
+        (["NASBenchGraph"], "profile times networks, and NASBenchGraph has none"),
     ],
 )
 def test_profile_says_what_is_wrong(arguments, message, capsys, tmp_path, monkeypatch):
