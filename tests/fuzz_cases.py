@@ -23,6 +23,11 @@ PATIENT = {
     "patience": [-1, 0, 300, 2**64, None, 1.5],
     "threads": [-1, 0, 3, 2**20, 2**63 - 1, 2**63, None, 1.5],
     "make_new.n": [-1, 0, 3000, 2**63, None, 1.5],
+    "neat.n": [-1, 0, 50, 2**63, None, 1.5],
+    "fit.starts": [-1, 0, 3, 2**63, None, 1.5],
+    "iterations": [-1, 0, 5, 2**63, None, 1.5],
+    "random": [-1, 0, 50, 2**63, None, 1.5],
+    "draws": [-1, 0, 50, 2**63, None, 1.5],
 }
 
 
@@ -42,7 +47,13 @@ class Case:
         self.n = self.pick(0, 1, 1, 2, 3, 7, 8, 9, 16, 33, 100) if self.chance(0.98) else 3000
         self.m = self.pick(1, 2, 2, 3, 4, 7)
         self.h = self.pick(1, 3, 8)
+        self.few = min(self.n, 24)  # for what takes the cube of it
         self._rows: list[Any] = []
+        # What all genomes have in common.
+        self.inputs, self.outputs, self.genomes = self.pick(1, 2, 3), self.pick(1, 2), self.pick(1, 2, 5)
+        self.bias, self.recurrent = self.chance(0.5), self.chance(0.3)
+        self.activations = self.random.sample(range(8), self.pick(1, 2, 8))
+        self.aggregations = self.random.sample(range(4), self.pick(1, 4))
 
     def pick(self, *values: Any) -> Any:
         return self.random.choice(values)
@@ -111,6 +122,48 @@ class Case:
         seen.insert(self.rows())
         return seen
 
+    def topology(self) -> Any:
+        return self.core.neat.Topology(
+            self.inputs, self.outputs, self.bias, self.recurrent, self.activations, self.aggregations
+        )
+
+    def some_genomes(self) -> Any:
+        """Of this case's topology, with hidden nodes if an evolution was asked for some."""
+        topology = self.topology()
+        if self.chance(0.5):
+            return topology.start(self.genomes, self.random.random(), 2.0, self.number(), 0)
+        neat = self.core.neat.Neat(topology, {"population_size": 5, "add_node": 0.9}, 1, self.number())
+        for _ in range(self.pick(1, 4)):
+            proposed = neat.propose(5)
+            neat.tell(proposed, self.rng.random((len(proposed), 1)), np.zeros(len(proposed)))
+        found = neat.propose(5)
+        return found.take(self.rng.integers(0, len(found), self.genomes))
+
+    def blob(self) -> bytes:
+        blob: bytes = self.some_genomes().to_bytes()
+        return blob
+
+    def genes(self, part: int) -> Any:
+        return self.some_genomes().genes(0)[part]
+
+    def settings(self) -> Any:
+        return {
+            "population_size": self.pick(2, 5, 10),
+            "add_node": self.random.random(),
+            "add_connection": self.random.random(),
+            "weight_power": self.random.random(),
+            "compatibility_threshold": 0.1 + self.random.random(),
+            "survival": 0.1 + 0.9 * self.random.random(),
+            "stagnation": self.pick(1, 5),
+            "allow_repeats": self.chance(0.3),
+        }
+
+    def width(self) -> int:
+        try:
+            return int(self.object.width)
+        except (AttributeError, TypeError):
+            return self.inputs
+
     def indices(self) -> Any:
         try:
             members = 0 if self.object is None else len(self.object)
@@ -141,14 +194,41 @@ class Case:
             return self.random.choice(_INTEGERS)
         if isinstance(value, float):
             return self.random.choice(_FLOATS)
+        if isinstance(value, bytes):
+            return self._odd_bytes(value)
+        if isinstance(value, list):
+            parts = [*value]
+            for _ in range(self.pick(1, 3)):
+                if parts:
+                    at = self.random.randrange(len(parts))
+                    parts[at] = self.odd(function, "part", parts[at])
+            return self.pick(parts, parts, parts, value * 2, value[1:], tuple(value), None, 3, [None], [()])
+        if isinstance(value, tuple):
+            return tuple(self.odd(function, "part", part) if self.chance(0.3) else part for part in value)
+        if isinstance(value, dict):
+            key = self.random.choice([key for key in value if key != "population_size"])
+            return self.pick(
+                {}, value | {"other": 1}, value | {key: self.odd(function, key, value[key])}, None
+            )
         if isinstance(value, str):
             return self.pick("", "x" * 1000, value + "\0", "\udcff", b"uniform", None, 3)
         if value is None:
             return self.pick(self.floats(3), self.rows(), self.bools(self.d), 3, "none", [])
+        if isinstance(value, type):
+            return None
         return self.pick(None, 3, object(), type(value), type(value).__new__(type(value)))
 
+    def _odd_bytes(self, value: bytes) -> Any:
+        damaged = bytearray(value)
+        for _ in range(self.pick(1, 1, 4)):
+            at = self.random.randrange(len(damaged))
+            damaged[at] = self.pick(0, 1, 255, damaged[at] ^ 1 << self.random.randrange(8))
+        return self.pick(
+            bytes(damaged), bytes(damaged), value[: self.random.randrange(len(value))], value * 2, b"", None
+        )
+
     def _odd_array(self, array: Any) -> Any:
-        way = self.random.randrange(15)
+        way = self.random.randrange(15) if array.ndim else 0
         if way == 0:
             kinds = ["f8", "f4", "i4", "i8", "u1", "?", "c16", ">i4", ">f8", "O", "U3", "M8[s]", "V4"]
             return np.zeros(array.shape, self.random.choice(kinds))
@@ -314,7 +394,74 @@ VALUES: dict[str, Callable[[Case], Any]] = {
     "head_bias": lambda c: c.singles(c.choices),
     "temperature": lambda c: 0.1 + c.random.random(),
     "bound": lambda c: c.pick(0.0, 2.5),
+    # Gaussian processes: few rows, of one or two outputs
+    "kernel": lambda c: c.pick("matern52", "rbf"),
+    "gaussian_process.rows": lambda c: np.maximum(c.rows()[: c.few], -1),
+    "gaussian_process.targets": lambda c: c.floats(c.few, c.pick(1, 1, 2)),
+    "gaussian_process.parameters": lambda c: c.floats(c.d + 2, low=-2, high=1),
+    "gaussian_process.size": lambda c: c.number(24),
+    "fit.starts": lambda c: c.pick(1, 2),
+    "gaussian_process.starts": lambda c: c.rows()[:4],
+    "start_rows": lambda c: c.number(24),
+    "iterations": lambda c: c.pick(1, 3),
+    "tolerance": lambda c: c.random.random(),
+    "priors": lambda c: c.chance(0.5),
+    "drop.i": lambda c: c.number(4),
+    "draws": lambda c: c.number(5),
+    "acquisition": lambda c: c.pick("log_ei", "ucb", "log_ehvi"),
+    "best": lambda c: c.random.uniform(-1, 1),
+    "deviations": lambda c: c.random.random(),
+    "gaussian_process.points": lambda c: c.floats(c.few, 2),
+    "reference": lambda c: c.floats(2),
+    "random": lambda c: c.number(30),
+    "wanted": lambda c: c.number(5),
+    "log_expected_improvement.means": lambda c: c.floats(c.few),
+    "means": lambda c: c.floats(c.few, 2),
+    "variances": lambda c: np.abs(c.floats(c.few)),
+    # genomes and their evolution
+    "inputs": lambda c: c.inputs,
+    "outputs": lambda c: c.outputs,
+    "neat.bias": lambda c: c.bias,
+    "recurrent": lambda c: c.recurrent,
+    "activations": lambda c: c.activations,
+    "aggregations": lambda c: c.aggregations,
+    "neat.n": lambda c: c.number(10),
+    "connections": lambda c: c.random.random(),
+    "start.size": lambda c: c.random.random(),
+    "topology": Case.topology,
+    "genomes": Case.some_genomes,
+    "neat.a": Case.some_genomes,
+    "neat.b": Case.some_genomes,
+    "fitter": Case.some_genomes,
+    "other": Case.some_genomes,
+    "parts": lambda c: [c.some_genomes() for _ in range(c.pick(0, 1, 3))],
+    "places": lambda c: c.rng.integers(0, c.genomes, c.number(5)),
+    "begin": lambda c: c.number(2),
+    "end": lambda c: c.number(5),
+    "i": lambda c: c.number(2),
+    "j": lambda c: c.number(2),
+    "nodes": lambda c: c.genes(0),
+    "links": lambda c: c.genes(1),
+    "blob": Case.blob,
+    "activate.x": lambda c: c.floats(c.number()),
+    "neat.kind": lambda c: c.number(7),
+    "evaluate.x": lambda c: c.floats(c.few, c.inputs),
+    "x": lambda c: c.floats(c.genomes, c.few, c.inputs),
+    "state": lambda c: c.floats(c.genomes, c.few, c.width()),
+    "settings": Case.settings,
+    "neat.losses": lambda c: c.floats(c.genomes, c.m),
+    "neat.violations": lambda c: np.maximum(c.floats(c.genomes), 0),
+    "excess": lambda c: c.random.random(),
+    "disjoint": lambda c: c.random.random(),
+    "weight": lambda c: c.random.random(),
+    "small": lambda c: c.number(30),
+    "average": lambda c: c.random.random(),
+    "keep_disabled": lambda c: c.random.random(),
 }
+
+
+# Objects to call methods of, where what the constructor makes is too plain.
+OBJECTS: dict[str, Callable[[Case], Any]] = {"neat.Genomes": Case.some_genomes}
 
 
 def lookup(table: dict[str, Any], function: str, name: str) -> Any:

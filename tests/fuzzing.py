@@ -39,7 +39,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fuzz_cases import CHANGED, Case, generator
+from fuzz_cases import CHANGED, OBJECTS, Case, generator
 
 ROOT = Path(__file__).parents[1]
 CHUNK = 20  # calls that share a space, and an object
@@ -77,7 +77,7 @@ def targets(core: types.ModuleType) -> Iterator[Target]:
         if not isinstance(module, types.ModuleType):
             continue
         for name, value in sorted(vars(module).items()):
-            if name.startswith("_"):
+            if name.startswith("_") or not callable(value):
                 continue
             full = f"{module_name}.{name}"
             if not isinstance(value, type):
@@ -92,6 +92,9 @@ def targets(core: types.ModuleType) -> Iterator[Target]:
                     yield Target(f"{full}.{method}", found, (), value)
                 elif method == "__setstate__":
                     yield Target(f"{full}.{method}", set_state, (), value)
+                elif isinstance(found, staticmethod):
+                    call = getattr(value, method)
+                    yield Target(f"{full}.{method}", call, arguments_of(call))
                 elif not method.startswith("_"):
                     yield Target(f"{full}.{method}", getattr(value, method), arguments_of(found), value)
 
@@ -116,20 +119,16 @@ def copies(value: Any) -> None:
 
 def set_state(value: Any, case: Case) -> None:
     """Bring a new object into a damaged state."""
-    state = list(value.__reduce_ex__(2)[2])
-    place = case.random.randrange(len(state))
-    inner = isinstance(state[place], tuple) and case.chance(0.7)
-    if inner:
-        parts = list(state[place])
-        at = case.random.randrange(len(parts))
-        parts[at] = case.odd("state", "part", parts[at])
-        state[place] = tuple(parts)
+    state = value.__reduce_ex__(2)[2]
+    if isinstance(state, tuple):
+        parts = list(state)
+        place = case.random.randrange(len(parts))
+        parts[place] = case.odd("state", "part", parts[place])
+        state = tuple(parts[: case.random.randrange(len(parts))] if case.chance(0.2) else parts)
     else:
-        state[place] = case.odd("state", "part", state[place])
-    if case.chance(0.2):
-        state = state[: case.random.randrange(len(state))]
+        state = case.odd("state", "part", state)
     fresh = type(value).__new__(type(value))
-    fresh.__setstate__(tuple(state))
+    fresh.__setstate__(state)
     copies(fresh)
 
 
@@ -167,7 +166,10 @@ class Fuzzer:
     def make(self, case: Case, target: Target) -> Any:
         if case.chance(0.02):  # never initialised
             return target.owner.__new__(target.owner)
-        maker = self.targets[target.name.rpartition(".")[0]]
+        name = target.name.rpartition(".")[0]
+        if name in OBJECTS:
+            return OBJECTS[name](case)
+        maker = self.targets[name]
         for _ in range(20):
             with contextlib.suppress(*EXPECTED):
                 return maker.call(*(case.value(maker.name, name) for name in maker.arguments))

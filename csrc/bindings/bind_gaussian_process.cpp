@@ -33,6 +33,16 @@ struct BoundProcess {
                   smoothness(kernel)) {}
 };
 
+}  // namespace
+}  // namespace nasx::bindings
+
+template <>
+struct pybind11::detail::type_caster<nasx::bindings::BoundProcess>
+    : nasx::bindings::InitialisedCaster<nasx::bindings::BoundProcess> {};
+
+namespace nasx::bindings {
+namespace {
+
 class Busy {
   public:
     explicit Busy(const BoundProcess& bound) : bound_(const_cast<BoundProcess&>(bound)) {
@@ -291,8 +301,18 @@ void register_gaussian_process(py::module_ module) {
                                       copy_matrix(p.targets()), copy_vector(p.inverse_factor()));
             },
             [](const py::tuple& state) {
+                if (state.size() != 5 || !py::isinstance<py::tuple>(state[0]) || py::len(state[0]) != 3) {
+                    throw py::value_error(
+                        "state must be the arguments, parameters, rows, targets and the inverse factor");
+                }
                 const py::tuple a = state[0];
-                auto made = std::make_unique<BoundProcess>(a[0], a[1], a[2].cast<std::string>());
+                std::string kernel;
+                try {
+                    kernel = a[2].cast<std::string>();
+                } catch (const py::cast_error&) {
+                    throw py::type_error("state: kernel must be a text");
+                }
+                auto made = std::make_unique<BoundProcess>(a[0], a[1], kernel);
                 bind_set_parameters(*made, state[1]);
                 made->process.restore(matrix<std::int32_t>(state[2], "rows"),
                                       matrix<double>(state[3], "targets"),

@@ -11,6 +11,19 @@
 #include "nasx/neat.hpp"
 #include "nasx/neat_networks.hpp"
 
+template <>
+struct pybind11::detail::type_caster<nasx::neat::Topology>
+    : nasx::bindings::InitialisedCaster<nasx::neat::Topology> {};
+template <>
+struct pybind11::detail::type_caster<nasx::neat::Genomes>
+    : nasx::bindings::InitialisedCaster<nasx::neat::Genomes> {};
+template <>
+struct pybind11::detail::type_caster<nasx::neat::Networks>
+    : nasx::bindings::InitialisedCaster<nasx::neat::Networks> {};
+template <>
+struct pybind11::detail::type_caster<nasx::neat::Neat> : nasx::bindings::InitialisedCaster<nasx::neat::Neat> {
+};
+
 namespace nasx::bindings {
 namespace {
 
@@ -72,6 +85,9 @@ Genomes cut(const Genomes& genomes, py::ssize_t begin, py::ssize_t end) {
 Genomes join(const std::vector<const Genomes*>& parts) {
     Genomes out;
     for (const Genomes* part : parts) {
+        if (part == nullptr) {
+            throw py::type_error("parts must hold genomes; got None");
+        }
         out.append(*part);
     }
     return out;
@@ -192,7 +208,12 @@ class Named {
     template <class T>
     void take(const char* name, T& value) {
         if (left_.contains(name)) {
-            value = left_[name].cast<T>();
+            try {
+                value = left_[name].cast<T>();
+            } catch (const py::cast_error&) {
+                throw py::type_error("setting " + std::string(name) + " has another type; got " +
+                                     std::string(py::repr(left_[name])));
+            }
             left_.attr("pop")(name);
         }
     }

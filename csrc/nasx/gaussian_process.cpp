@@ -102,10 +102,12 @@ void GaussianProcess::set_parameters(std::span<const double> parameters) {
 }
 
 void GaussianProcess::check_targets(Matrix<const double> targets, std::size_t rows) const {
-    if (targets.rows != rows || targets.cols == 0) {
+    constexpr std::size_t most_columns = 65536;  // also of a matrix without rows
+    if (targets.rows != rows || targets.cols == 0 || targets.cols > most_columns) {
         throw std::invalid_argument("targets must have " + std::to_string(rows) +
-                                    " rows and at least one column; got " + std::to_string(targets.rows) +
-                                    " x " + std::to_string(targets.cols));
+                                    " rows and at least one column, at most " + std::to_string(most_columns) +
+                                    "; got " + std::to_string(targets.rows) + " x " +
+                                    std::to_string(targets.cols));
     }
     for (const double y : targets.span()) {
         if (!std::isfinite(y)) {
@@ -149,6 +151,9 @@ double GaussianProcess::objective(Genotypes rows, Matrix<const double> targets,
     features_.check(rows, "rows");
     check_targets(targets, rows.rows);
     check_parameters(parameters);
+    if (rows.rows == 0) {
+        throw std::invalid_argument("rows is empty; there is nothing to be likely");
+    }
     GpRows data;
     data.append(features_, rows);
     const GpPriors wanted = priors_of(features_, priors);

@@ -56,11 +56,13 @@ Neat::Neat(const Topology& topology, const Settings& settings, std::size_t objec
       seed_(seed),
       innovations_(topology),
       threshold_(settings.threshold),
-      best_violation_(infinity),
-      best_losses_(objectives, infinity) {
-    if (objectives == 0) {
-        throw std::invalid_argument("objectives must be at least 1; got 0");
+      best_violation_(infinity) {
+    constexpr std::size_t most_objectives = 65536;
+    if (objectives == 0 || objectives > most_objectives) {
+        throw std::invalid_argument("objectives must be at least 1 and at most " +
+                                    std::to_string(most_objectives) + "; got " + std::to_string(objectives));
     }
+    best_losses_.assign(objectives, infinity);
     make(settings_.population_size);
 }
 
