@@ -9,6 +9,7 @@
 
 #include "nasx/neat_fitness.hpp"
 #include "nasx/parallel.hpp"
+#include "nasx/pareto.hpp"
 
 namespace nasx::neat {
 namespace {
@@ -147,6 +148,13 @@ void Neat::tell(const Genomes& genomes, Matrix<const double> losses, std::span<c
         throw std::invalid_argument("losses and violations must have one row for each of the " +
                                     std::to_string(genomes.size()) + " genomes, and losses " +
                                     std::to_string(objectives_) + " columns");
+    }
+    // Before anything is taken: what is refused changes nothing.
+    check_losses(losses);
+    for (std::size_t i = 0; i < violations.size(); ++i) {
+        if (std::isnan(violations[i])) {
+            throw std::invalid_argument("violations holds NaN in row " + std::to_string(i));
+        }
     }
     std::vector<std::uint64_t> hashes(genomes.size());
     for (std::size_t i = 0; i < genomes.size(); ++i) {

@@ -363,6 +363,24 @@ TEST_CASE("activations agree with the C library") {
     }
 }
 
+TEST_CASE("results that are refused leave an evolution as it was") {
+    Settings settings;
+    settings.population_size = 4;
+    Neat neat(small(), settings, 1, 0);
+    const Genomes asked = neat.propose(4);
+    std::vector<double> losses{1, 2, NAN, 4}, violations{0, 0, 0, 0};
+    const auto tell = [&] { return refusal([&] { neat.tell(asked, {losses.data(), 4, 1}, violations); }); };
+    CHECK(has(tell(), "losses holds NaN in row 2"));
+    losses[2] = 3;
+    violations[1] = NAN;
+    CHECK(has(tell(), "violations holds NaN in row 1"));
+    CHECK(neat.generation() == 0);
+    violations[1] = 0;
+    CHECK(tell().empty());
+    CHECK(neat.generation() == 1);
+    CHECK(neat.propose(6).size() > 0);
+}
+
 TEST_CASE("bad settings are named") {
     const auto refused = [](auto&& change) {
         Settings settings;
