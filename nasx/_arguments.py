@@ -57,6 +57,13 @@ def _array(value: npt.ArrayLike, name: str, ndim: int) -> npt.NDArray[np.generic
     return array
 
 
+def count(value: int, name: str, least: int = 1) -> int:
+    """Return an integer of at least so much; no bool."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}; got {value!r}")
+    return value
+
+
 def unsigned(value: int, name: str, bits: int = 63) -> int:
     """Return a non-negative integer below 2**bits."""
     try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from nasx._arguments import count
 from nasx.errors import EvaluationError, require
 
 if TYPE_CHECKING:
@@ -309,8 +310,7 @@ class MemoryTable(NetworkCost):
     unit = "B"
 
     def __init__(self, *, batch_size: int = 1, device: str = "cpu") -> None:
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size must be an integer of at least 1; got {batch_size!r}")
+        count(batch_size, "batch_size")
         if not isinstance(device, str) or not device:
             raise ValueError(f"device must be a name such as 'cpu' or 'cuda'; got {device!r}")
         self._batch_size, self._device = batch_size, device

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from nasx._arguments import count
+from nasx._core import latency_table as _native
 from nasx._runtime import simd_level
 from nasx.architecture import Block
 from nasx.hardware.additive_fit import fit_additive
 from nasx.hardware.timing import Item, TimingSettings, time_items
+from nasx.population import unique
 from nasx.space import Genotypes
 
 if TYPE_CHECKING:
@@ -66,8 +69,7 @@ def measure_additive(
             f"measuring needs networks, and {type(space).__name__} has no build(); fit the table to timings "
             "that you have by LatencyTable.fit"
         )
-    if isinstance(networks, bool) or not isinstance(networks, int) or networks < _FEWEST_NETWORKS:
-        raise ValueError(f"networks must be an integer of at least {_FEWEST_NETWORKS}; got {networks!r}")
+    count(networks, "networks", _FEWEST_NETWORKS)
     rows = _different(space, max(networks, _LOOKED_AT if space.has_blocks else 0), seed)
     timed = rows[:networks]
     if len(timed) < _FEWEST_NETWORKS:
@@ -102,10 +104,7 @@ def measure_additive(
 
 def _different(space: Space, n: int, seed: int) -> Genotypes:
     """Draw different architectures, as many as there are at most."""
-    drawn = space.sample(4 * n, seed=seed)
-    _, first = np.unique(drawn, axis=0, return_index=True)
-    rows: Genotypes = drawn[np.sort(first)[:n]]
-    return rows
+    return unique(space.sample(4 * n, seed=seed)).rows[:n]
 
 
 def _blocks(space: Space, row: Genotypes, spec: TaskSpec) -> list[Block]:
@@ -148,12 +147,9 @@ def _calibrated(
 
 def _sum(entries: list[_Floats], pairs: list[_Floats] | None, rows: Genotypes) -> _Floats:
     """Add up what is active, without an intercept."""
-    total = np.zeros(len(rows))
-    for part, row in zip(entries, rows.T, strict=True):
-        total += np.where(row >= 0, part[row], 0)
-    for matrix, here, after in zip(pairs or [], rows.T[:-1], rows.T[1:], strict=bool(pairs)):
-        total += np.where((here >= 0) & (after >= 0), matrix[here, after], 0)
-    return total
+    counts = np.array([len(part) for part in entries], np.int32)
+    flat = None if pairs is None else np.concatenate([part.ravel() for part in pairs])
+    return _native.LatencyTable(counts, np.concatenate(entries), flat, 0.0).sum(rows)
 
 
 def _line(x: _Floats, y: _Floats) -> tuple[float, float]:

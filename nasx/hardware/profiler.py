@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from nasx._arguments import count
 from nasx.hardware.costs import NetworkCost
 
 if TYPE_CHECKING:
@@ -74,8 +75,7 @@ class MeasuredLatency(NetworkCost):
             ("warmup", warmup, 0),
             ("repeats", repeats, _FEWEST),
         ):
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise ValueError(f"{name} must be an integer of at least {low}; got {value!r}")
+            count(value, name, low)
         if not isinstance(max_seconds, int | float) or not max_seconds > 0:
             raise ValueError(f"max_seconds must be a number of more than 0; got {max_seconds!r}")
         if not isinstance(device, str) or not device:

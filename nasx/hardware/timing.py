@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from nasx._arguments import count
 from nasx._live import Live, format_seconds
 from nasx.architecture import Block
 from nasx.errors import EvaluationError, require, unknown
@@ -73,9 +74,7 @@ class TimingSettings:
         if self.backend not in BACKENDS:
             raise ValueError(unknown("backend", self.backend, BACKENDS))
         for name in ("batch_size", "threads", "rounds"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1; got {value!r}")
+            count(getattr(self, name), name)
         if self.backend == "onnxruntime" and self.device != "cpu":
             raise ValueError(f"device must be 'cpu' with backend 'onnxruntime'; got {self.device!r}")
         require("torch", "timing networks", "torch")

@@ -14,7 +14,8 @@ from nasx._core import gaussian_process as _native
 from nasx.pareto import rank
 from nasx.population import sample, unique
 from nasx.space import Genotypes
-from nasx.strategies.base import PATIENCE, Losses, SampledStrategy, Violations
+from nasx.strategies.base import PATIENCE, Losses, Violations
+from nasx.strategies.bayesian.base import ModelStrategy
 from nasx.strategies.bayesian.scores import chebyshev, normal_scores, ranks
 
 __all__ = ["GaussianProcess"]
@@ -35,7 +36,7 @@ _DRAWN = 400
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
-class GaussianProcess(SampledStrategy):
+class GaussianProcess(ModelStrategy):
     """Model losses by a Gaussian process, and propose where it promises the largest improvement.
 
     After `n_startup` results for random architectures, a Gaussian process with a length scale for each
@@ -108,7 +109,6 @@ class GaussianProcess(SampledStrategy):
 
     _jumps: ClassVar[bool] = True
 
-    n_startup: int = 10
     acquisition: Literal["log_ei", "ucb", "thompson", "ehvi"] = "log_ei"
     deviations: float = 2.0
     kernel: Literal["matern52", "rbf"] = "matern52"
@@ -123,43 +123,8 @@ class GaussianProcess(SampledStrategy):
             raise ValueError(f"deviations must be a number of at least 0; got {self.deviations}")
 
     @property
-    def warmup(self) -> int:
-        """The random architectures at the beginning."""
-        return self.n_startup
-
-    def ask(self, n: int = 1) -> Genotypes:
-        """Propose architectures, each with the earlier ones among those whose results are out.
-
-        Parameters
-        ----------
-        n : int, default 1
-            How many.
-
-        Returns
-        -------
-        ndarray of int32, shape (at most n, d)
-            Genotypes to evaluate. Fewer than `n` rows mean that nothing else is left.
-
-        Raises
-        ------
-        ValueError
-            If `n` is less than 1.
-        RuntimeError
-            If `setup` was not called.
-        """
-        self._require_setup()
-        if n < 1 or len(self._rows) < self.n_startup:  # random, whatever is out
-            found = super().ask(n)
-            self._adopt(found)
-            return found
-        found = self._none()
-        while len(found) < n:
-            rows = super().ask(1)
-            if not len(rows):
-                break
-            self._adopt(rows)
-            found = np.concatenate([found, rows])
-        return found
+    def _known(self) -> int:
+        return len(self._rows)
 
     def _start(self) -> None:
         if self.acquisition == "ehvi" and self.objectives != 2:

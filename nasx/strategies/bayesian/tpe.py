@@ -14,7 +14,7 @@ from nasx._core import parzen
 from nasx.errors import require
 from nasx.population import sample
 from nasx.space import Genotypes
-from nasx.strategies.base import SampledStrategy
+from nasx.strategies.bayesian.base import ModelStrategy
 from nasx.strategies.bayesian.subset import best_subset
 
 __all__ = ["TPE"]
@@ -27,7 +27,7 @@ _RANDOM = 64
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
-class TPE(SampledStrategy):
+class TPE(ModelStrategy):
     """Model the good and the other architectures by a density each, and propose where their ratio is largest.
 
     After `n_startup` results for random architectures, the best tenth of what was told, at most 25, counts as
@@ -91,7 +91,6 @@ class TPE(SampledStrategy):
     True
     """
 
-    n_startup: int = 10
     n_candidates: int = 24
     multivariate: bool = True
 
@@ -100,43 +99,8 @@ class TPE(SampledStrategy):
         self._check_flags("multivariate")
 
     @property
-    def warmup(self) -> int:
-        """The random architectures at the beginning."""
-        return self.n_startup
-
-    def ask(self, n: int = 1) -> Genotypes:
-        """Propose architectures, each with the earlier ones among those whose results are out.
-
-        Parameters
-        ----------
-        n : int, default 1
-            How many.
-
-        Returns
-        -------
-        ndarray of int32, shape (at most n, d)
-            Genotypes to evaluate. Fewer than `n` rows mean that nothing else is left.
-
-        Raises
-        ------
-        ValueError
-            If `n` is less than 1.
-        RuntimeError
-            If `setup` was not called.
-        """
-        self._require_setup()
-        if n < 1 or self._results < self.n_startup:  # random, whatever is out
-            found = super().ask(n)
-            self._adopt(found)
-            return found
-        found = self._none()
-        while len(found) < n:
-            rows = super().ask(1)
-            if not len(rows):
-                break
-            self._adopt(rows)
-            found = np.concatenate([found, rows])
-        return found
+    def _known(self) -> int:
+        return self._results
 
     def _start(self) -> None:
         if self.objectives > 2:
