@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasx.architecture import Block
 from nasx.space import Boolean, Categorical, Decision, Ordinal, Space
+from nasx.spaces._images import check_images
 
 if TYPE_CHECKING:
     from torch import nn
@@ -127,7 +128,7 @@ class ConvNet(Space):
         nasx.errors.MissingDependencyError
             If torch is not installed.
         """
-        _check_images(spec)
+        check_images(self, spec)
         from nasx.nn import ConvNetModule
 
         stem_width: Any = architecture["stem_width"]
@@ -155,7 +156,7 @@ class ConvNet(Space):
         ValueError
             If the input is not an image.
         """
-        _check_images(spec)
+        check_images(self, spec)
         channels, height, width = spec.input_shape
         found: list[Block] = []
         for options in [{"width": architecture["stem_width"]}, *_options(architecture)]:
@@ -187,11 +188,6 @@ class ConvNet(Space):
         kinds: dict[str, Any] = {"ConvBlock": ConvBlock, "Classifier": Classifier}
         module: nn.Module = kinds[block.kind](**dict(block.settings))
         return module
-
-
-def _check_images(spec: TaskSpec) -> None:
-    if len(spec.input_shape) != 3:
-        raise ValueError(f"ConvNet needs images, input_shape (C, H, W); got input_shape {spec.input_shape}")
 
 
 def _options(architecture: Architecture) -> list[dict[str, Any]]:

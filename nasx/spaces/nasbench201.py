@@ -11,6 +11,7 @@ from nasx.architecture import Block
 from nasx.errors import unknown
 from nasx.space import Categorical, Genotypes, Space
 from nasx.spaces._classes import lookup, representatives
+from nasx.spaces._images import check_images
 
 if TYPE_CHECKING:
     from torch import nn
@@ -206,7 +207,7 @@ class NASBench201(Space):
         nasx.errors.MissingDependencyError
             If torch is not installed.
         """
-        _check_images(spec)
+        check_images(self, spec)
         from nasx.nn import NASBench201Module
 
         return NASBench201Module(
@@ -237,7 +238,7 @@ class NASBench201(Space):
         ValueError
             If the input is not an image.
         """
-        _check_images(spec)
+        check_images(self, spec)
         images, height, width = spec.input_shape
         operations = [str(architecture[name]) for name in self if architecture[name] != "none"]
         nodes = {edge[0] for edge, name in zip(_EDGES, self, strict=True) if architecture[name] != "none"}
@@ -267,13 +268,6 @@ class NASBench201(Space):
         from nasx.nn import nasbench201_block
 
         return nasbench201_block(block.kind, **dict(block.settings))
-
-
-def _check_images(spec: TaskSpec) -> None:
-    if len(spec.input_shape) != 3:
-        raise ValueError(
-            f"NASBench201 needs images, input_shape (C, H, W); got input_shape {spec.input_shape}"
-        )
 
 
 def _block(kind: str, shape: tuple[int, int, int], outputs: int | None = None) -> Block:
