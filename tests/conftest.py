@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 
 import pytest
 
@@ -15,3 +16,9 @@ def data_dir():
     if not path.is_dir():
         pytest.skip(f"the measurements are not at {path}; tests on real tables are skipped")
     return path
+
+
+def pytest_configure():
+    # Shells start background jobs with Ctrl-C ignored, and so would be the searches that tests interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -331,6 +331,7 @@ def test_killed_with_two_workers_nothing_told_is_lost_or_evaluated_twice(tmp_pat
         process = subprocess.Popen([sys.executable, script, path, log], stdout=subprocess.PIPE)
         assert process.stdout.readline() == b"ready\n"
         while len(log.read_text().splitlines()) == begun:  # the workers are up
+            assert process.poll() is None, "it ended without evaluating anything"
             time.sleep(0.005)
         time.sleep(random.uniform(0.02, 0.15))
         process.send_signal(signal.SIGKILL if round_ % 2 else signal.SIGINT)
