@@ -9,15 +9,22 @@ require("torch", "nasx.nn", "torch")
 from nasx.nn.blocks import OPERATIONS, Classifier, ConvBlock  # noqa: E402 - after the check that torch is there
 from nasx.nn.convnet import ConvNetModule  # noqa: E402
 from nasx.nn.evolved import EvolvedModule  # noqa: E402
+from nasx.nn.mixed import MixedOp, PartialChannels, Zero  # noqa: E402
 from nasx.nn.nasbench201 import NASBench201Cell, NASBench201Module, nasbench201_block  # noqa: E402
+from nasx.nn.supernet import EdgeChoices, Supernet  # noqa: E402
 
 __all__ = [
     "OPERATIONS",
     "Classifier",
     "ConvBlock",
     "ConvNetModule",
+    "EdgeChoices",
     "EvolvedModule",
+    "MixedOp",
     "NASBench201Cell",
     "NASBench201Module",
+    "PartialChannels",
+    "Supernet",
+    "Zero",
     "nasbench201_block",
 ]

@@ -1,0 +1,164 @@
+"""Mixed operations: several candidates of one layer, summed with architecture weights, or one of them run."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["Choice", "MixedOp", "PartialChannels", "Zero", "mix"]
+
+Choice: TypeAlias = Tensor | int
+"""What runs of a mixed operation: weights ``(K,)`` of all candidates, or the index of the only one."""
+
+
+class Zero(nn.Module):
+    """The operation "none": zeros of the shape that an operation of this stride gives.
+
+    Parameters
+    ----------
+    stride : int, default 1
+        Height and width become ``ceil(size / stride)``.
+
+    Examples
+    --------
+    >>> Zero(2)(torch.ones(1, 3, 7, 7)).shape
+    torch.Size([1, 3, 4, 4])
+    """
+
+    def __init__(self, stride: int = 1) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, C, H, W)`` to zeros ``(B, C, ceil(H / stride), ceil(W / stride))``."""
+        return torch.zeros_like(x if self.stride == 1 else x[:, :, :: self.stride, :: self.stride])
+
+
+def mix(operations: Sequence[nn.Module] | nn.ModuleList, choice: Choice, *args: Any, **kwargs: Any) -> Tensor:
+    """Compute a weighted sum of what operations give, or what one of them gives.
+
+    Parameters
+    ----------
+    operations : sequence of torch.nn.Module
+        K candidates with outputs of one shape. A `Zero` costs nothing in a sum.
+    choice : Tensor of shape (K,), or int
+        Their weights, or the index of the only one to run.
+    *args, **kwargs
+        What operations are called with.
+
+    Returns
+    -------
+    Tensor
+        The sum, or the one output.
+
+    Raises
+    ------
+    ValueError
+        If there are not K weights.
+    """
+    if isinstance(choice, int):
+        only: Tensor = operations[choice](*args, **kwargs)
+        return only
+    terms = [
+        operation(*args, **kwargs) * weight
+        for operation, weight in zip(operations, choice.unbind(), strict=True)
+        if not isinstance(operation, Zero)
+    ]
+    return functools.reduce(torch.add, terms) if terms else mix(operations, 0, *args, **kwargs)
+
+
+class MixedOp(nn.Module):
+    """Candidate operations, of which a weighted sum or a single one is computed.
+
+    Given weights ``w``, the output is the sum of ``w[k] * operation_k(x)``; the gradient of ``w[k]`` is the
+    inner product of the output's gradient and ``operation_k(x)``. A `Zero` takes part in the weights and costs
+    nothing. Given an index, only that operation runs: time, memory and gradients of one path.
+
+    Parameters
+    ----------
+    operations : mapping of str to torch.nn.Module
+        The candidates by name, all with outputs of one shape.
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+
+    References
+    ----------
+    H. Liu, K. Simonyan and Y. Yang, "DARTS: Differentiable Architecture Search", ICLR 2019.
+
+    Examples
+    --------
+    >>> mixed = MixedOp({"skip": nn.Identity(), "none": Zero(), "relu": nn.ReLU()})
+    >>> mixed(torch.tensor([-1.0, 1.0]), torch.tensor([0.5, 0.3, 0.2]))
+    tensor([-0.5000,  0.7000])
+    >>> mixed(torch.tensor([-1.0, 1.0]), 2)
+    tensor([0., 1.])
+    """
+
+    def __init__(self, operations: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        if not operations:
+            raise ValueError("operations must hold at least one candidate; got none")
+        self.names = tuple(operations)
+        # A list: names of the caller's need not be names of attributes.
+        self.operations = nn.ModuleList(operations.values())
+
+    def forward(self, x: Tensor, choice: Choice) -> Tensor:
+        """Compute the weighted sum, or the one operation that `choice` is the index of."""
+        return mix(self.operations, choice, x)
+
+    def extra_repr(self) -> str:
+        """Name the candidates."""
+        return ", ".join(self.names)
+
+
+class PartialChannels(nn.Module):
+    """A mixed operation on the first of `portion` parts of the channels; the others pass by.
+
+    What passes by is max-pooled at stride 2. The channels are then shuffled between `portion` groups, so that
+    the next layer's operations see others.
+
+    Parameters
+    ----------
+    mixed : MixedOp
+        Operations on ``C // portion`` channels.
+    portion : int
+        K of the paper.
+    stride : int, default 1
+        1 or 2, as that of the operations.
+
+    References
+    ----------
+    Y. Xu et al., "PC-DARTS: Partial Channel Connections for Memory-Efficient Architecture Search", ICLR 2020.
+
+    Examples
+    --------
+    >>> layer = PartialChannels(MixedOp({"relu": nn.ReLU()}), 2)
+    >>> layer(torch.full((1, 4, 1, 1), -1.0), torch.ones(1)).flatten().tolist()
+    [0.0, -1.0, 0.0, -1.0]
+    """
+
+    def __init__(self, mixed: MixedOp, portion: int, *, stride: int = 1) -> None:
+        super().__init__()
+        self.mixed, self.portion, self.stride = mixed, portion, stride
+
+    @property
+    def operations(self) -> nn.ModuleList:
+        """The mixed operation's candidates."""
+        return self.mixed.operations
+
+    def forward(self, x: Tensor, choice: Choice) -> Tensor:
+        """Map ``(B, C, H, W)`` to ``(B, C, ceil(H / stride), ceil(W / stride))``; K divides C."""
+        width = x.shape[1] // self.portion
+        rest = x[:, width:]
+        if self.stride == 2:
+            rest = F.max_pool2d(rest, 2, ceil_mode=True)
+        joined = torch.cat([self.mixed(x[:, :width], choice), rest], 1)
+        return F.channel_shuffle(joined, self.portion)

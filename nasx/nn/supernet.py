@@ -1,0 +1,166 @@
+"""`Supernet`: all networks of a space in one, with the parameters that choose among them."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from nasx.architecture import Architecture
+from nasx.nn.mixed import Choice
+from nasx.space import Genotypes, Space
+
+__all__ = ["EdgeChoices", "Supernet"]
+
+# Architecture parameters begin as normal numbers of this deviation, as in DARTS.
+_SCALE = 1e-3
+
+
+class EdgeChoices(NamedTuple):
+    """What runs on a group of edges.
+
+    Parameters
+    ----------
+    choices : sequence of Tensor, int or None
+        For each edge the weights of its operations, the index of the only one, or None: the edge is left out.
+    scales : Tensor of shape (edges,), or None
+        What each edge's output is multiplied by, if edges are normalised.
+    """
+
+    choices: Sequence[Choice | None]
+    scales: Tensor | None = None
+
+
+class Supernet(nn.Module, ABC):
+    """All networks of a space in one module.
+
+    In its forward pass every mixed operation is weighted by the softmax of its architecture parameters, unless
+    `path` chooses one architecture: then only that is computed, with the shared weights.
+
+    Subclasses call `current` in their forward pass, and say how architectures and edges belong together.
+
+    Parameters
+    ----------
+    space : Space
+        Whose networks they are.
+    logits : mapping of str to (int, int)
+        Groups of edges that share a matrix of architecture parameters: number of edges, and of operations.
+    nodes : mapping of str to sequence of int, optional
+        The node to which each edge of a group leads, if edges have parameters too: their softmax over the
+        edges of a node scales them (the edge normalisation of PC-DARTS).
+
+    Attributes
+    ----------
+    logits : torch.nn.ParameterDict
+        Group -> architecture parameters, ``(edges, operations)``.
+    edge_logits : torch.nn.ParameterDict
+        Group -> parameters of the edges, ``(edges,)``; empty without edge normalisation.
+    temperature : float
+        Logits are divided by it.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        logits: Mapping[str, tuple[int, int]],
+        *,
+        nodes: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.space = space
+        self.logits = nn.ParameterDict(
+            {name: nn.Parameter(_SCALE * torch.randn(shape)) for name, shape in logits.items()}
+        )
+        self.nodes = {name: tuple(of) for name, of in (nodes or {}).items()}
+        self.edge_logits = nn.ParameterDict(
+            {name: nn.Parameter(_SCALE * torch.randn(len(of))) for name, of in self.nodes.items()}
+        )
+        self.temperature = 1.0
+        self._path: dict[str, EdgeChoices] | None = None
+
+    # -- what it learns ----------------------------------------------------------------------------------------
+
+    def architecture_parameters(self) -> list[nn.Parameter]:
+        """The parameters that choose among the networks."""
+        return [*self.logits.values(), *self.edge_logits.values()]
+
+    def weight_parameters(self) -> list[nn.Parameter]:
+        """All other parameters: the networks' shared weights."""
+        chosen = {id(parameter) for parameter in self.architecture_parameters()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in chosen]
+
+    def probabilities(self) -> dict[str, Tensor]:
+        """Weights of the operations on each edge: group -> ``(edges, operations)``, rows that sum to one."""
+        return {name: torch.softmax(rows / self.temperature, -1) for name, rows in self.logits.items()}
+
+    def edge_probabilities(self) -> dict[str, Tensor]:
+        """Weights of the edges: group -> ``(edges,)``, those into one node sum to one; empty without any."""
+        found = {}
+        for name, rows in self.edge_logits.items():
+            nodes = torch.tensor(self.nodes[name], device=rows.device)
+            same = nodes[:, None] == nodes[None]
+            # A row for each edge, of the edges into its node; the diagonal is its own share.
+            shares = torch.softmax(
+                (rows / self.temperature).expand_as(same).masked_fill(~same, -torch.inf), -1
+            )
+            found[name] = shares.diagonal()
+        return found
+
+    def strengths(self) -> dict[str, npt.NDArray[np.float64]]:
+        """What architectures are derived from: the operations' weights, times the edges' if they have any."""
+        with torch.no_grad():
+            edges = self.edge_probabilities()
+            return {
+                name: (rows * edges[name][:, None] if name in edges else rows).double().cpu().numpy()
+                for name, rows in self.probabilities().items()
+            }
+
+    # -- which networks are computed ---------------------------------------------------------------------------
+
+    def current(self) -> dict[str, EdgeChoices]:
+        """What the forward pass is to run: group -> the choices on its edges."""
+        if self._path is not None:
+            return self._path
+        edges = self.edge_probabilities()
+        return {
+            name: EdgeChoices(rows.unbind(), edges.get(name)) for name, rows in self.probabilities().items()
+        }
+
+    @contextlib.contextmanager
+    def path(self, architecture: Architecture) -> Iterator[None]:
+        """Compute only one architecture while the context lasts.
+
+        Parameters
+        ----------
+        architecture : Architecture
+            One of the space.
+        """
+        before, self._path = self._path, self.choices_of(architecture)
+        try:
+            yield
+        finally:
+            self._path = before
+
+    @abstractmethod
+    def choices_of(self, architecture: Architecture) -> dict[str, EdgeChoices]:
+        """Say which operation an architecture has on each edge: group -> an index or None for each edge."""
+
+    # -- what comes out ----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def derive(self) -> Genotypes:
+        """Genotype ``(d,)`` of the architecture that the parameters say is best."""
+
+    @abstractmethod
+    def extract(self, architecture: Architecture) -> nn.Module:
+        """Make an architecture's network with the shared weights, as a plain module with weights of its own."""
+
+    @abstractmethod
+    def skips(self, architecture: Architecture) -> tuple[int, int]:
+        """Count the skip connections among an architecture's operations, and all those operations."""
