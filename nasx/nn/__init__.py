@@ -8,6 +8,9 @@ require("torch", "nasx.nn", "torch")
 
 from nasx.nn.blocks import OPERATIONS, Classifier, ConvBlock  # noqa: E402 - after the check that torch is there
 from nasx.nn.convnet import ConvNetModule  # noqa: E402
+from nasx.nn.darts import DARTSCell, DARTSModule, darts_operation  # noqa: E402
+from nasx.nn.darts_supernet import DARTSSupernet  # noqa: E402
+from nasx.nn.drop_path import DropPath  # noqa: E402
 from nasx.nn.evolved import EvolvedModule  # noqa: E402
 from nasx.nn.mixed import MixedOp, PartialChannels, Zero  # noqa: E402
 from nasx.nn.nasbench201 import NASBench201Cell, NASBench201Module, nasbench201_block  # noqa: E402
@@ -18,6 +21,10 @@ __all__ = [
     "Classifier",
     "ConvBlock",
     "ConvNetModule",
+    "DARTSCell",
+    "DARTSModule",
+    "DARTSSupernet",
+    "DropPath",
     "EdgeChoices",
     "EvolvedModule",
     "MixedOp",
@@ -26,5 +33,6 @@ __all__ = [
     "PartialChannels",
     "Supernet",
     "Zero",
+    "darts_operation",
     "nasbench201_block",
 ]

@@ -76,8 +76,8 @@ class MixedOp(nn.Module):
     """Candidate operations, of which a weighted sum or a single one is computed.
 
     Given weights ``w``, the output is the sum of ``w[k] * operation_k(x)``; the gradient of ``w[k]`` is the
-    inner product of the output's gradient and ``operation_k(x)``. A `Zero` takes part in the weights and costs
-    nothing. Given an index, only that operation runs: time, memory and gradients of one path.
+    inner product of the output's gradient and ``operation_k(x)``. A `Zero` takes part in the weights and
+    costs nothing. Given an index, only that operation runs: time, memory and gradients of one path.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from nasx.architecture import Architecture
 from nasx.nn.mixed import Choice
 from nasx.space import Genotypes, Space
 
-__all__ = ["EdgeChoices", "Supernet"]
+__all__ = ["EdgeChoices", "Supernet", "copy_weights"]
 
 # Architecture parameters begin as normal numbers of this deviation, as in DARTS.
 _SCALE = 1e-3
@@ -40,8 +40,8 @@ class EdgeChoices(NamedTuple):
 class Supernet(nn.Module, ABC):
     """All networks of a space in one module.
 
-    In its forward pass every mixed operation is weighted by the softmax of its architecture parameters, unless
-    `path` chooses one architecture: then only that is computed, with the shared weights.
+    In its forward pass the operations on every edge are weighted by the softmax of their architecture
+    parameters, unless `path` chooses one architecture: then only that is computed, with the shared weights.
 
     Subclasses call `current` in their forward pass, and say how architectures and edges belong together.
 
@@ -84,23 +84,23 @@ class Supernet(nn.Module, ABC):
         self.temperature = 1.0
         self._path: dict[str, EdgeChoices] | None = None
 
-    # -- what it learns ----------------------------------------------------------------------------------------
+    # -- what it learns --------------------------------------------------------------------------------------
 
     def architecture_parameters(self) -> list[nn.Parameter]:
-        """The parameters that choose among the networks."""
+        """Give the parameters that choose among the networks."""
         return [*self.logits.values(), *self.edge_logits.values()]
 
     def weight_parameters(self) -> list[nn.Parameter]:
-        """All other parameters: the networks' shared weights."""
+        """Give all other parameters: the networks' shared weights."""
         chosen = {id(parameter) for parameter in self.architecture_parameters()}
         return [parameter for parameter in self.parameters() if id(parameter) not in chosen]
 
     def probabilities(self) -> dict[str, Tensor]:
-        """Weights of the operations on each edge: group -> ``(edges, operations)``, rows that sum to one."""
+        """Weigh the operations on each edge: group -> ``(edges, operations)``, rows that sum to one."""
         return {name: torch.softmax(rows / self.temperature, -1) for name, rows in self.logits.items()}
 
     def edge_probabilities(self) -> dict[str, Tensor]:
-        """Weights of the edges: group -> ``(edges,)``, those into one node sum to one; empty without any."""
+        """Weigh the edges: group -> ``(edges,)``, those into one node sum to one; empty without any."""
         found = {}
         for name, rows in self.edge_logits.items():
             nodes = torch.tensor(self.nodes[name], device=rows.device)
@@ -113,7 +113,7 @@ class Supernet(nn.Module, ABC):
         return found
 
     def strengths(self) -> dict[str, npt.NDArray[np.float64]]:
-        """What architectures are derived from: the operations' weights, times the edges' if they have any."""
+        """Give what architectures are derived from: operations' weights, times the edges'."""
         with torch.no_grad():
             edges = self.edge_probabilities()
             return {
@@ -121,10 +121,10 @@ class Supernet(nn.Module, ABC):
                 for name, rows in self.probabilities().items()
             }
 
-    # -- which networks are computed ---------------------------------------------------------------------------
+    # -- which networks are computed -------------------------------------------------------------------------
 
     def current(self) -> dict[str, EdgeChoices]:
-        """What the forward pass is to run: group -> the choices on its edges."""
+        """Say what the forward pass is to run: group -> the choices on its edges."""
         if self._path is not None:
             return self._path
         edges = self.edge_probabilities()
@@ -151,16 +151,44 @@ class Supernet(nn.Module, ABC):
     def choices_of(self, architecture: Architecture) -> dict[str, EdgeChoices]:
         """Say which operation an architecture has on each edge: group -> an index or None for each edge."""
 
-    # -- what comes out ----------------------------------------------------------------------------------------
+    # -- what comes out --------------------------------------------------------------------------------------
 
     @abstractmethod
     def derive(self) -> Genotypes:
-        """Genotype ``(d,)`` of the architecture that the parameters say is best."""
+        """Find the architecture that the parameters say is best: its genotype ``(d,)``."""
 
     @abstractmethod
     def extract(self, architecture: Architecture) -> nn.Module:
-        """Make an architecture's network with the shared weights, as a plain module with weights of its own."""
+        """Make an architecture's network with copies of the shared weights, as a plain module."""
 
     @abstractmethod
     def skips(self, architecture: Architecture) -> tuple[int, int]:
         """Count the skip connections among an architecture's operations, and all those operations."""
+
+
+def copy_weights(source: nn.Module, target: nn.Module) -> None:
+    """Copy weights and running statistics to a module of the same shape, onto its device.
+
+    Batch normalisations of the target may learn a scale and a shift that those of the source lack: they begin
+    as what changes nothing.
+
+    Parameters
+    ----------
+    source, target : torch.nn.Module
+        Modules with the same names inside.
+
+    Raises
+    ------
+    RuntimeError
+        If they do not fit.
+    """
+    missing, unexpected = target.load_state_dict(source.state_dict(), strict=False)
+    norms = {
+        name for name, module in target.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
+    }
+    left = [name for name in missing if name.rpartition(".")[0] not in norms]
+    if left or unexpected:
+        raise RuntimeError(f"the modules differ: missing {left}, unexpected {unexpected}")
+    with torch.no_grad():
+        for name in missing:
+            target.get_parameter(name).fill_(1.0 if name.endswith("weight") else 0.0)

@@ -10,14 +10,16 @@ from nasx.space import Space
 
 if TYPE_CHECKING:
     from nasx.spaces.convnet import ConvNet
+    from nasx.spaces.darts import DARTS
     from nasx.spaces.nasbench201 import NASBench201
     from nasx.spaces.nasbench_graph import NASBenchGraph
     from nasx.spaces.topology import Topology
 
-__all__ = ["ConvNet", "NASBench201", "NASBenchGraph", "Topology", "available_spaces", "get"]
+__all__ = ["DARTS", "ConvNet", "NASBench201", "NASBenchGraph", "Topology", "available_spaces", "get"]
 
 _SPACES = {
     "ConvNet": "nasx.spaces.convnet",
+    "DARTS": "nasx.spaces.darts",
     "NASBench201": "nasx.spaces.nasbench201",
     "NASBenchGraph": "nasx.spaces.nasbench_graph",
     "Topology": "nasx.spaces.topology",
