@@ -128,7 +128,8 @@ class Architecture(Mapping[str, "Choice"]):
         Parameters
         ----------
         spec : TaskSpec, optional
-            Shape of the inputs and number of outputs; needed unless a search bound it.
+            Shape of the inputs and number of outputs; needed unless a search bound it or the space's networks
+            do not depend on it.
 
         Returns
         -------
@@ -138,17 +139,17 @@ class Architecture(Mapping[str, "Choice"]):
         Raises
         ------
         ValueError
-            If neither `spec` nor a bound one is there.
+            If neither `spec` nor a bound one is there, and the space needs it.
         TypeError
             If the space cannot build networks.
         """
         spec = spec or self._spec
-        if spec is None and self._space.can_build:
+        if spec is None and self._space.can_build and self._space.needs_spec:
             raise ValueError(
                 "build needs spec=nasx.TaskSpec(input_shape, num_outputs, kind): this architecture does not "
                 "come from a search on a task, so nothing says what the network is for"
             )
-        return self._space.build(self, spec)  # type: ignore[arg-type]  # a space that cannot build says so
+        return self._space.build(self, spec)  # type: ignore[arg-type]  # or it needs none, or cannot build
 
     def to_dict(self) -> dict[str, Any]:
         """Return the architecture and its space as JSON types.

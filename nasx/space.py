@@ -20,6 +20,7 @@ from nasx.errors import unknown
 if TYPE_CHECKING:
     from torch import nn
 
+    from nasx.nn.supernet import Supernet
     from nasx.tasks.base import TaskSpec
 
 __all__ = ["Boolean", "Categorical", "Choice", "Decision", "Genotypes", "Integer", "Ordinal", "Space"]
@@ -67,6 +68,9 @@ class Space:
 
     canonical: bool = False
     """Whether different genotypes can describe one network, so that `canonicalize` has something to do."""
+
+    needs_spec: bool = True
+    """Whether `build` has to be told what the network is for: shape of the inputs, number of outputs."""
 
     def __init__(self, decisions: Mapping[str, Decision], *, constraints: Sequence[Constraint] = ()) -> None:
         if not decisions:
@@ -759,6 +763,42 @@ class Space:
     def has_blocks(self) -> bool:
         """Whether the space overrides `blocks`."""
         return type(self).blocks is not Space.blocks
+
+    def supernet(
+        self, spec: TaskSpec, *, partial_channels: int = 1, edge_normalization: bool = False
+    ) -> Supernet:
+        """Make all networks of the space in one, which share weights; spaces that can override this.
+
+        Parameters
+        ----------
+        spec : TaskSpec
+            Shape of the inputs and number of outputs.
+        partial_channels : int, default 1
+            K of PC-DARTS: mixed operations work on one of K parts of the channels, the others pass by.
+        edge_normalization : bool, default False
+            Give edges parameters of their own, as PC-DARTS does: their softmax over the edges into a node
+            scales what they bring.
+
+        Returns
+        -------
+        nasx.nn.Supernet
+            Freshly initialised.
+
+        Raises
+        ------
+        TypeError
+            If this space has no supernet.
+        """
+        raise TypeError(
+            f"{type(self).__name__} has no supernet(), whose networks share weights: search "
+            "nasx.spaces.DARTS, nasx.spaces.NASBench201 or a module with choices (nasx.space_of), define "
+            "supernet(self, spec, ...) in a subclass, or take a strategy that trains each network by itself"
+        )
+
+    @property
+    def can_share(self) -> bool:
+        """Whether the space overrides `supernet`."""
+        return type(self).supernet is not Space.supernet
 
     # -- JSON ----------------------------------------------------------------------------------------------
 

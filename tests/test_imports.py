@@ -29,6 +29,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 LAZY = {
     ("architecture", "tasks"),
     ("space", "tasks"),
+    ("space", "nn"),
     ("spaces", "tasks"),
     ("spaces", "nn"),
     ("hardware", "tasks"),

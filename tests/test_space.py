@@ -209,6 +209,22 @@ def test_a_space_without_networks_says_so(space):
         space.decode([0, 1, -1, -1, -1]).build()
 
 
+def test_a_space_without_a_supernet_names_those_that_have_one(space):
+    assert not space.can_share
+    with pytest.raises(TypeError, match=r"Space has no supernet\(\).*DARTS.*NASBench201.*space_of"):
+        space.supernet(nasx.TaskSpec((3, 8, 8), 10, "image_classification"))
+
+
+def test_a_network_that_needs_no_task_is_built_without_one():
+    class Fixed(Space):
+        needs_spec = False
+
+        def build(self, architecture, spec):
+            return spec
+
+    assert Fixed({"a": Boolean()}).decode([0]).build() is None
+
+
 def test_a_built_in_space_comes_back_able_to_build():
     space = nasx.spaces.ConvNet(depths=[1, 2])
     again = Space.from_dict(json.loads(json.dumps(space.to_dict())))
