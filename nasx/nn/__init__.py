@@ -14,6 +14,7 @@ from nasx.nn.drop_path import DropPath  # noqa: E402
 from nasx.nn.evolved import EvolvedModule  # noqa: E402
 from nasx.nn.mixed import MixedOp, PartialChannels, Zero  # noqa: E402
 from nasx.nn.nasbench201 import NASBench201Cell, NASBench201Module, nasbench201_block  # noqa: E402
+from nasx.nn.nasbench201_supernet import NASBench201Supernet  # noqa: E402
 from nasx.nn.supernet import EdgeChoices, Supernet  # noqa: E402
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "MixedOp",
     "NASBench201Cell",
     "NASBench201Module",
+    "NASBench201Supernet",
     "PartialChannels",
     "Supernet",
     "Zero",

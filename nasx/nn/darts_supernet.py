@@ -180,7 +180,8 @@ class DARTSSupernet(Supernet):
         copy_weights(self.stem, network.stem)
         copy_weights(self.classifier, network.classifier)
         for kind, mine, theirs in zip(self.kinds, self.cells, network.cells, strict=True):
-            assert isinstance(mine, DARTSCell) and isinstance(theirs, DARTSCell)
+            assert isinstance(mine, DARTSCell)
+            assert isinstance(theirs, DARTSCell)
             copy_weights(mine.from_before, theirs.from_before)
             copy_weights(mine.from_previous, theirs.from_previous)
             for (node, source, name), operation in zip(edges[kind], theirs.operations, strict=True):

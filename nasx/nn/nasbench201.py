@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from nasx.errors import unknown
 from nasx.nn.blocks import Classifier
+from nasx.nn.mixed import Zero
 
 __all__ = ["NASBench201Cell", "NASBench201Module", "nasbench201_block"]
 
@@ -69,7 +70,9 @@ class NASBench201Module(nn.Module):
         return scores
 
 
-def nasbench201_block(kind: str, channels: int, outputs: int | None = None) -> nn.Module:
+def nasbench201_block(
+    kind: str, channels: int, outputs: int | None = None, *, affine: bool = True
+) -> nn.Module:
     """Make a part of these networks.
 
     Parameters
@@ -80,6 +83,8 @@ def nasbench201_block(kind: str, channels: int, outputs: int | None = None) -> n
         Channels of its input.
     outputs : int, optional
         Channels of a stem's output, or outputs of a head.
+    affine : bool, default True
+        Whether an operation's batch normalisation learns a scale and a shift.
 
     Returns
     -------
@@ -94,14 +99,13 @@ def nasbench201_block(kind: str, channels: int, outputs: int | None = None) -> n
     kinds = {"stem": _stem, "head": _head}
     if kind in kinds and outputs is not None:
         return kinds[kind](channels, outputs)
-    others: dict[str, Callable[[int], nn.Module]] = {
-        **_OPERATIONS,
-        "reduction": _Reduction,
-        "sum": lambda channels: _Sum(),
-    }
-    if kind not in others:
-        raise ValueError(unknown("kind", kind, [*kinds, *others]))
-    return others[kind](channels)
+    if kind in _OPERATIONS:
+        return _OPERATIONS[kind](channels, affine)
+    if kind == "reduction":
+        return _Reduction(channels)
+    if kind == "sum":
+        return _Sum()
+    raise ValueError(unknown("kind", kind, [*kinds, *_OPERATIONS, "reduction", "sum"]))
 
 
 class NASBench201Cell(nn.Module):
@@ -136,21 +140,48 @@ class NASBench201Cell(nn.Module):
         self.edges = [(node, source) for node, source, operation in edges if operation != "none"]
         self.nodes = max(node for node, _, _ in edges)
         self.operations = nn.ModuleList(
-            _OPERATIONS[operation](channels) for _, _, operation in edges if operation != "none"
+            _OPERATIONS[operation](channels, True) for _, _, operation in edges if operation != "none"
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, channels, H, W)`` to the same shape."""
-        values: list[Tensor | None] = [x] + [None] * self.nodes
-        for (node, source), operation in zip(self.edges, self.operations, strict=True):
-            value = values[source]
-            if value is None:  # no edge brings it anything; operations on a zero still add their biases
-                value = torch.zeros_like(x)
-            brought: Tensor = operation(value)
+        return sum_edges(x, self.edges, self.nodes, lambda edge, value: self.operations[edge](value))
+
+
+def sum_edges(
+    x: Tensor,
+    edges: Sequence[tuple[int, int]],
+    nodes: int,
+    run: Callable[[int, Tensor], Tensor | None],
+) -> Tensor:
+    """Compute a cell's last node.
+
+    Parameters
+    ----------
+    x : Tensor
+        Node 0.
+    edges : sequence of (int, int)
+        ``(node, source)``, in the order of nodes.
+    nodes : int
+        Number of the last node.
+    run : callable
+        Given an edge's number and its source's value, gives what the edge brings; None for nothing.
+
+    Returns
+    -------
+    Tensor
+        The sum of what its edges bring; zeros if they bring nothing.
+    """
+    values: list[Tensor | None] = [x] + [None] * nodes
+    for edge, (node, source) in enumerate(edges):
+        value = values[source]
+        # No edge may have brought it anything; operations on a zero still add their biases.
+        brought = run(edge, torch.zeros_like(x) if value is None else value)
+        if brought is not None:
             before = values[node]
             values[node] = brought if before is None else before + brought
-        out = values[-1]
-        return torch.zeros_like(x) if out is None else out
+    last = values[-1]
+    return torch.zeros_like(x) if last is None else last
 
 
 class _Sum(nn.Module):
@@ -188,21 +219,21 @@ class _Reduction(nn.Module):
 
 
 def _relu_conv_norm(
-    channels: int, kernel_size: int, out_channels: int | None = None, stride: int = 1
+    channels: int, kernel_size: int, out_channels: int | None = None, stride: int = 1, affine: bool = True
 ) -> nn.Module:
     out_channels = out_channels or channels
     # The first ReLU must not work in place: other edges read the same node.
     return nn.Sequential(
         nn.ReLU(),
         nn.Conv2d(channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False),
-        nn.BatchNorm2d(out_channels),
+        nn.BatchNorm2d(out_channels, affine=affine),
     )
 
 
-_OPERATIONS: dict[str, Callable[[int], nn.Module]] = {
-    "none": lambda channels: nn.Identity(),
-    "skip_connect": lambda channels: nn.Identity(),
-    "nor_conv_1x1": lambda channels: _relu_conv_norm(channels, 1),
-    "nor_conv_3x3": lambda channels: _relu_conv_norm(channels, 3),
-    "avg_pool_3x3": lambda channels: nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False),
+_OPERATIONS: dict[str, Callable[[int, bool], nn.Module]] = {
+    "none": lambda channels, affine: Zero(),
+    "skip_connect": lambda channels, affine: nn.Identity(),
+    "nor_conv_1x1": lambda channels, affine: _relu_conv_norm(channels, 1, affine=affine),
+    "nor_conv_3x3": lambda channels, affine: _relu_conv_norm(channels, 3, affine=affine),
+    "avg_pool_3x3": lambda channels, affine: nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False),
 }

@@ -35,10 +35,10 @@ class DARTS(Space):
     """The cells of DARTS [1]_: a normal one and a reduction cell, of four nodes with two operations each.
 
     Node ``i`` of a cell reads two of the ``i + 2`` values before it: 0 and 1 are the outputs of the two
-    cells before, 2 and more the cell's own nodes. The decisions are ``normal.<node>.inputs``, such as ``"0+2"`` (the
-    first node has no other inputs than ``"0+1"`` and no such decision), ``normal.<node>.first`` and
-    ``.second``, the operations on them, and the same for ``reduce``. The default settings span some 1e18
-    architectures.
+    cells before, 2 and more the cell's own nodes. The decisions are ``normal.<node>.inputs``, such as
+    ``"0+2"`` (the first node has no other inputs than ``"0+1"`` and no such decision),
+    ``normal.<node>.first`` and ``.second``, the operations on them, and the same for ``reduce``. The default
+    settings span some 1e18 architectures.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ class DARTS(Space):
         Returns
         -------
         list of (int, int, str)
-            ``(node, source, operation)``, two for each node; 0 and 1 are the cell's inputs, nodes begin at 2.
+            ``(node, source, operation)``, two for each node; 0 and 1 are its inputs.
         """
         edges = []
         for node in range(self.nodes):

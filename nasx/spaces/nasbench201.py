@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nasx.architecture import Architecture
+    from nasx.nn import NASBench201Supernet
     from nasx.tasks.base import TaskSpec
 
 __all__ = ["NASBench201"]
@@ -49,6 +50,8 @@ class NASBench201(Space):
     ----------
     operations : tuple of str
         The operations: "none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3".
+    edges : tuple of (int, int)
+        ``(node, source)`` of each edge.
 
     Raises
     ------
@@ -76,6 +79,7 @@ class NASBench201(Space):
     """
 
     operations: ClassVar[tuple[str, ...]] = _OPERATIONS
+    edges: ClassVar[tuple[tuple[int, int], ...]] = _EDGES
 
     def __init__(self, *, cells: int = 5, channels: int = 16, canonical: bool = False) -> None:
         for name, value in (("cells", cells), ("channels", channels)):
@@ -268,6 +272,37 @@ class NASBench201(Space):
         from nasx.nn import nasbench201_block
 
         return nasbench201_block(block.kind, **dict(block.settings))
+
+    def supernet(
+        self, spec: TaskSpec, *, partial_channels: int = 1, edge_normalization: bool = False
+    ) -> NASBench201Supernet:
+        """Make the network that holds all of this space's.
+
+        Parameters
+        ----------
+        spec : TaskSpec
+            ``input_shape`` ``(C, H, W)`` and the number of outputs.
+        partial_channels, edge_normalization
+            As for `Space.supernet`.
+
+        Returns
+        -------
+        nasx.nn.NASBench201Supernet
+            Freshly initialised from torch's random state.
+
+        Raises
+        ------
+        ValueError
+            If the input is not an image, or `partial_channels` does not divide the channels.
+        nasx.errors.MissingDependencyError
+            If torch is not installed.
+        """
+        check_images(self, spec)
+        from nasx.nn import NASBench201Supernet
+
+        return NASBench201Supernet(
+            self, spec, partial_channels=partial_channels, edge_normalization=edge_normalization
+        )
 
 
 def _block(kind: str, shape: tuple[int, int, int], outputs: int | None = None) -> Block:
