@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from nasx.tasks.classification import TrainedNetwork
+
 __all__ = ["Result", "Stopped"]
 
 Stopped: TypeAlias = Literal["running", "evaluations", "seconds", "exhausted", "interrupted", "callback"]
@@ -149,6 +151,65 @@ class Result:
             if nearest.metrics.get(name, limit) > limit
         )
         return f"none of {len(self.trials)} architectures is within the limits; the nearest has {over}"
+
+    def retrain(
+        self,
+        task: Any,
+        *,
+        epochs: int | None = None,
+        seed: int | None = None,
+        device: str | None = None,
+    ) -> TrainedNetwork:
+        """Train the best architecture again: for longer, on all images that the search could see.
+
+        Parameters
+        ----------
+        task : Task
+            One that can, such as `nasx.tasks.ImageClassification`: usually the search's own, or one on more
+            images or with other settings.
+        epochs : int, optional
+            By default the task's.
+        seed : int, optional
+            Seed of the training; by default the search's.
+        device : str, optional
+            By default the task's.
+
+        Returns
+        -------
+        TrainedNetwork
+            ``model`` and ``metrics``, as from the task's ``retrain``.
+
+        Raises
+        ------
+        ValueError
+            If there is no best architecture; the message gives `reason`.
+        TypeError
+            If the task has no ``retrain``.
+        nasx.errors.EvaluationError
+            If the training fails.
+
+        Examples
+        --------
+        >>> import nasx
+        >>> data = nasx.tasks.datasets.load("digits")
+        >>> task = nasx.tasks.ImageClassification(**data, epochs=1, device="cpu")
+        >>> space = nasx.spaces.ConvNet(depths=[1], widths=[8])
+        >>> result = nasx.search(space, task, strategy="random_search", evaluations=2, seed=0)
+        >>> network, metrics = result.retrain(task, epochs=4)
+        >>> metrics["test_error"] < 0.5
+        True
+        """
+        if not callable(getattr(task, "retrain", None)):
+            raise TypeError(
+                "task must have a method retrain, as nasx.tasks.ImageClassification has; got a "
+                f"{type(task).__name__}, which trains no network"
+            )
+        best = self.best
+        if best is None:
+            raise ValueError(f"there is no best architecture to train: {self.reason}")
+        seed = self.seed if seed is None else seed
+        trained: TrainedNetwork = task.retrain(best.architecture, epochs=epochs, seed=seed, device=device)
+        return trained
 
     # -- other forms -----------------------------------------------------------------------------------------
 

@@ -311,6 +311,47 @@ def test_forms_of_a_result(space):
     assert "best error=" in repr(result)
 
 
+class Trainable(nasx.Task):
+    """Scores a number, and notes what it is asked to train."""
+
+    spec, settings = None, MappingProxyType({})
+
+    def __init__(self):
+        self.asked = []
+
+    def evaluate(self, architecture, *, seed, device=None, budget=None, report=None):
+        return {"error": abs(architecture["a"] - 3)}
+
+    def retrain(self, architecture, **options):
+        self.asked.append((architecture, options))
+        return "network", {"test_error": 0.5}
+
+
+def test_the_best_architecture_is_trained_again():
+    space, task = Space({"a": Integer(0, 9)}), Trainable()
+    result = nasx.search(space, task, strategy="random_search", evaluations=10, seed=7)
+    assert result.retrain(task) == ("network", {"test_error": 0.5})
+    result.retrain(task, epochs=3, seed=0, device="cpu")
+    best = result.best.architecture
+    assert best["a"] == 3
+    assert task.asked == [
+        (best, {"epochs": None, "seed": 7, "device": None}),
+        (best, {"epochs": 3, "seed": 0, "device": "cpu"}),
+    ]
+
+
+def test_what_cannot_be_trained_again_is_named():
+    space, task = Space({"a": Integer(0, 9)}), Trainable()
+    limits = {"error": -1.0}
+    result = nasx.search(space, task, strategy="random_search", evaluations=4, limits=limits, seed=7)
+    with pytest.raises(ValueError, match="no best architecture to train: none of 4 architectures is within"):
+        result.retrain(task)
+    assert not task.asked
+    for other in (lambda a: 0.0, None, nasx.Task):
+        with pytest.raises(TypeError, match="task must have a method retrain"):
+            result.retrain(other)
+
+
 def test_pictures(space, tmp_path):
     two = {"error": "minimize", "size": "minimize"}
 

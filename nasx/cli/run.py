@@ -158,13 +158,11 @@ def _write_result(directory: Path, result: Result, chosen: dict[str, Any]) -> No
 
 
 def _retrain(config: Config, result: Result) -> _Retrained:
-    trial = result.best
-    if trial is None:
+    if result.best is None:
         return _Retrained(None, {}, "nothing to train")
-    seed = trial_seed(result.seed, trial.number)
-    task: Any = config.task
+    seed = trial_seed(result.seed, result.best.number)
     try:
-        return _Retrained(*task.retrain(trial.architecture, epochs=config.retrain_epochs, seed=seed))
+        return _Retrained(*result.retrain(config.task, epochs=config.retrain_epochs, seed=seed))
     except EvaluationError as error:
         return _Retrained(None, {}, str(error))
 

@@ -6,14 +6,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from nasx.errors import require
-from nasx.tasks.base import Task, TaskSpec
+from nasx.tasks.base import SupernetTask, Task, TaskSpec
 
 if TYPE_CHECKING:
     from nasx.tasks import datasets, tables
     from nasx.tasks.classification import ImageClassification
     from nasx.tasks.tabular import TabularBenchmark
 
-__all__ = ["ImageClassification", "TabularBenchmark", "Task", "TaskSpec", "datasets", "tables"]
+__all__ = [
+    "ImageClassification",
+    "SupernetTask",
+    "TabularBenchmark",
+    "Task",
+    "TaskSpec",
+    "datasets",
+    "tables",
+]
 
 
 def __getattr__(name: str) -> Any:

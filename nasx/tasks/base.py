@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from nasx.errors import unknown
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from nasx.architecture import Architecture
 
-__all__ = ["Direction", "Report", "Task", "TaskSpec", "check_directions"]
+__all__ = ["Direction", "Passes", "Report", "SupernetTask", "Task", "TaskSpec", "check_directions"]
 
 Direction: TypeAlias = Literal["minimize", "maximize"]
 """Whether a metric is better when smaller or when larger."""
@@ -83,6 +85,12 @@ class Task(ABC):
 
     Subclasses define `spec`, `settings` and `evaluate`, and override `objectives` unless a single
     "error" is to be minimised. Tasks know nothing of strategies.
+
+    To serve strategies that train a supernet, whose weights all architectures share, a task also needs
+    ``loaders(split, seed, *, training, device, batch_size, part)``, which gives batches and divides the
+    training ones between weights and architectures, ``loss(model, batch)``, which gives what is minimised,
+    and ``score(model, split, *, device)``, which measures a network as it is. `SupernetTask` says what they
+    take and return; strategies keep optimisers, schedules and epochs to themselves.
 
     Examples
     --------
@@ -154,6 +162,125 @@ class Task(ABC):
         ------
         nasx.errors.EvaluationError
             If the architecture cannot be scored.
+        """
+
+
+class Passes(Protocol):
+    """Batches that can be read again and again: every pass over them is the next epoch.
+
+    Attributes
+    ----------
+    epoch : int
+        Number of the next pass, from 0, on which order and augmentation depend; set it to go on where an
+        earlier run ended.
+    """
+
+    epoch: int
+
+    def __iter__(self) -> Iterator[Any]:
+        """Begin the next pass and give its batches."""
+
+
+@runtime_checkable
+class SupernetTask(Protocol):
+    """What a task must offer so that strategies can train a supernet on it; `Task` need not be its base.
+
+    A *model* is a ``torch.nn.Module`` that maps inputs ``(B, *spec.input_shape)``, float32, to outputs
+    ``(B, spec.num_outputs)``. A *batch* is what `loaders` gives and `loss` takes; in `ImageClassification`
+    it is a pair of images ``(B, C, H, W)``, float32, and labels ``(B,)``, int64.
+
+    ``isinstance(task, SupernetTask)`` says whether the three methods are there, not what they take.
+
+    Examples
+    --------
+    >>> from nasx.tasks import ImageClassification, TabularBenchmark
+    >>> issubclass(ImageClassification, SupernetTask), issubclass(TabularBenchmark, SupernetTask)
+    (True, False)
+    """
+
+    def loaders(
+        self,
+        split: str | Sequence[str],
+        seed: int = 0,
+        *,
+        training: bool | None = None,
+        device: str | None = None,
+        batch_size: int | None = None,
+        part: tuple[float, float] | None = None,
+    ) -> Passes:
+        """Give the batches of a split.
+
+        Parameters
+        ----------
+        split : str or sequence of str
+            "train", "valid" or "test", or several of them, taken together.
+        seed : int, default 0
+            Same seed and epoch, same batches.
+        training : bool, optional
+            Shuffle and augment; by default for "train" and for several splits.
+        device : str, optional
+            Where batches are put, by default where the task chooses.
+        batch_size : int, optional
+            Examples in a batch, B; by default the task's.
+        part : tuple of float, optional
+            Fractions ``(low, high)``: this range of an order that follows from `seed` alone. With one seed,
+            ``(0, 0.5)`` and ``(0.5, 1)`` share nothing and leave nothing out.
+
+        Returns
+        -------
+        Passes
+            An iterable of batches, on the device.
+
+        Raises
+        ------
+        ValueError
+            If there is no such split, or its examples cannot be divided.
+        """
+
+    def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        """Run a model on a batch.
+
+        Parameters
+        ----------
+        model : torch.nn.Module
+            In training or in evaluation mode.
+        batch : object
+            One of `loaders`.
+
+        Returns
+        -------
+        loss : Tensor, shape ()
+            What training minimises, a mean over the batch; with its graph where gradients are on.
+        outputs : Tensor, shape (B, num_outputs)
+            What the model returned.
+
+        Raises
+        ------
+        nasx.errors.EvaluationError
+            If the model's output has another shape.
+        """
+
+    def score(self, model: nn.Module, split: str = "valid", *, device: str | None = None) -> dict[str, float]:
+        """Measure a model as it is; nothing is trained.
+
+        Parameters
+        ----------
+        model : torch.nn.Module
+            On the device; it is left in evaluation mode.
+        split : str, default "valid"
+            What to measure it on.
+        device : str, optional
+            By default where the task chooses.
+
+        Returns
+        -------
+        dict of str to float
+            The metrics, those among them that the task optimises.
+
+        Raises
+        ------
+        ValueError
+            If there is no such split.
         """
 
 

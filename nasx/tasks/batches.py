@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from nasx.tasks.splits import Batch, Split, as_float
 
-__all__ = ["Augment", "Batches", "shift_and_flip", "stream"]
+__all__ = ["Augment", "Batches", "cut_out", "shift_and_flip", "stream"]
 
 Augment: TypeAlias = Callable[[Tensor], Tensor]
 
@@ -40,6 +40,8 @@ class Batches:
         Augmentation of training batches: callables map float32 images in their own range to the same shape.
     flip : bool
         Whether "standard" flips images left to right.
+    cutout : int, optional
+        Side of the square that "standard" sets to zero, after normalisation.
     normalization : tuple of Tensor or None
         Mean and deviation, each of shape ``(1, C, 1, 1)``.
     device : torch.device
@@ -62,6 +64,7 @@ class Batches:
         flip: bool,
         normalization: tuple[Tensor, Tensor] | None,
         device: torch.device,
+        cutout: int | None = None,
     ) -> None:
         self.epoch = 0
         self._split, self._batch_size, self._seed, self._training = (
@@ -70,7 +73,8 @@ class Batches:
             seed,
             training,
         )
-        self._augment, self._flip, self._device = augment if training else None, flip, device
+        self._augment, self._flip, self._cutout = augment if training else None, flip, cutout
+        self._device = device
         self._normalization = normalization and (normalization[0].to(device), normalization[1].to(device))
 
     def __iter__(self) -> Iterator[Batch]:
@@ -87,6 +91,8 @@ class Batches:
                 images = self._augment(images)
             if self._normalization:
                 images = (images - self._normalization[0]) / self._normalization[1]
+            if self._augment == "standard" and self._cutout:
+                images = cut_out(images, self._cutout, generator)
             yield images, labels.to(self._device, non_blocking=True)
 
 
@@ -105,3 +111,14 @@ def shift_and_flip(images: Tensor, generator: torch.Generator, *, flip: bool) ->
     which = torch.arange(count, device=images.device)[:, None, None, None]
     channel = torch.arange(channels, device=images.device)[None, :, None, None]
     return padded[which, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def cut_out(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """Set a square to zero in each image; its centre is anywhere in the image, what lies outside is lost."""
+    count, _, height, width = images.shape
+    top = torch.randint(height, (count, 1), generator=generator) - side // 2
+    left = torch.randint(width, (count, 1), generator=generator) - side // 2
+    rows, columns = torch.arange(height), torch.arange(width)
+    in_rows = ((rows >= top) & (rows < top + side)).to(images.device)
+    in_columns = ((columns >= left) & (columns < left + side)).to(images.device)
+    return images.masked_fill(in_rows[:, None, :, None] & in_columns[:, None, None, :], 0.0)

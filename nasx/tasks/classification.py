@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nasx._arguments import count as _count
 from nasx.architecture import Architecture
 from nasx.errors import EvaluationError, unknown
 from nasx.tasks.base import Report, Task, TaskSpec
 from nasx.tasks.batches import Augment, Batches, stream
-from nasx.tasks.splits import Batch, Held, Joined, Split, Summary, as_split
+from nasx.tasks.splits import Batch, Held, Joined, Split, Summary, as_split, part_of
 from nasx.tasks.training import Recipe, fit
 
 __all__ = ["ImageClassification", "TrainedNetwork"]
@@ -68,12 +69,23 @@ class ImageClassification(Task):
         A callable maps a float32 batch to a batch of the same shape and draws from torch's global generator.
     flip : bool, default False
         Whether "standard" also flips images left to right, at random.
+    cutout : int, optional
+        Side in pixels of a square that "standard" also blanks out in each training image [2]_. Its centre is
+        uniform over the image, and it is clipped at the border. Its pixels are 0 after normalisation, which
+        is the mean of the training images; with ``normalize=False`` they are 0 themselves.
     normalize : bool, default True
         Shift and scale each channel to mean 0 and deviation 1 over the training images.
     patience : int, optional
         Stop after so many epochs without a lower validation error, and keep the network of the best epoch.
     grad_clip : float, optional
         Largest norm of the gradient.
+    auxiliary_weight : float, default 0.4
+        Weight of a second classifier's loss, where a network in training mode returns a pair
+        ``(outputs, auxiliary_outputs)``; idle for all others. See `loss`.
+    drop_path : float, default 0
+        Rate towards which that of every `nasx.nn.DropPath` module of a network rises, linearly from epoch to
+        epoch: in epoch e of E, counted from 1, it is ``drop_path * (e - 1) / E``, as in the released code of
+        [3]_. At 0 the modules keep the rates that they were made with.
     num_classes : int, optional
         By default one more than the largest label.
     device : str, optional
@@ -98,6 +110,9 @@ class ImageClassification(Task):
     References
     ----------
     .. [1] I. Loshchilov and F. Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR 2017.
+    .. [2] T. DeVries and G. W. Taylor, "Improved Regularization of Convolutional Neural Networks with
+       Cutout", arXiv:1708.04552, 2017.
+    .. [3] H. Liu, K. Simonyan and Y. Yang, "DARTS: Differentiable Architecture Search", ICLR 2019.
 
     Examples
     --------
@@ -128,9 +143,12 @@ class ImageClassification(Task):
         label_smoothing: float = 0.0,
         augment: str | Augment | None = None,
         flip: bool = False,
+        cutout: int | None = None,
         normalize: bool = True,
         patience: int | None = None,
         grad_clip: float | None = None,
+        auxiliary_weight: float = 0.4,
+        drop_path: float = 0.0,
         num_classes: int | None = None,
         device: str | None = None,
         threads: int | None = None,
@@ -147,14 +165,18 @@ class ImageClassification(Task):
             label_smoothing=label_smoothing,
             patience=patience,
             grad_clip=grad_clip,
+            auxiliary_weight=auxiliary_weight,
+            drop_path=drop_path,
         )
         if not (augment is None or augment == "standard" or callable(augment)):
             raise ValueError(f"augment must be None, 'standard' or a callable; got {augment!r}")
         if flip and augment != "standard":
             raise ValueError("flip=True is part of augment='standard'; set that too")
+        if cutout is not None and _count(cutout, "cutout") and augment != "standard":
+            raise ValueError(f"cutout={cutout} is part of augment='standard'; set that too")
         if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
             raise ValueError(f"threads must be a positive integer; got {threads!r}")
-        self._augment, self._flip, self._normalize = augment, flip, normalize
+        self._augment, self._flip, self._cutout, self._normalize = augment, flip, cutout, normalize
         self._device, self._threads = device, threads
         _device(device)
         given = {"train": train, "valid": valid, "test": test}
@@ -164,6 +186,11 @@ class ImageClassification(Task):
             torch.manual_seed(0)
             self._summaries = {name: Summary.of(name, split) for name, split in self._splits.items()}
         self._spec = TaskSpec(*_describe(self._summaries, num_classes), kind="image_classification")
+        if cutout is not None and cutout > max(self._spec.input_shape[1:]):
+            raise ValueError(
+                f"cutout must be at most the longer side of the images, {max(self._spec.input_shape[1:])}; "
+                f"got {cutout}"
+            )
 
     @property
     def spec(self) -> TaskSpec:
@@ -184,6 +211,7 @@ class ImageClassification(Task):
             **dataclasses.asdict(self._recipe),
             "augment": augment,
             "flip": self._flip,
+            "cutout": self._cutout,
             "normalize": self._normalize,
             "threads": self._threads,
             "num_classes": self._spec.num_outputs,
@@ -225,6 +253,8 @@ class ImageClassification(Task):
         *,
         training: bool | None = None,
         device: str | None = None,
+        batch_size: int | None = None,
+        part: tuple[float, float] | None = None,
     ) -> Batches:
         """Batches of a split, on the device, normalised; every pass is the next epoch.
 
@@ -238,6 +268,13 @@ class ImageClassification(Task):
             Shuffle and augment; by default for "train" and for several splits.
         device : str, optional
             By default the task's.
+        batch_size : int, optional
+            Images in a batch, where the data are not loaders; by default the task's when training, and at
+            least 256 else.
+        part : tuple of float, optional
+            Fractions ``(low, high)``, ``0 <= low < high <= 1``: take this range of an order of the images
+            that follows from `seed` and is the same in every epoch. With one seed, the parts ``(0, 0.5)``
+            and ``(0.5, 1)`` share no image and leave none out. By default everything.
 
         Returns
         -------
@@ -247,7 +284,17 @@ class ImageClassification(Task):
         Raises
         ------
         ValueError
-            If the task has no such split.
+            If the task has no such split, `batch_size` is less than 2 (less than 1 if not training), or
+            `part` is no such pair, holds no image (fewer than two if training), or is asked of a loader,
+            whose images cannot be divided.
+
+        Examples
+        --------
+        >>> from nasx.tasks.datasets import load
+        >>> task = ImageClassification(**load("digits"), device="cpu")
+        >>> weights, architectures = (task.loaders("train", 0, part=part) for part in ((0, 0.5), (0.5, 1)))
+        >>> [sum(len(labels) for _, labels in batches) for batches in (weights, architectures)]
+        [540, 539]
         """
         names = (split,) if isinstance(split, str) else tuple(split)
         for name in names:
@@ -255,20 +302,32 @@ class ImageClassification(Task):
                 raise ValueError(unknown("split", name, self._splits))
         if training is None:
             training = names != ("valid",) and names != ("test",)
+        least = 2 if training else 1  # as many as batch normalisation needs
+        if batch_size is None:
+            batch_size = self._recipe.batch_size if training else max(self._recipe.batch_size, 256)
+        joined = Joined.of([self._splits[name] for name in names])
+        if part is not None:
+            order = torch.Generator().manual_seed(stream(seed, 0, 2))
+            joined = part_of(" and ".join(names), joined, part, order, least=least)
         summary = self._summaries["train"]
         return Batches(
-            Joined.of([self._splits[name] for name in names]),
-            batch_size=self._recipe.batch_size if training else max(self._recipe.batch_size, 256),
+            joined,
+            batch_size=_count(batch_size, "batch_size", least),
             seed=seed,
             training=training,
             augment=self._augment,
             flip=self._flip,
+            cutout=self._cutout,
             normalization=(summary.mean, summary.std) if self._normalize else None,
             device=_device(device or self._device),
         )
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross-entropy of a network on a batch; with label smoothing if the network is in training mode.
+
+        A network in training mode may return a pair ``(outputs, auxiliary_outputs)``, the scores of its
+        classifier and of a second one further down, as torchvision's Inception v3 does. `auxiliary_weight`
+        times the cross-entropy of the second is then added [1]_.
 
         Parameters
         ----------
@@ -282,22 +341,38 @@ class ImageClassification(Task):
         loss : Tensor
             Mean over the batch, a scalar.
         outputs : Tensor, shape (B, num_outputs)
-            The network's scores.
+            The network's scores, those of its first classifier.
 
         Raises
         ------
         nasx.errors.EvaluationError
-            If the network's output has another shape.
+            If the network's outputs, or its auxiliary ones, have another shape, or it returns a pair in
+            evaluation mode.
+
+        References
+        ----------
+        .. [1] C. Szegedy et al., "Going Deeper with Convolutions", CVPR 2015.
         """
         images, labels = batch
-        outputs: Tensor = model(images)
+        outputs: Any = model(images)
+        auxiliary: Any = None
+        paired = isinstance(outputs, tuple) and len(outputs) == 2
+        if paired:
+            if not model.training:
+                raise EvaluationError(
+                    "the network returned a pair in evaluation mode; let it return (outputs, "
+                    "auxiliary_outputs) in training mode only, and its outputs alone in evaluation mode"
+                )
+            outputs, auxiliary = outputs
         expected = (len(labels), self._spec.num_outputs)
-        if outputs.shape != expected:
-            raise EvaluationError(
-                f"the network must return shape {expected}; it returned {tuple(outputs.shape)}"
-            )
+        _check_outputs("outputs", outputs, expected)
         smoothing = self._recipe.label_smoothing if model.training else 0.0
-        return F.cross_entropy(outputs, labels, label_smoothing=smoothing), outputs
+        loss = F.cross_entropy(outputs, labels, label_smoothing=smoothing)
+        if paired:
+            _check_outputs("auxiliary outputs", auxiliary, expected)
+            second = F.cross_entropy(auxiliary, labels, label_smoothing=smoothing)
+            loss = loss + self._recipe.auxiliary_weight * second
+        return loss, outputs
 
     def score(self, model: nn.Module, split: str = "valid", *, device: str | None = None) -> dict[str, float]:
         """Measure a trained network.
@@ -482,6 +557,12 @@ class ImageClassification(Task):
             tested = self.score(model, "test", device=device)
             metrics |= {f"test_{name}": value for name, value in tested.items()}
         return TrainedNetwork(model, metrics)
+
+
+def _check_outputs(what: str, outputs: Any, expected: tuple[int, ...]) -> None:
+    if not isinstance(outputs, Tensor) or outputs.shape != expected:
+        came = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise EvaluationError(f"the network must return {what} of shape {expected}; it returned {came}")
 
 
 @contextlib.contextmanager

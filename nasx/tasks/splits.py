@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-__all__ = ["Batch", "Held", "Joined", "Loaded", "Split", "Summary", "as_float", "as_split"]
+__all__ = ["Batch", "Held", "Joined", "Loaded", "Split", "Summary", "as_float", "as_split", "part_of"]
 
 Batch: TypeAlias = tuple[Tensor, Tensor]
 
@@ -106,6 +106,59 @@ class Joined:
         if len({tensor.dtype for tensor in images}) > 1:
             images = [as_float(tensor) for tensor in images]
         return Held(torch.cat(images), torch.cat([part.labels for part in held]))
+
+
+def part_of(name: str, split: Split, part: Any, order: torch.Generator, *, least: int = 1) -> Held:
+    """Take a range of a random order of a split in memory.
+
+    Parameters
+    ----------
+    name : str
+        The split's name, for errors.
+    split : Split
+        What is divided.
+    part : tuple of float
+        Where the range begins and where it ends, as fractions ``0 <= low < high <= 1``. Ranges that meet
+        share no image and leave none out.
+    order : torch.Generator
+        Draws the order; in the same state, the same order.
+    least : int, default 1
+        Images that the part must hold.
+
+    Returns
+    -------
+    Held
+        Images and labels of its own.
+
+    Raises
+    ------
+    ValueError
+        If `part` is no such pair, holds too few images, or the split is not in memory.
+    """
+    try:
+        low, high = part
+        fractions = not isinstance(low, bool) and not isinstance(high, bool) and 0 <= low < high <= 1
+    except (TypeError, ValueError):
+        fractions = False
+    if not fractions:
+        raise ValueError(
+            f"part must be a pair (low, high) of fractions with 0 <= low < high <= 1; got {part!r}"
+        )
+    if not isinstance(split, Held):
+        raise ValueError(
+            f"part={part!r} of {name}: what a loader gives cannot be divided; give arrays or a data set of "
+            "at most 1 GiB, or let the strategy learn architectures from the validation images: "
+            'architecture_data="valid"'
+        )
+    count = len(split.labels)
+    rows = torch.randperm(count, generator=order)[round(low * count) : round(high * count)]
+    if len(rows) < least:
+        raise ValueError(
+            f"part={part!r} of {name} holds {len(rows)} of its {count} images; take a larger part, of at "
+            f"least {least}"
+        )
+    rows = rows.to(split.labels.device)
+    return Held(split.images[rows], split.labels[rows])
 
 
 @dataclasses.dataclass(frozen=True)

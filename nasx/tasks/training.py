@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nasx.errors import EvaluationError, unknown
+from nasx.nn.drop_path import DropPath
 from nasx.tasks.base import Report
 from nasx.tasks.batches import stream
 from nasx.tasks.splits import Batch
@@ -37,6 +38,8 @@ class Recipe:
     label_smoothing: float
     patience: int | None
     grad_clip: float | None
+    auxiliary_weight: float
+    drop_path: float
 
     def __post_init__(self) -> None:
         if self.optimizer not in _LEARNING_RATES:
@@ -58,6 +61,8 @@ class Recipe:
             ("warmup", 0.0, math.inf, False),
             ("label_smoothing", 0.0, 1.0, False),
             ("grad_clip", 0.0, math.inf, True),
+            ("auxiliary_weight", 0.0, math.inf, False),
+            ("drop_path", 0.0, 1.0, False),
         ):
             value = getattr(self, name)
             if value is None and name == "grad_clip":
@@ -92,6 +97,10 @@ class Recipe:
         done = (epoch - self.warmup) / max(epochs - self.warmup, 1e-9)
         return self.lr * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
+    def drop_path_rate(self, epoch: int, epochs: int) -> float:
+        """Rate of `DropPath` in an epoch, counted from 1: none in the first, all but reached in the last."""
+        return self.drop_path * (epoch - 1) / max(epochs, 1)
+
 
 def fit(
     model: nn.Module,
@@ -107,11 +116,14 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train a network in place; each epoch reads `batches` once, some `images` in all.
 
+    `DropPath` modules are given the recipe's rate of each epoch; at a rate of 0 they are left as they are.
+
     Returns the history, one entry an epoch. `validate` is run after every epoch if there is a patience or
     a `report`, otherwise after the last one only. With a patience the weights of the best epoch are kept.
     """
     optimizer = recipe.make_optimizer(model)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    branches = [module for module in model.modules() if isinstance(module, DropPath)]
     patience = recipe.patience if validate else None
     history: list[dict[str, float]] = []
     best: tuple[float, int, dict[str, Any]] | None = None
@@ -119,6 +131,9 @@ def fit(
         # Dropout, loaders and callables that augment draw from the global generator.
         torch.manual_seed(stream(seed, epoch, 1))
         model.train()
+        if recipe.drop_path:
+            for branch in branches:
+                branch.rate = recipe.drop_path_rate(epoch, epochs)
         seen, total = 0, torch.zeros(())
         for batch in batches:
             # The rate at the middle of the batch: neither the first step nor the last one is of size zero.

@@ -71,6 +71,12 @@ def test_the_example_reads_and_its_space_is_large():
     assert images == labels == 1797
 
 
+def test_the_settings_of_the_last_training_are_read_from_the_file(write):
+    settings = 'epochs = 1\naugment = "standard"\ncutout = 4\nauxiliary_weight = 0.3\ndrop_path = 0.2\n'
+    found = read_config(write(replace={"epochs = 1\nthreads": settings + "threads"})).task.settings
+    assert [found[name] for name in ("cutout", "auxiliary_weight", "drop_path")] == [4, 0.3, 0.2]
+
+
 def digits():
     from nasx.tasks import datasets
 

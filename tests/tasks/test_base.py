@@ -1,5 +1,6 @@
 """`TaskSpec` and the `Task` protocol."""
 
+import inspect
 import subprocess
 import sys
 
@@ -38,6 +39,28 @@ def test_bad_kind_is_named(kind):
 def test_task_is_abstract():
     with pytest.raises(TypeError, match="abstract"):
         Task()
+
+
+def test_supernet_tasks_are_those_with_the_three_methods():
+    from nasx.tasks import SupernetTask
+
+    methods = {name: lambda self: None for name in ("loaders", "loss", "score")}
+    assert isinstance(type("Whole", (), methods)(), SupernetTask)
+    for name in methods:
+        rest = {other: method for other, method in methods.items() if other != name}
+        assert not isinstance(type("Short", (), rest)(), SupernetTask)
+
+
+def test_image_classification_serves_supernets_and_takes_what_they_ask():
+    from nasx.tasks import ImageClassification, SupernetTask, TabularBenchmark
+
+    assert issubclass(ImageClassification, SupernetTask)
+    assert not issubclass(TabularBenchmark, SupernetTask)
+    for name in ("loaders", "loss", "score"):
+        asked, taken = (inspect.signature(getattr(cls, name)) for cls in (SupernetTask, ImageClassification))
+        assert [(p.name, p.kind, p.default) for p in asked.parameters.values()] == [
+            (p.name, p.kind, p.default) for p in taken.parameters.values()
+        ]
 
 
 def test_unknown_names_are_attribute_errors():

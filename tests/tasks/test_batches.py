@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nasx.tasks.batches import Batches, shift_and_flip, stream
+from nasx.tasks.batches import Batches, cut_out, shift_and_flip, stream
 from nasx.tasks.splits import Held, Loaded
 
 
@@ -82,6 +82,61 @@ def test_all_channels_of_an_image_move_together():
     assert shifted.shape == image.shape
     assert torch.equal(shifted[:, 0], shifted[:, 2])
     assert not torch.equal(shifted, image)
+
+
+def test_squares_are_cut_around_every_pixel_and_clipped_at_the_border():
+    height, width = 6, 5
+    for side in (1, 2, 3, 6, 9):
+        squares = set()
+        for y in range(height):
+            for x in range(width):
+                kept = torch.ones(height, width)
+                top, left = y - side // 2, x - side // 2
+                kept[max(top, 0) : max(top + side, 0), max(left, 0) : max(left + side, 0)] = 0
+                squares.add(tuple(kept.flatten().tolist()))
+        images = torch.full((2000, 2, height, width), 3.0)
+        cut = cut_out(images, side, torch.Generator().manual_seed(side))
+        assert (images == 3).all()
+        assert torch.equal(cut[:, 0], cut[:, 1])
+        found = {tuple(one.flatten().tolist()) for one in cut[:, 0] / 3}
+        assert found == squares, side
+
+
+def test_centres_of_squares_are_uniform():
+    cut = cut_out(torch.ones(6000, 1, 3, 4), 1, torch.Generator().manual_seed(0))
+    share = 1 - cut.mean(0)[0]
+    assert (share - 1 / 12).abs().max() < 0.02
+
+
+def test_cut_pixels_are_zero_after_normalisation_and_the_rest_is_as_ever(split):
+    mean, std = torch.full((1, 2, 1, 1), 0.25), torch.full((1, 2, 1, 1), 0.5)
+    for normalization in ((mean, std), None):
+        options = {"augment": "standard", "flip": True, "normalization": normalization, "batch_size": 21}
+        (plain, order), *_ = batches(split, **options)
+        (cut, same_order), *_ = batches(split, cutout=3, **options)
+        assert torch.equal(order, same_order)
+        changed = (cut != plain).any(1)
+        assert changed.flatten(1).any(1).all()
+        assert (cut.movedim(1, -1)[changed] == 0).all()
+        assert changed.sum((1, 2)).max() <= 9
+
+
+def test_cutout_is_for_standard_training_batches_only(split):
+    for options in ({"training": False, "augment": "standard"}, {"augment": None}, {"augment": lambda x: x}):
+        plain, cut = (torch.cat([x for x, _ in batches(split, cutout=c, **options)]) for c in (None, 4))
+        assert torch.equal(plain, cut)
+
+
+def test_without_cutout_nothing_else_is_drawn(split):
+    # Journals written before there was a cutout must go on with the same trainings.
+    found = batches(split, augment="standard", flip=True, batch_size=8, seed=7)
+    for epoch in range(2):
+        generator = torch.Generator().manual_seed(stream(7, epoch))
+        for (images, labels), rows in zip(
+            found, torch.randperm(21, generator=generator).split(8), strict=True
+        ):
+            assert torch.equal(labels, split.labels[rows])
+            assert torch.equal(images, shift_and_flip(split.images[rows], generator, flip=True))
 
 
 def test_batches_leave_the_global_generator_alone(split):

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from nasx import Categorical, Space
-from nasx.errors import EvaluationError
+from nasx import Categorical, Space, search
+from nasx.errors import EvaluationError, JournalError
+from nasx.nn import DropPath
 from nasx.tasks import ImageClassification
 
 QUICK = {"epochs": 3, "batch_size": 64, "lr": 0.2, "device": "cpu", "threads": 1}
@@ -195,9 +196,106 @@ def test_a_network_of_the_wrong_shape_is_an_evaluation_error(task):
 
     space = Wrong({"op": Categorical(["linear"])})
     with pytest.raises(
-        EvaluationError, match=r"the network must return shape \(64, 10\); it returned \(64, 7\)"
+        EvaluationError, match=r"the network must return outputs of shape \(64, 10\); it returned \(64, 7\)"
     ):
         task.evaluate(space.decode([0]), seed=0)
+
+
+class Paired(nn.Module):
+    """Gives what it was made with: a pair in training, or always."""
+
+    def __init__(self, *outputs, always=False):
+        super().__init__()
+        self.outputs, self.always = outputs, always
+
+    def forward(self, images):
+        return self.outputs if self.training or self.always else self.outputs[0]
+
+
+def test_auxiliary_outputs_add_to_the_loss_in_training(digits):
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(2, 6, 10, generator=generator)
+    labels = torch.arange(6)
+    batch = torch.zeros(6, 1, 8, 8), labels
+    for weight, settings in ((0.4, {}), (0.25, {"auxiliary_weight": 0.25}), (0.0, {"auxiliary_weight": 0.0})):
+        task = ImageClassification(**digits, label_smoothing=0.1, **QUICK, **settings)
+        loss, outputs = task.loss(Paired(first, second), batch)
+        smooth = [nn.functional.cross_entropy(x, labels, label_smoothing=0.1) for x in (first, second)]
+        assert loss.item() == pytest.approx((smooth[0] + weight * smooth[1]).item())
+        assert outputs is first
+        loss, outputs = task.loss(Paired(first, second).eval(), batch)
+        assert loss.item() == pytest.approx(nn.functional.cross_entropy(first, labels).item())
+        assert outputs is first
+
+
+def test_outputs_that_do_not_fit_are_named(task):
+    batch = torch.zeros(6, 1, 8, 8), torch.arange(6)
+    right, wrong = torch.zeros(6, 10), torch.zeros(6, 3)
+    for model, message in (
+        (Paired(wrong, right), r"must return outputs of shape \(6, 10\); it returned \(6, 3\)"),
+        (Paired(right, wrong), r"must return auxiliary outputs of shape \(6, 10\); it returned \(6, 3\)"),
+        (Paired(right, None), r"must return auxiliary outputs of shape \(6, 10\); it returned NoneType"),
+        (Paired(right, right, right), r"must return outputs of shape \(6, 10\); it returned tuple"),
+        (Paired(right, right, always=True).eval(), "returned a pair in evaluation mode"),
+    ):
+        with pytest.raises(EvaluationError, match=message):
+            task.loss(model, batch)
+
+
+class Auxiliary(Space):
+    """One network with a branch to drop, and a second classifier in training."""
+
+    def __init__(self):
+        super().__init__({"op": Categorical(["conv", "pool"])})
+
+    def build(self, architecture, spec):
+        return AuxiliaryModule()
+
+
+class AuxiliaryModule(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.drop = nn.Conv2d(1, 8, 3, padding=1), DropPath()
+        self.branch = nn.Conv2d(8, 8, 3, padding=1)
+        self.first, self.second = nn.Linear(8 * 64, 10), nn.Linear(8, 10)
+
+    def forward(self, images):
+        x = self.conv(images).relu()
+        features = x + self.drop(self.branch(x).relu())
+        scores = self.first(features.flatten(1))
+        return (scores, self.second(features.mean((2, 3)))) if self.training else scores
+
+
+FINAL = {"augment": "standard", "cutout": 2, "drop_path": 0.3, "auxiliary_weight": 0.2}
+
+
+def test_networks_with_auxiliary_outputs_and_dropped_paths_train(digits):
+    architecture = Auxiliary().decode([0])
+    task = ImageClassification(**digits, **QUICK | FINAL | {"lr": 0.05})
+    model, history = task.train(architecture, seed=1)
+    assert model.drop.rate == pytest.approx(0.2)
+    assert task.evaluate(architecture, seed=1) == {name: history[-1].get(name, 3.0) for name in task.metrics}
+    assert history[-1]["error"] < 0.3
+    for change in ({"cutout": None}, {"cutout": 3}, {"drop_path": 0.0}, {"auxiliary_weight": 0.0}):
+        other = ImageClassification(**digits, **QUICK | FINAL | {"lr": 0.05} | change)
+        assert other.settings != task.settings
+        assert other.train(architecture, seed=1)[1] != history
+
+
+def test_a_search_goes_on_with_the_same_settings_only(digits, tmp_path):
+    def run(evaluations, journal=None, **change):
+        task = ImageClassification(**digits, **QUICK | FINAL | {"epochs": 1} | change)
+        return search(
+            Auxiliary(), task, strategy="random_search", evaluations=evaluations, journal=journal, seed=4
+        )
+
+    run(1, tmp_path / "run.db")
+    for change in ({"cutout": 3}, {"drop_path": 0.1}, {"auxiliary_weight": 0.4}):
+        with pytest.raises(JournalError, match=next(iter(change))):
+            run(2, tmp_path / "run.db", **change)
+    resumed, whole = run(2, tmp_path / "run.db"), run(2)
+    assert [t.metrics for t in resumed.trials] == [t.metrics for t in whole.trials]
+    assert len(whole.trials) == 2
 
 
 def test_a_last_batch_of_one_image_is_no_trouble(digits, architecture):
@@ -238,6 +336,88 @@ def test_loaders_for_other_uses(task, digits):
     assert images.std() == pytest.approx(1, abs=0.01)
 
 
+def labels_of(batches):
+    return torch.cat([labels for _, labels in batches])
+
+
+def test_parts_of_a_split_are_disjoint_and_the_same_in_every_epoch(digits):
+    numbered = digits["train"][0], np.arange(len(digits["train"][1]))
+    task = ImageClassification(
+        numbered, (digits["valid"][0], numbered[1][: len(digits["valid"][1])]), **QUICK
+    )
+    count = len(numbered[1])
+    for splits, total in (("train", count), (("train", "valid"), count + len(digits["valid"][1]))):
+        halves = [task.loaders(splits, 5, part=part) for part in ((0, 0.5), (0.5, 1))]
+        epochs = [[labels_of(half) for half in halves] for _ in range(2)]
+        everything = labels_of(task.loaders(splits, 5)).sort().values
+        assert len(everything) == total
+        for halved in epochs:
+            assert torch.equal(torch.cat(halved).sort().values, everything)
+        for first, second in zip(*epochs, strict=True):
+            assert torch.equal(first.sort().values, second.sort().values)
+            assert not torch.equal(first, second)
+    first, again, other = (
+        labels_of(task.loaders("train", seed, training=False, part=(0, 0.25))).tolist() for seed in (5, 5, 6)
+    )
+    assert first == again
+    assert set(first) != set(other)
+
+
+def test_parts_are_in_the_batches_of_the_split_they_come_from(task, digits):
+    images, labels = (torch.cat(x) for x in zip(*task.loaders("valid", 0, part=(0.2, 0.7)), strict=True))
+    every, numbers = (torch.cat(x) for x in zip(*task.loaders("valid"), strict=True))
+    where = [int((every == one).flatten(1).all(1).int().argmax()) for one in images]
+    assert len(where) == round(0.7 * len(every)) - round(0.2 * len(every))
+    assert torch.equal(every[where], images)
+    assert torch.equal(numbers[where], labels)
+
+
+def test_a_batch_size_of_ones_own(task, digits):
+    def sizes(*split, **options):
+        return [len(labels) for _, labels in task.loaders(*split, **options)]
+
+    count, held_out = len(digits["train"][1]), len(digits["valid"][1])
+    assert sizes("train", batch_size=500) == [500, 500, count - 1000]
+    assert sizes("train")[0] == 64
+    assert sizes("valid")[0] == 256
+    assert sizes("valid", batch_size=1) == [1] * held_out
+    for training, least in ((True, 2), (False, 1)):
+        for wrong in (least - 1, 2.5, True):
+            with pytest.raises(ValueError, match=f"batch_size must be an integer of at least {least}; got"):
+                task.loaders("train", training=training, batch_size=wrong)
+
+
+def test_parts_that_cannot_be_are_refused(task, digits):
+    with pytest.raises(ValueError, match=r"part must be a pair \(low, high\)"):
+        task.loaders("train", part=(0.5, 0.2))
+    one = (0, 1.2 / len(digits["train"][1]))
+    with pytest.raises(ValueError, match=r"of train holds 1 .* of at least 2"):
+        task.loaders("train", part=one)
+    assert len(labels_of(task.loaders("train", training=False, part=one))) == 1
+    loader = DataLoader(TensorDataset(*map(torch.tensor, digits["train"])), batch_size=64)
+    mixed = ImageClassification(loader, digits["valid"], **QUICK)
+    for split in ("train", ("train", "valid")):
+        with pytest.raises(ValueError, match=r'of train.*: what a loader gives.*architecture_data="valid"'):
+            mixed.loaders(split, part=(0, 0.5))
+    assert len(labels_of(mixed.loaders("valid", part=(0, 0.5)))) == round(len(digits["valid"][1]) / 2)
+
+
+def test_cutout_reaches_training_batches_as_zeros(digits):
+    for normalize in (True, False):
+        options = QUICK | {"augment": "standard", "normalize": normalize}
+        plain, cut = (ImageClassification(**digits, cutout=c, **options) for c in (None, 4))
+        (before, _), (after, _) = (next(iter(task.loaders("train", 3))) for task in (plain, cut))
+        changed = before != after
+        assert (after[changed] == 0).all()
+        counts = changed.flatten(1).sum(1)
+        assert 4 < counts.max() <= 16
+        if normalize:  # no pixel of these images is the mean: all of a square changes, at least a quarter
+            assert counts.max() == 16
+            assert counts.min() >= 4
+        for one, other in zip(plain.loaders("valid"), cut.loaders("valid"), strict=True):
+            assert torch.equal(one[0], other[0])
+
+
 def test_num_classes_and_a_class_without_training_images(digits):
     (images, labels), valid = digits["train"], digits["valid"]
     with pytest.warns(UserWarning, match="train holds no image of class 3") as caught:
@@ -262,6 +442,16 @@ def test_num_classes_and_a_class_without_training_images(digits):
         ({"test": (np.full((4, 1, 8, 8), np.inf), np.zeros(4, int))}, "test: images must be finite; image 0"),
         ({"augment": "strong"}, "augment must be None, 'standard' or a callable; got 'strong'"),
         ({"flip": True}, "flip=True is part of augment='standard'"),
+        ({"cutout": 4}, "cutout=4 is part of augment='standard'"),
+        ({"cutout": 4, "augment": lambda x: x}, "cutout=4 is part of augment='standard'"),
+        ({"cutout": 0, "augment": "standard"}, "cutout must be an integer of at least 1; got 0"),
+        ({"cutout": 2.0, "augment": "standard"}, "cutout must be an integer of at least 1; got 2.0"),
+        (
+            {"cutout": 9, "augment": "standard"},
+            "cutout must be at most the longer side of the images, 8; got 9",
+        ),
+        ({"auxiliary_weight": -1}, "auxiliary_weight must be a number of at least 0; got -1"),
+        ({"drop_path": 1}, "drop_path must be a number of at least 0 and less than 1; got 1"),
         ({"device": "gpu"}, "device must be a name that torch knows.*got 'gpu'"),
         ({"epochs": 0}, "epochs must be an integer of at least 1"),
         ({"threads": 0}, "threads must be a positive integer; got 0"),

@@ -1,12 +1,15 @@
 """Data as users give them: what is taken, and what is refused by name."""
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from nasx.tasks import splits
-from nasx.tasks.splits import Held, Joined, Loaded, Summary, as_split
+from nasx.tasks.splits import Held, Joined, Loaded, Summary, as_split, part_of
 
 
 @pytest.fixture
@@ -121,6 +124,70 @@ def test_a_constant_channel_keeps_its_scale():
     assert (
         Summary.of("train", as_split("train", (np.full((4, 3, 3), 0.3), np.zeros(4, int)), 4)).std.item() == 1
     )
+
+
+def part(split, *fractions, seed=3, **options):
+    return part_of("train", split, fractions, torch.Generator().manual_seed(seed), **options)
+
+
+def test_parts_share_nothing_and_leave_nothing_out():
+    for count in (7, 20, 33):
+        split = Held(torch.arange(count)[:, None, None, None].byte(), torch.arange(count))
+        for cuts in ((0, 0.5, 1), (0.0, 0.3, 0.45, 0.8, 1.0), (0, 1 / 3, 2 / 3, 1), (0, 1)):
+            parts = [part(split, low, high) for low, high in itertools.pairwise(cuts)]
+            labels = [one.labels.tolist() for one in parts]
+            assert sorted(itertools.chain(*labels)) == list(range(count))
+            sizes = [(high - low) * count for low, high in itertools.pairwise(cuts)]
+            assert all(abs(len(one) - size) <= 1 for one, size in zip(labels, sizes, strict=True))
+            assert all(torch.equal(one.images.flatten(), one.labels) for one in parts)
+
+
+def test_a_part_follows_from_its_order_and_is_at_random():
+    split = Held(torch.zeros(50, 1, 2, 2), torch.arange(50))
+    first, again, other = (part(split, 0, 0.5, seed=seed).labels.tolist() for seed in (1, 1, 2))
+    assert first == again
+    assert len({tuple(sorted(labels)) for labels in (first, other, range(25))}) == 3
+
+
+@pytest.mark.parametrize(
+    "fractions",
+    [
+        (0.5, 0.5),
+        (0.6, 0.5),
+        (-0.1, 1),
+        (0, 1.1),
+        (0, math.nan),
+        ("a", "b"),
+        (0,),
+        (0, 0.5, 1),
+        (False, True),
+        (None, 1),
+    ],
+)
+def test_a_part_that_is_no_range_is_named(fractions, pair):
+    message = r"part must be a pair \(low, high\) of fractions with 0 <= low < high <= 1; got \("
+    with pytest.raises(ValueError, match=message):
+        part(as_split("train", pair, 4), *fractions)
+
+
+def test_a_part_with_too_few_images_is_refused(pair):
+    split = as_split("train", pair, 4)
+    with pytest.raises(
+        ValueError, match=r"part=\(0, 0.01\) of train holds 0 of its 20 images; take a larger"
+    ):
+        part(split, 0, 0.01)
+    assert len(part(split, 0.5, 0.55).labels) == 1
+    with pytest.raises(ValueError, match=r"part=\(0.5, 0.55\) of train holds 1 .* of at least 2"):
+        part(split, 0.5, 0.55, least=2)
+
+
+def test_what_a_loader_gives_cannot_be_divided(pair):
+    loader = Loaded("train", [pair])
+    for split in (loader, Joined.of([as_split("valid", pair, 4), loader])):
+        with pytest.raises(
+            ValueError, match=r'what a loader gives cannot be divided; give arrays .*="valid"$'
+        ):
+            part(split, 0, 0.5)
 
 
 def image(shape=(4, 1, 5, 5), **kwargs):

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from nasx.errors import EvaluationError
+from nasx.nn import DropPath
 from nasx.tasks.training import Recipe, fit
 
 
@@ -26,6 +27,8 @@ def recipe(**settings):
         "label_smoothing": 0.0,
         "patience": None,
         "grad_clip": None,
+        "auxiliary_weight": 0.4,
+        "drop_path": 0.0,
     }
     return Recipe(**defaults | settings)
 
@@ -145,6 +148,56 @@ def test_gradients_are_clipped(line):
     assert 0 < step < 1e-3 * 0.1
 
 
+class Branched(nn.Linear):
+    """A line whose branch notes the rate at which it is dropped, each time it is called."""
+
+    def __init__(self, rate=0.0):
+        super().__init__(1, 1)
+        self.drop, self.inner, self.rates = DropPath(rate), nn.Sequential(DropPath(rate)), []
+
+    def forward(self, x):
+        self.rates.append((self.drop.rate, self.inner[0].rate))
+        return self.inner(self.drop(super().forward(x)))
+
+
+def test_drop_path_rises_from_epoch_to_epoch(line):
+    model = Branched(0.7)
+    run(model, line[:2], recipe(drop_path=0.4, lr=1e-3), epochs=4, images=8)
+    assert model.rates == [
+        (rate, rate) for rate in (0.0, 0.1, pytest.approx(0.2), pytest.approx(0.3)) for _ in range(2)
+    ]
+    # What is asked for counts, not what the recipe has: a budget may be shorter.
+    short = Branched()
+    run(short, line[:1], recipe(drop_path=0.4, lr=1e-3, epochs=100), epochs=2, images=4)
+    assert short.rates == [(0.0, 0.0), (0.2, 0.2)]
+
+
+def test_without_drop_path_a_network_keeps_its_own_rates(line):
+    model = Branched(0.25)
+    run(model, line[:1], recipe(lr=1e-3), epochs=2, images=4)
+    assert model.rates == [(0.25, 0.25)] * 2
+
+
+def test_dropped_paths_follow_from_the_seed(line):
+    def weights(seed):
+        torch.manual_seed(5)
+        model = Branched()
+        fit(
+            model,
+            line,
+            recipe(drop_path=0.5, lr=1e-2),
+            epochs=3,
+            images=16,
+            seed=seed,
+            loss=loss,
+            validate=None,
+            report=None,
+        )
+        return [p.item() for p in model.parameters()]
+
+    assert weights(0) == weights(0) != weights(1)
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
@@ -162,6 +215,12 @@ def test_gradients_are_clipped(line):
         ({"warmup": -1}, "warmup must be a number of at least 0"),
         ({"label_smoothing": 1}, "label_smoothing must be a number of at least 0 and less than 1"),
         ({"grad_clip": 0.0}, "grad_clip must be a number of more than 0"),
+        ({"auxiliary_weight": -0.1}, "auxiliary_weight must be a number of at least 0; got -0.1"),
+        ({"auxiliary_weight": math.inf}, "auxiliary_weight must be a number of at least 0; got inf"),
+        ({"auxiliary_weight": None}, "auxiliary_weight must be a number of at least 0; got None"),
+        ({"drop_path": 1.0}, "drop_path must be a number of at least 0 and less than 1; got 1.0"),
+        ({"drop_path": -0.1}, "drop_path must be a number of at least 0 and less than 1; got -0.1"),
+        ({"drop_path": math.nan}, "drop_path must be a number of at least 0 and less than 1; got nan"),
     ],
 )
 def test_bad_settings_are_named(setting, message):
