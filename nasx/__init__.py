@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from nasx.strategies.baseline.random_search import RandomSearch
     from nasx.strategies.bayesian.gaussian_process import GaussianProcess
     from nasx.strategies.bayesian.tpe import TPE
+    from nasx.strategies.differentiable.darts import DARTS
+    from nasx.strategies.differentiable.pc_darts import PCDARTS
     from nasx.strategies.evolutionary.genetic import GeneticAlgorithm
     from nasx.strategies.evolutionary.neat import NEAT
     from nasx.strategies.evolutionary.regularized import RegularizedEvolution
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from nasx.strategies.multi_objective.pareto_search import ParetoSearch
     from nasx.strategies.reinforcement.ppo import PPO
     from nasx.strategies.reinforcement.reinforce import REINFORCE
+    from nasx.strategies.supernet import SupernetStrategy
     from nasx.tasks.base import Task, TaskSpec
     from nasx.trial import Trial
 
@@ -61,6 +64,7 @@ _EXPORTS = {
     "Block": "nasx.architecture",
     "Boolean": "nasx.space",
     "Categorical": "nasx.space",
+    "DARTS": "nasx.strategies.differentiable.darts",
     "Comparison": "nasx.comparison",
     "Hyperband": "nasx.strategies.multi_fidelity.hyperband",
     "GaussianProcess": "nasx.strategies.bayesian.gaussian_process",
@@ -72,6 +76,7 @@ _EXPORTS = {
     "NSGA2": "nasx.strategies.multi_objective.nsga2",
     "NasxError": "nasx.errors",
     "Ordinal": "nasx.space",
+    "PCDARTS": "nasx.strategies.differentiable.pc_darts",
     "PPO": "nasx.strategies.reinforcement.ppo",
     "ParetoSearch": "nasx.strategies.multi_objective.pareto_search",
     "REINFORCE": "nasx.strategies.reinforcement.reinforce",
@@ -81,6 +86,7 @@ _EXPORTS = {
     "SampledStrategy": "nasx.strategies.base",
     "Space": "nasx.space",
     "StopSearch": "nasx.errors",
+    "SupernetStrategy": "nasx.strategies.supernet",
     "Strategy": "nasx.strategies.base",
     "TPE": "nasx.strategies.bayesian.tpe",
     "Task": "nasx.tasks.base",
@@ -97,8 +103,10 @@ _EXPORTS = {
 
 __all__ = [
     "ASHA",
+    "DARTS",
     "NEAT",
     "NSGA2",
+    "PCDARTS",
     "PPO",
     "REINFORCE",
     "TPE",
@@ -123,6 +131,7 @@ __all__ = [
     "Space",
     "StopSearch",
     "Strategy",
+    "SupernetStrategy",
     "Task",
     "TaskSpec",
     "Trial",

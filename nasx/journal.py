@@ -285,6 +285,36 @@ class Journal:
         """
         self._execute("INSERT OR REPLACE INTO state VALUES ('stopped', ?)", (why,))
 
+    def history(self) -> list[dict[str, Any]]:
+        """Read what the epochs of a supernet gave.
+
+        Returns
+        -------
+        list of dict
+            Empty if the search trains none.
+
+        Raises
+        ------
+        JournalError
+            If the record is damaged.
+        """
+        rows = self._rows("SELECT value FROM state WHERE key = 'history'")
+        with self._reading():
+            found = json.loads(rows[0][0]) if rows else []
+            if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
+                raise ValueError("the history is no list of epochs")
+        return found
+
+    def set_history(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Record what the epochs of a supernet gave.
+
+        Parameters
+        ----------
+        history : sequence of mapping
+            All of them, as JSON types.
+        """
+        self._execute("INSERT OR REPLACE INTO state VALUES ('history', ?)", (json.dumps(history),))
+
     # -- events ----------------------------------------------------------------------------------------------
 
     def asked(

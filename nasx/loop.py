@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import inspect
@@ -24,15 +23,17 @@ from nasx.architecture import Architecture
 from nasx.errors import JournalError, StopSearch, format_exception
 from nasx.executors import Evaluator, Executor, Job, Outcome, make_evaluator
 from nasx.journal import MOST_REQUESTED, Ask, Journal
-from nasx.problem import Costs, OutOfTime, Problem
+from nasx.problem import Costs, OutOfTime, Problem, header
 from nasx.progress import Progress
 from nasx.registry import get_strategy, strategy_name
 from nasx.result import Result, Stopped
 from nasx.space import Genotypes, Space
 from nasx.strategies.base import Losses, SampledStrategy, Strategy, Violations
 from nasx.strategies.multi_fidelity.base import Budgets, MultiFidelityStrategy
+from nasx.strategies.supernet import SupernetStrategy
 from nasx.tasks.base import Direction, Task
 from nasx.trial import Batch, State, Trial
+from nasx.weight_sharing import train_supernet
 
 __all__ = ["Callback", "search"]
 
@@ -81,7 +82,8 @@ def search(
         and stays as it is.
     evaluations : int, optional
         How many architectures to evaluate in all; those of a resumed run count. An evaluation with a part of
-        the budget, by a multi-fidelity strategy, counts as that part.
+        the budget, by a multi-fidelity strategy, counts as that part. Strategies that train a supernet, such
+        as `DARTS`, need no budget: they train for their ``epochs`` and score one architecture.
     seconds : float, optional
         Begin no evaluation after so much time, and wait for those that are out; a resumed run's count.
     objectives : mapping of str to {"minimize", "maximize"}, optional
@@ -118,7 +120,8 @@ def search(
         as devices.
     journal : path-like, optional
         SQLite file that records every proposal and result. If it exists and belongs to the same search, the
-        search goes on where that one ended, with the same trials as if it had never stopped.
+        search goes on where that one ended, with the same trials as if it had never stopped. A supernet's
+        training goes on from ``<journal>.checkpoint``, which is written after every epoch.
     callbacks : sequence of callable, optional
         Each is called as ``callback(result, trial)`` after every trial; raising `StopSearch` ends the search.
     progress : bool, optional
@@ -165,13 +168,32 @@ def search(
     >>> dict(result.best.architecture), result.best.metrics
     ({'depth': 5, 'op': 'conv'}, {'error': 0.0})
     """
-    _check_budget(evaluations, seconds)
+    method = get_strategy(strategy)
+    _check_budget(evaluations, seconds, needed=not isinstance(method, SupernetStrategy))
     seed = _integer("seed", seed)
     if device is not None and devices:
         raise ValueError("give device= or devices=, not both")
     places = tuple(devices) or (device,)
     problem = Problem(space, task, objectives=objectives, costs=costs, limits=limits)
-    method = get_strategy(strategy)
+    if isinstance(method, SupernetStrategy):
+        if workers is not None or executor is not None or timeout is not None or vectorized or devices:
+            raise ValueError(
+                f"strategy {strategy_name(method)!r} trains one network in this process: leave workers, "
+                "executor, timeout, vectorized and devices out"
+            )
+        if initial:
+            raise ValueError(f"strategy {strategy_name(method)!r} learns its architecture: leave initial out")
+        return train_supernet(
+            problem,
+            task,
+            method,
+            seconds=seconds,
+            seed=seed,
+            device=device,
+            journal=journal,
+            callbacks=callbacks,
+            progress=progress,
+        )
     if not isinstance(method, SampledStrategy | MultiFidelityStrategy):
         raise TypeError(f"strategy {strategy_name(method)!r} is no sampled strategy")
     if isinstance(initial, Mapping):
@@ -222,7 +244,17 @@ def search(
         with contextlib.ExitStack() as stack:
             if journal is not None:
                 run.journal = stack.enter_context(Journal(journal))
-                run.journal.begin(_header(problem, task, method, result, first))
+                run.journal.begin(
+                    header(
+                        problem,
+                        task,
+                        result.strategy,
+                        method,
+                        seed=seed,
+                        initial=first,
+                        max_budget=run.whole,
+                    )
+                )
             if batch is None:
                 run.go(first, evaluations, seconds, run.evaluate_one_by_one)
             else:
@@ -598,8 +630,8 @@ def trial_seed(seed: int, number: int) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def _check_budget(evaluations: int | None, seconds: float | None) -> None:
-    if evaluations is None and seconds is None:
+def _check_budget(evaluations: int | None, seconds: float | None, *, needed: bool) -> None:
+    if evaluations is None and seconds is None and needed:
         raise ValueError("a search needs a budget: give evaluations= or seconds=")
     if evaluations is not None and _integer("evaluations", evaluations) < 1:
         raise ValueError(f"evaluations must be a positive integer; got {evaluations!r}")
@@ -626,24 +658,3 @@ def _integer(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise ValueError(f"{name} must be an integer; got {value!r}")
     return int(value)
-
-
-def _header(
-    problem: Problem, task: Any, strategy: Strategy, result: Result, first: Genotypes
-) -> dict[str, Any]:
-    """Everything that a resumed run must share with the one that began the journal."""
-    if isinstance(task, Task):
-        identity: dict[str, Any] = {"name": type(task).__name__, "settings": task.settings}
-    else:
-        identity = {"name": getattr(task, "__qualname__", type(task).__qualname__), "settings": None}
-    return {
-        "space": problem.space.to_dict(),
-        "spec": dataclasses.asdict(problem.spec) if problem.spec else None,
-        "task": identity,
-        "strategy": {"name": result.strategy, "settings": strategy.settings},
-        **problem.describe(),
-        "constraints": [getattr(c, "__qualname__", type(c).__qualname__) for c in problem.space.constraints],
-        "seed": result.seed,
-        "initial": first.tolist(),
-        "max_budget": strategy.budgets[-1] if isinstance(strategy, MultiFidelityStrategy) else None,
-    }

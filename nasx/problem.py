@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +14,10 @@ import numpy.typing as npt
 from nasx.errors import EvaluationError, format_exception, unknown
 from nasx.hardware import get_cost
 from nasx.space import Genotypes, Space
+from nasx.strategies.base import Strategy
 from nasx.tasks.base import Direction, Task, TaskSpec, check_directions
 
-__all__ = ["CostFunction", "Costs", "OutOfTime", "Problem"]
+__all__ = ["CostFunction", "Costs", "OutOfTime", "Problem", "header"]
 
 CostFunction: TypeAlias = Callable[[Genotypes], npt.ArrayLike]
 Costs: TypeAlias = Mapping[str, "str | CostFunction"] | Sequence[str]
@@ -376,6 +378,57 @@ class Problem:
             for name, cost in self.costs.items()
         }
         return {"objectives": self.objectives, "costs": costs, "limits": self.limits}
+
+
+def header(
+    problem: Problem,
+    task: Any,
+    name: str,
+    strategy: Strategy,
+    *,
+    seed: int,
+    initial: Genotypes | None = None,
+    max_budget: int | None = None,
+) -> dict[str, Any]:
+    """Describe everything that two runs must share for one to resume the other.
+
+    Parameters
+    ----------
+    problem : Problem
+        Space, objectives, costs and limits.
+    task : Task or callable
+        What is being learned.
+    name : str
+        The strategy's.
+    strategy : Strategy
+        The method.
+    seed : int
+        The search's.
+    initial : ndarray of int32, shape (n, d), optional
+        What is evaluated first.
+    max_budget : int, optional
+        The whole budget of an evaluation, where a strategy gives parts of it.
+
+    Returns
+    -------
+    dict
+        JSON types: what a journal begins with.
+    """
+    if isinstance(task, Task):
+        identity: dict[str, Any] = {"name": type(task).__name__, "settings": task.settings}
+    else:
+        identity = {"name": getattr(task, "__qualname__", type(task).__qualname__), "settings": None}
+    return {
+        "space": problem.space.to_dict(),
+        "spec": dataclasses.asdict(problem.spec) if problem.spec else None,
+        "task": identity,
+        "strategy": {"name": name, "settings": strategy.settings},
+        **problem.describe(),
+        "constraints": [getattr(c, "__qualname__", type(c).__qualname__) for c in problem.space.constraints],
+        "seed": seed,
+        "initial": [] if initial is None else initial.tolist(),
+        "max_budget": max_budget,
+    }
 
 
 def _excess(value: Any, limit: float) -> Any:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from nasx.result import Result
     from nasx.trial import Trial
 
-__all__ = ["Progress"]
+__all__ = ["EpochProgress", "Progress"]
 
 
 class Progress(Live):
@@ -121,3 +121,58 @@ class Progress(Live):
             return "nothing feasible yet"
         values = " ".join(f"{name} {front[0].metrics[name]:.4g}" for name in result.objectives)
         return f"best {values}" + (f" | front {len(front)}" if len(result.objectives) > 1 else "")
+
+
+class EpochProgress(Live):
+    """Show how the training of a supernet is doing.
+
+    Parameters
+    ----------
+    result : Result
+        The live result; its history grows by one entry an epoch.
+    epochs : int
+        How many there will be.
+    show : bool, optional
+        By default on a terminal only.
+    """
+
+    def __init__(self, result: Result, *, epochs: int, show: bool | None = None) -> None:
+        super().__init__(result.strategy, total=epochs, show=show)
+        self._result, self._epochs = result, epochs
+
+    def update(self) -> None:
+        """Take notice of another epoch."""
+        self._print_now_and_then()
+
+    def completed(self) -> float:
+        """Count epochs.
+
+        Returns
+        -------
+        float
+            Of the total.
+        """
+        return len(self._result.history)
+
+    def status(self) -> str:
+        """Write epochs, losses, skip connections and time left.
+
+        Returns
+        -------
+        str
+            One line.
+        """
+        history = self._result.history
+        if not history:
+            return f"0/{self._epochs}"
+        last = history[-1]
+        other = last["architecture_loss"]
+        seconds = sum(entry["seconds"] for entry in history[-5:]) / len(history[-5:])
+        parts = [
+            f"{len(history)}/{self._epochs}",
+            f"loss {last['loss']:.4g}",
+            "" if other is None else f"architecture loss {other:.4g}",
+            f"{last['skips']} of {last['operations']} skip connections",
+            f"{format_seconds((self._epochs - len(history)) * seconds)} left",
+        ]
+        return " | ".join(part for part in parts if part)

@@ -13,6 +13,7 @@ __all__ = ["available_strategies", "get_strategy", "register_strategy", "strateg
 # Name -> module and class; imported on first use, since some strategies need torch.
 _STRATEGIES: dict[str, str | type[Strategy]] = {
     "asha": "nasx.strategies.multi_fidelity.asha:ASHA",
+    "darts": "nasx.strategies.differentiable.darts:DARTS",
     "hyperband": "nasx.strategies.multi_fidelity.hyperband:Hyperband",
     "gaussian_process": "nasx.strategies.bayesian.gaussian_process:GaussianProcess",
     "genetic_algorithm": "nasx.strategies.evolutionary.genetic:GeneticAlgorithm",
@@ -20,6 +21,7 @@ _STRATEGIES: dict[str, str | type[Strategy]] = {
     "neat": "nasx.strategies.evolutionary.neat:NEAT",
     "nsga2": "nasx.strategies.multi_objective.nsga2:NSGA2",
     "pareto_search": "nasx.strategies.multi_objective.pareto_search:ParetoSearch",
+    "pc_darts": "nasx.strategies.differentiable.pc_darts:PCDARTS",
     "ppo": "nasx.strategies.reinforcement.ppo:PPO",
     "random_search": "nasx.strategies.baseline.random_search:RandomSearch",
     "reinforce": "nasx.strategies.reinforcement.reinforce:REINFORCE",

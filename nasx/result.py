@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Result", "Stopped"]
 
-Stopped: TypeAlias = Literal["running", "evaluations", "seconds", "exhausted", "interrupted", "callback"]
+Stopped: TypeAlias = Literal[
+    "running", "evaluations", "epochs", "seconds", "exhausted", "interrupted", "callback"
+]
 
 
 class Result:
@@ -49,8 +51,14 @@ class Result:
     trials : sequence of Trial
         All of them, in the order in which they finished.
     stopped : str
-        Why the search ended: ``"evaluations"``, ``"seconds"``, ``"exhausted"`` (nothing new is left),
-        ``"interrupted"`` (Ctrl-C), ``"callback"``, or ``"running"``.
+        Why the search ended: ``"evaluations"``, ``"epochs"`` (of a supernet), ``"seconds"``, ``"exhausted"``
+        (nothing new is left), ``"interrupted"`` (Ctrl-C), ``"callback"``, or ``"running"``.
+    supernet : nasx.nn.Supernet or None
+        The trained network that holds all architectures, if the strategy trains one; not in journals.
+    history : list of dict
+        What each epoch of a supernet gave, as JSON types: "loss", "architecture_loss", "lr", "temperature",
+        the "genotype" that it stood for, its "skips" among its "operations", and the operations'
+        "probabilities" and "edge_probabilities".
     """
 
     def __init__(
@@ -63,6 +71,7 @@ class Result:
         seed: int,
         trials: Iterable[Trial] = (),
         stopped: Stopped = "running",
+        history: Iterable[dict[str, Any]] = (),
     ) -> None:
         self.space = space
         self.objectives = dict(objectives)
@@ -71,6 +80,8 @@ class Result:
         self.seed = seed
         self.trials = trials if isinstance(trials, Trials) else Trials(trials)
         self.stopped: Stopped = stopped
+        self.history = list(history)
+        self.supernet: Any = None
 
     # -- what was found --------------------------------------------------------------------------------------
 
@@ -268,6 +279,7 @@ class Result:
             "pareto_front": [trial.number for trial in self.pareto_front],
             "space": self.space.to_dict(),
             "trials": [trial.to_dict() for trial in self.trials],
+            **({"history": self.history} if self.history else {}),
         }
 
     def to_json(self) -> str:
@@ -341,7 +353,7 @@ class Result:
                     raise ValueError(f"limits {limits!r}")
                 if not isinstance(strategy, str) or type(seed) is not int or stopped not in get_args(Stopped):
                     raise ValueError(f"strategy {strategy!r}, seed {seed!r}, stopped {stopped!r}")
-                trials = journal.trials(space, spec)
+                trials, history = journal.trials(space, spec), journal.history()
             except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
                 raise JournalError(f"{path} is damaged or empty: {error!r}") from None
             return Result(
@@ -352,6 +364,7 @@ class Result:
                 seed=seed,
                 trials=trials,
                 stopped=stopped,
+                history=history,
             )
 
     def __repr__(self) -> str:

@@ -172,7 +172,7 @@ class Strategy:
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} must be in 0..1; got {value}")
 
-    def _check_words(self, name: str, *known: str) -> None:
+    def _check_words(self, name: str, *known: str | int | None) -> None:
         value = getattr(self, name)
         if value not in known:
             raise ValueError(f"{name} must be {' or '.join(map(repr, known))}; got {value!r}")

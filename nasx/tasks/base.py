@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_che
 from nasx.errors import unknown
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
     from nasx.architecture import Architecture
@@ -189,14 +190,18 @@ class SupernetTask(Protocol):
     ``(B, spec.num_outputs)``. A *batch* is what `loaders` gives and `loss` takes; in `ImageClassification`
     it is a pair of images ``(B, C, H, W)``, float32, and labels ``(B,)``, int64.
 
-    ``isinstance(task, SupernetTask)`` says whether the three methods are there, not what they take.
+    ``isinstance(task, SupernetTask)`` says whether these names are there, not what methods take.
 
     Examples
     --------
     >>> from nasx.tasks import ImageClassification, TabularBenchmark
-    >>> issubclass(ImageClassification, SupernetTask), issubclass(TabularBenchmark, SupernetTask)
+    >>> hasattr(ImageClassification, "loaders"), hasattr(TabularBenchmark, "loaders")
     (True, False)
     """
+
+    @property
+    def device(self) -> torch.device:
+        """Where networks are trained unless a call says otherwise."""
 
     def loaders(
         self,

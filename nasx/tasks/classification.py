@@ -229,6 +229,11 @@ class ImageClassification(Task):
         return self._recipe.epochs
 
     @property
+    def device(self) -> torch.device:
+        """Where networks are trained unless a call says otherwise."""
+        return _device(self._device)
+
+    @property
     def normalization(self) -> dict[str, list[float]] | None:
         """What images go through before the network: ``(x - mean) / std`` per channel, x in 0..1 if uint8.
 

@@ -1,0 +1,1 @@
+"""Methods that learn an architecture by gradients, in a supernet whose operations are weighted sums."""

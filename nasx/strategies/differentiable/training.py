@@ -1,0 +1,276 @@
+"""The training of a supernet whose weights and architecture parameters learn in turns."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from nasx.errors import EvaluationError
+from nasx.nn.supernet import Supernet
+from nasx.strategies.differentiable.gradients import dominant_eigenvalue, second_order_gradient
+from nasx.strategies.supernet import Epoch
+from nasx.tasks.batches import stream
+
+if TYPE_CHECKING:
+    from nasx.checkpoint import Checkpoint
+    from nasx.strategies.differentiable.darts import DARTS
+    from nasx.tasks.base import Passes, SupernetTask
+
+__all__ = ["Training"]
+
+
+class Training:
+    """A supernet, its two optimisers and its two parts of the data.
+
+    Parameters
+    ----------
+    settings : DARTS
+        How to train.
+    supernet : Supernet
+        What to train, in place; it is moved to the device.
+    task : SupernetTask
+        Batches and loss.
+    seed : int
+        Seed of everything random; each epoch's follow from it and from the epoch's number.
+    device : str, optional
+        By default the task's.
+    deadline : float, optional
+        ``time.monotonic()`` from which on no further step is begun.
+    """
+
+    def __init__(
+        self,
+        settings: DARTS,
+        supernet: Supernet,
+        task: SupernetTask,
+        *,
+        seed: int,
+        device: str | None,
+        deadline: float | None,
+    ) -> None:
+        self.settings, self.supernet, self.task = settings, supernet, task
+        self.seed, self.deadline = seed, deadline
+        self.device = task.device if device is None else torch.device(device)
+        supernet.to(self.device)
+        self.weights, self.logits = supernet.weight_parameters(), supernet.architecture_parameters()
+        self.weight_optimizer = torch.optim.SGD(
+            self.weights, settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
+        )
+        self.architecture_optimizer = torch.optim.Adam(
+            self.logits,
+            settings.architecture_lr,
+            betas=settings.architecture_betas,
+            weight_decay=settings.architecture_weight_decay,
+        )
+        self.scaler = torch.amp.GradScaler(
+            self.device.type, enabled=settings.mixed_precision and self.device.type == "cuda"
+        )
+        part = settings.architecture_data
+        if isinstance(part, str):
+            self.batches, self.held_out = self._loader("train"), self._loader(part)
+        else:
+            self.batches = self._loader("train", (0.0, 1 - part))
+            self.held_out = self._loader("train", (1 - part, 1.0))
+        self.passes = 0  # over the held-out part
+
+    def _loader(self, split: str, part: tuple[float, float] | None = None) -> Passes:
+        return self.task.loaders(
+            split,
+            self.seed,
+            training=True,
+            device=str(self.device),
+            batch_size=self.settings.batch_size,
+            part=part,
+        )
+
+    # -- one epoch -------------------------------------------------------------------------------------------
+
+    def epoch(self, number: int) -> Epoch | None:
+        """Train for an epoch.
+
+        Parameters
+        ----------
+        number : int
+            From 0.
+
+        Returns
+        -------
+        dict or None
+            What `history` holds of it; None if time was over before its end.
+
+        Raises
+        ------
+        nasx.errors.EvaluationError
+            If a loss is not finite, or there are no batches.
+        """
+        began = time.monotonic()
+        torch.manual_seed(stream(self.seed, number, 2))
+        rate = self._schedule(number)
+        learns = number >= self.settings.warmup_epochs
+        losses: list[Tensor] = []
+        held_out_losses: list[Tensor] = []
+        others = self._others()
+        self.supernet.train()
+        self.batches.epoch = number
+        for batch in self.batches:
+            if self.deadline is not None and time.monotonic() >= self.deadline:
+                return None
+            # The architecture moves first, on the weights as they are.
+            if learns:
+                held_out_losses.append(self._architecture_step(batch, next(others)))
+            losses.append(self._weight_step(batch))
+            self.scaler.update()
+        entry: Epoch = {
+            "epoch": number + 1,
+            "loss": _mean(losses, "loss", number),
+            "architecture_loss": _mean(held_out_losses, "architecture loss", number) if learns else None,
+            "lr": rate,
+            "temperature": self.supernet.temperature,
+            **self._describe(),
+        }
+        if self.settings.early_stop == "eigenvalue":
+            entry["eigenvalue"] = dominant_eigenvalue(
+                self.supernet,
+                self._loss,
+                next(others),
+                self.logits,
+                generator=torch.Generator().manual_seed(stream(self.seed, number, 3)),
+            )
+        entry["seconds"] = time.monotonic() - began
+        return entry
+
+    def _schedule(self, number: int) -> float:
+        """Set temperature and learning rate, both constant within an epoch; returns the rate."""
+        s = self.settings
+        done = number / max(s.epochs - 1, 1)
+        self.supernet.temperature = s.temperature * (s.final_temperature / s.temperature) ** done
+        rate = s.lr_min + 0.5 * (s.lr - s.lr_min) * (1 + math.cos(math.pi * number / s.epochs))
+        for group in self.weight_optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _others(self) -> Iterator[Any]:
+        """Give batches of the held-out part without end; an epoch begins with a new pass over it."""
+        while True:
+            self.held_out.epoch = self.passes
+            self.passes += 1
+            empty = True
+            for batch in self.held_out:
+                empty = False
+                yield batch
+            if empty:
+                raise EvaluationError("the architecture parameters have no images to learn from")
+
+    def _architecture_step(self, batch: Any, held_out: Any) -> Tensor:
+        if self.settings.order == 2:
+            value = second_order_gradient(
+                self.supernet,
+                self._loss,
+                batch,
+                held_out,
+                weights=self.weights,
+                logits=self.logits,
+                optimizer=self.weight_optimizer,
+            )
+        else:
+            value = self._loss(held_out)
+            self._backward(value, self.logits)
+        self.scaler.step(self.architecture_optimizer)
+        return value.detach()
+
+    def _weight_step(self, batch: Any) -> Tensor:
+        value = self._loss(batch)
+        self._backward(value, self.weights)
+        if self.settings.grad_clip is not None:
+            self.scaler.unscale_(self.weight_optimizer)
+            nn.utils.clip_grad_norm_(self.weights, self.settings.grad_clip)
+        self.scaler.step(self.weight_optimizer)
+        return value.detach()
+
+    def _loss(self, batch: Any) -> Tensor:
+        with torch.autocast(self.device.type, torch.float16, enabled=self.scaler.is_enabled()):
+            return self.task.loss(self.supernet, batch)[0]
+
+    def _backward(self, value: Tensor, parameters: list[nn.Parameter]) -> None:
+        """Set these parameters' gradients, and spend nothing on those of the others."""
+        for parameter in parameters:
+            parameter.grad = None
+        self.scaler.scale(value).backward(inputs=parameters)  # type: ignore[no-untyped-call]
+
+    def _describe(self) -> Epoch:
+        supernet = self.supernet
+        genotype = supernet.derive()
+        with torch.no_grad():
+            found: Epoch = {name: rows.tolist() for name, rows in supernet.probabilities().items()}
+            edges = {name: row.tolist() for name, row in supernet.edge_probabilities().items()}
+        skips, operations = supernet.skips(supernet.space.architecture(genotype))
+        return {
+            "genotype": genotype.tolist(),
+            "skips": skips,
+            "operations": operations,
+            "probabilities": found,
+            "edge_probabilities": edges,
+        }
+
+    # -- between two runs ------------------------------------------------------------------------------------
+
+    def save(self, checkpoint: Checkpoint, history: list[Epoch]) -> None:
+        """Write down everything that the next epoch depends on.
+
+        Parameters
+        ----------
+        checkpoint : Checkpoint
+            Where.
+        history : list
+            The epochs so far.
+        """
+        checkpoint.save(
+            {
+                "supernet": self.supernet.state_dict(),
+                "weight_optimizer": self.weight_optimizer.state_dict(),
+                "architecture_optimizer": self.architecture_optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "passes": self.passes,
+                "history": json.dumps(history),
+            }
+        )
+
+    def restore(self, checkpoint: Checkpoint, history: list[Epoch]) -> None:
+        """Go on from what `save` wrote, if there is anything.
+
+        Parameters
+        ----------
+        checkpoint : Checkpoint
+            Where.
+        history : list
+            Filled with the epochs so far.
+        """
+        state = checkpoint.load(self.device)
+        if state is None:
+            return
+        with checkpoint.reading():
+            self.supernet.load_state_dict(state["supernet"])
+            self.weight_optimizer.load_state_dict(state["weight_optimizer"])
+            self.architecture_optimizer.load_state_dict(state["architecture_optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
+            self.passes = int(state["passes"])
+            history[:] = json.loads(state["history"])
+            if history:
+                self._schedule(len(history) - 1)
+
+
+def _mean(losses: list[Tensor], what: str, number: int) -> float:
+    if not losses:
+        raise EvaluationError("the weights have no images to learn from")
+    value = float(torch.stack(losses).mean())
+    if not math.isfinite(value):
+        raise EvaluationError(
+            f"training diverged: the {what} became {value} in epoch {number + 1}; lower lr or set grad_clip"
+        )
+    return value

@@ -1,0 +1,102 @@
+"""What methods that train a supernet, one network for all architectures, have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from nasx.space import Genotypes
+from nasx.strategies.base import Strategy
+
+if TYPE_CHECKING:
+    from nasx.checkpoint import Checkpoint
+    from nasx.nn.supernet import Supernet
+    from nasx.tasks.base import SupernetTask
+
+__all__ = ["Epoch", "Fitted", "SupernetStrategy"]
+
+Epoch: TypeAlias = dict[str, Any]
+"""What one epoch gave, as JSON types."""
+
+
+class Fitted(NamedTuple):
+    """What came of a training.
+
+    Parameters
+    ----------
+    genotype : ndarray of int32, shape (d,)
+        The architecture that was found.
+    finished : bool
+        Whether training ended by itself, and not because its time was over.
+    """
+
+    genotype: Genotypes
+    finished: bool
+
+
+@dataclasses.dataclass(kw_only=True, eq=False)
+class SupernetStrategy(Strategy, ABC):
+    """A method that trains one network which holds all architectures of a space.
+
+    `nasx.search` builds ``space.supernet(task.spec, **strategy.supernet_settings)``, calls `fit`, and scores
+    the architecture with the weights that it has in the supernet.
+    """
+
+    @property
+    @abstractmethod
+    def total_epochs(self) -> int:
+        """How many epochs `fit` trains at most."""
+
+    @property
+    def supernet_settings(self) -> dict[str, Any]:
+        """What ``space.supernet`` is given besides the task's spec."""
+        return {}
+
+    @abstractmethod
+    def fit(
+        self,
+        supernet: Supernet,
+        task: SupernetTask,
+        *,
+        seed: int = 0,
+        device: str | None = None,
+        checkpoint: Checkpoint | None = None,
+        history: list[Epoch] | None = None,
+        report: Callable[[Epoch], None] | None = None,
+        deadline: float | None = None,
+    ) -> Fitted:
+        """Train a supernet in place and choose an architecture.
+
+        Parameters
+        ----------
+        supernet : Supernet
+            As the space made it.
+        task : SupernetTask
+            Batches and loss.
+        seed : int, default 0
+            Seed of everything random.
+        device : str, optional
+            Where to train; by default where the task does.
+        checkpoint : Checkpoint, optional
+            Where to keep what it takes to go on after an interruption; what is there is gone on from.
+        history : list, optional
+            Filled with one entry an epoch, those of an earlier run first.
+        report : callable, optional
+            Called with the entry of every epoch that is trained, after its checkpoint is written.
+        deadline : float, optional
+            ``time.monotonic()`` from which on no further step is begun.
+
+        Returns
+        -------
+        Fitted
+            The architecture, and whether training came to its end.
+
+        Raises
+        ------
+        nasx.errors.EvaluationError
+            If training diverges.
+        nasx.errors.JournalError
+            If the checkpoint is damaged or of another search.
+        """

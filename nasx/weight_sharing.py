@@ -1,0 +1,239 @@
+"""Searches that train one network for all architectures: the loop around a `SupernetStrategy`."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import itertools
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nasx._interrupts import Interrupts
+from nasx.architecture import Architecture
+from nasx.checkpoint import Checkpoint
+from nasx.errors import StopSearch, format_exception, require
+from nasx.journal import Journal
+from nasx.problem import Problem, header
+from nasx.progress import EpochProgress
+from nasx.registry import strategy_name
+from nasx.result import Result
+from nasx.strategies.supernet import Epoch, SupernetStrategy
+from nasx.tasks.base import SupernetTask, Task
+from nasx.trial import State, Trial
+
+if TYPE_CHECKING:
+    from nasx.nn.supernet import Supernet
+
+__all__ = ["train_supernet"]
+
+# Batches of training images over which batch normalisation is measured anew for a score.
+_BATCHES = 20
+
+
+def train_supernet(
+    problem: Problem,
+    task: Task | Callable[..., Any],
+    strategy: SupernetStrategy,
+    *,
+    seconds: float | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    journal: str | os.PathLike[str] | None = None,
+    callbacks: Sequence[Callable[[Result, Trial], None]] = (),
+    progress: bool | None = None,
+) -> Result:
+    """Run a search by a strategy that trains a supernet; `nasx.search` with such a strategy calls this.
+
+    Parameters
+    ----------
+    problem : Problem
+        The space, objectives, costs and limits.
+    task : Task
+        One that can train supernets, see `SupernetTask`.
+    strategy : SupernetStrategy
+        The method; it is left as it is.
+    seconds, seed, device, journal, callbacks, progress
+        As for `nasx.search`. Beside the journal, a file ``<journal>.checkpoint`` keeps the training's state
+        after every epoch.
+
+    Returns
+    -------
+    Result
+        With ``supernet`` and ``history``; its one trial is the architecture that was found, scored on the
+        validation images with the weights that it has in the supernet.
+
+    Raises
+    ------
+    TypeError
+        If the space has no supernet, or the task cannot train one.
+    JournalError
+        If the journal or the checkpoint is damaged, in use, or of another search.
+    nasx.errors.EvaluationError
+        If training diverges.
+    """
+    name = strategy_name(strategy)
+    torch = require("torch", f"strategy {name!r}", "torch")
+    if not isinstance(task, Task) or not isinstance(task, SupernetTask):
+        raise TypeError(
+            f"strategy {name!r} trains a supernet: it needs a task with loaders, loss and score, such as "
+            f"nasx.tasks.ImageClassification; got {type(task).__name__}"
+        )
+    result = Result(
+        space=problem.space, objectives=problem.objectives, limits=problem.limits, strategy=name, seed=seed
+    )
+    identity = header(problem, task, name, strategy, seed=seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        assert problem.spec is not None  # a task that can train a supernet has one
+        result.supernet = problem.space.supernet(problem.spec, **strategy.supernet_settings)
+    with (
+        Interrupts() as interrupts,
+        EpochProgress(result, epochs=strategy.total_epochs, show=progress) as display,
+        contextlib.ExitStack() as stack,
+    ):
+        run = _Run(problem, task, strategy, result, device=device, interrupts=interrupts)
+        if journal is not None:
+            run.journal = stack.enter_context(Journal(journal))
+            run.journal.begin(identity)
+            run.checkpoint = Checkpoint(Path(f"{os.fspath(journal)}.checkpoint"), identity)
+        try:
+            run.go(seconds, callbacks, display.update)
+        except KeyboardInterrupt:
+            result.stopped = "interrupted"
+        except StopSearch:
+            result.stopped = "callback"
+        if run.journal is not None:
+            run.journal.set_stopped(result.stopped)
+    return result
+
+
+class _Run:
+    """The state of one search."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        task: Any,
+        strategy: SupernetStrategy,
+        result: Result,
+        *,
+        device: str | None,
+        interrupts: Interrupts,
+    ) -> None:
+        self.problem, self.task, self.strategy, self.result = problem, task, strategy, result
+        self.device, self.interrupts = device, interrupts
+        self.journal: Journal | None = None
+        self.checkpoint: Checkpoint | None = None
+
+    def go(
+        self,
+        seconds: float | None,
+        callbacks: Sequence[Callable[[Result, Trial], None]],
+        report: Callable[[], None],
+    ) -> None:
+        """Train, and score what was found."""
+        result, problem, began = self.result, self.problem, time.time()
+        done = False
+        if self.journal is not None:
+            for trial in self.journal.trials(problem.space, problem.spec):
+                result.trials.append(trial)
+            done = self.journal.stopped() == "epochs"
+            result.history[:] = self.journal.history()
+        spent = sum(entry.get("seconds", 0.0) for entry in result.history)
+        deadline = None if seconds is None else time.monotonic() + seconds - spent
+
+        def after(entry: Epoch) -> None:
+            if self.journal is not None:
+                with self.interrupts.held:
+                    self.journal.set_history(result.history)
+            report()
+
+        fitted = self.strategy.fit(
+            result.supernet,
+            self.task,
+            seed=result.seed,
+            device=self.device,
+            checkpoint=self.checkpoint,
+            history=result.history,
+            report=after,
+            deadline=deadline,
+        )
+        if not done:
+            architecture = problem.space.architecture(fitted.genotype, spec=problem.spec)
+            trial = self.trial(architecture, began)
+            with self.interrupts.held:
+                if self.journal is not None:
+                    self.journal.asked(
+                        problem.space.to_bytes(fitted.genotype[None]),
+                        requested=1,
+                        told_before=len(result.trials),
+                    )
+                    self.journal.told(trial)
+                result.trials.append(trial)
+            result.stopped = "epochs" if fitted.finished else "seconds"
+            for callback in callbacks:
+                callback(result, trial)
+        else:
+            result.stopped = "epochs"
+
+    def trial(self, architecture: Architecture, began: float) -> Trial:
+        """Score an architecture with the weights that it has in the supernet."""
+        clock, error, metrics = time.perf_counter(), None, dict[str, float]()
+        state: State = "complete"
+        violation = 0.0
+        try:
+            if self.problem.costs:
+                metrics = self.problem.metrics_of_costs(architecture.genotype)
+            found = score_shared(self.result.supernet, architecture, self.task, self.result.seed, self.device)
+            metrics = self.problem.check_metrics(found, metrics)
+            violation = self.problem.violation(metrics) if self.problem.limits else 0.0
+            state = "infeasible" if violation > 0 else "complete"
+        except Exception:
+            state, error = "failed", format_exception()
+        spent = sum(entry["seconds"] for entry in self.result.history) + time.perf_counter() - clock
+        return Trial(
+            number=len(self.result.trials),
+            architecture=architecture,
+            state=state,
+            metrics=metrics,
+            violation=violation,
+            error=error,
+            started=began,
+            seconds=spent,
+        )
+
+
+def score_shared(
+    supernet: Supernet, architecture: Architecture, task: Any, seed: int, device: str | None
+) -> Mapping[str, float]:
+    """Measure an architecture on the validation images with its weights in the supernet.
+
+    Parameters
+    ----------
+    supernet : Supernet
+        A trained one; it is left as it is.
+    architecture : Architecture
+        What to score.
+    task : SupernetTask
+        Gives batches, loss and score.
+    seed : int
+        Seed of the batches over which batch normalisations are measured for this architecture.
+    device : str, optional
+        Where; by default where the task does.
+
+    Returns
+    -------
+    mapping of str to float
+        The task's metrics.
+    """
+    from nasx.nn.recalibration import recalibrate
+
+    network = copy.deepcopy(supernet)
+    batches = itertools.islice(task.loaders("train", seed, training=True, device=device), _BATCHES)
+    with network.path(architecture):
+        recalibrate(network, batches, lambda batch: task.loss(network, batch))
+        metrics: Mapping[str, float] = task.score(network, "valid", device=device)
+    return metrics
