@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nasx.registry import available_strategies, register_strategy
     from nasx.result import Result
     from nasx.space import Boolean, Categorical, Integer, Ordinal, Space
+    from nasx.spaces.modules import space_of
     from nasx.strategies.base import SampledStrategy, Strategy
     from nasx.strategies.baseline.local_search import LocalSearch
     from nasx.strategies.baseline.random_search import RandomSearch
@@ -99,6 +100,7 @@ _EXPORTS = {
     "search": "nasx.loop",
     "set_num_threads": "nasx._runtime",
     "simd_level": "nasx._runtime",
+    "space_of": "nasx.spaces.modules",
 }
 
 __all__ = [
@@ -149,6 +151,7 @@ __all__ = [
     "search",
     "set_num_threads",
     "simd_level",
+    "space_of",
     "spaces",
     "tasks",
     "testing",

@@ -404,7 +404,8 @@ def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):
-                return build()
+                # A copy of a module that is already there stays where it was made.
+                return build().to("meta")
         except (NotImplementedError, RuntimeError):
             # Its constructor looks at values, which meta tensors lack.
             return build().to("meta")

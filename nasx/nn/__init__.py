@@ -7,18 +7,21 @@ from nasx.errors import require
 require("torch", "nasx.nn", "torch")
 
 from nasx.nn.blocks import OPERATIONS, Classifier, ConvBlock  # noqa: E402 - after the check that torch is there
+from nasx.nn.choices import ChosenInputs, InputChoice, LayerChoice  # noqa: E402
 from nasx.nn.convnet import ConvNetModule  # noqa: E402
 from nasx.nn.darts import DARTSCell, DARTSModule, darts_operation  # noqa: E402
 from nasx.nn.darts_supernet import DARTSSupernet  # noqa: E402
 from nasx.nn.drop_path import DropPath  # noqa: E402
 from nasx.nn.evolved import EvolvedModule  # noqa: E402
 from nasx.nn.mixed import MixedOp, PartialChannels, Zero  # noqa: E402
+from nasx.nn.module_supernet import ModuleSupernet  # noqa: E402
 from nasx.nn.nasbench201 import NASBench201Cell, NASBench201Module, nasbench201_block  # noqa: E402
 from nasx.nn.nasbench201_supernet import NASBench201Supernet  # noqa: E402
 from nasx.nn.supernet import EdgeChoices, Supernet  # noqa: E402
 
 __all__ = [
     "OPERATIONS",
+    "ChosenInputs",
     "Classifier",
     "ConvBlock",
     "ConvNetModule",
@@ -28,7 +31,10 @@ __all__ = [
     "DropPath",
     "EdgeChoices",
     "EvolvedModule",
+    "InputChoice",
+    "LayerChoice",
     "MixedOp",
+    "ModuleSupernet",
     "NASBench201Cell",
     "NASBench201Module",
     "NASBench201Supernet",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, KeysView, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from nasx.architecture import Architecture
 from nasx.nn.mixed import Choice
 from nasx.space import Genotypes, Space
 
-__all__ = ["EdgeChoices", "Supernet", "copy_weights"]
+__all__ = ["EdgeChoices", "NamedParameters", "Supernet", "copy_weights"]
 
 # Architecture parameters begin as normal numbers of this deviation, as in DARTS.
 _SCALE = 1e-3
@@ -35,6 +35,52 @@ class EdgeChoices(NamedTuple):
 
     choices: Sequence[Choice | None]
     scales: Tensor | None = None
+
+
+class NamedParameters(nn.Module):
+    """Parameters by any names, also such that no attribute can have, as those of `torch.nn.ParameterDict`.
+
+    Parameters
+    ----------
+    parameters : mapping of str to torch.nn.Parameter
+        In the state they are numbered in this order.
+
+    Examples
+    --------
+    >>> named = NamedParameters({"body.0": nn.Parameter(torch.ones(2))})
+    >>> list(named), tuple(named["body.0"].shape), list(named.state_dict())
+    (['body.0'], (2,), ['listed.0'])
+    """
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        super().__init__()
+        self.listed = nn.ParameterList(parameters.values())
+        self._numbers = {name: i for i, name in enumerate(parameters)}
+
+    def __getitem__(self, name: str) -> nn.Parameter:
+        parameter: nn.Parameter = self.listed[self._numbers[name]]
+        return parameter
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._numbers
+
+    def keys(self) -> KeysView[str]:
+        """Give the names."""
+        return self._numbers.keys()
+
+    def values(self) -> Iterator[nn.Parameter]:
+        """Give the parameters."""
+        return iter(self.listed)
+
+    def items(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Give names and parameters."""
+        return zip(self._numbers, self.listed, strict=True)
 
 
 class Supernet(nn.Module, ABC):
@@ -57,9 +103,9 @@ class Supernet(nn.Module, ABC):
 
     Attributes
     ----------
-    logits : torch.nn.ParameterDict
+    logits : NamedParameters
         Group -> architecture parameters, ``(edges, operations)``.
-    edge_logits : torch.nn.ParameterDict
+    edge_logits : NamedParameters
         Group -> parameters of the edges, ``(edges,)``; empty without edge normalisation.
     temperature : float
         Logits are divided by it.
@@ -74,11 +120,11 @@ class Supernet(nn.Module, ABC):
     ) -> None:
         super().__init__()
         self.space = space
-        self.logits = nn.ParameterDict(
+        self.logits = NamedParameters(
             {name: nn.Parameter(_SCALE * torch.randn(shape)) for name, shape in logits.items()}
         )
         self.nodes = {name: tuple(of) for name, of in (nodes or {}).items()}
-        self.edge_logits = nn.ParameterDict(
+        self.edge_logits = NamedParameters(
             {name: nn.Parameter(_SCALE * torch.randn(len(of))) for name, of in self.nodes.items()}
         )
         self.temperature = 1.0

@@ -11,11 +11,21 @@ from nasx.space import Space
 if TYPE_CHECKING:
     from nasx.spaces.convnet import ConvNet
     from nasx.spaces.darts import DARTS
+    from nasx.spaces.modules import ModuleSpace
     from nasx.spaces.nasbench201 import NASBench201
     from nasx.spaces.nasbench_graph import NASBenchGraph
     from nasx.spaces.topology import Topology
 
-__all__ = ["DARTS", "ConvNet", "NASBench201", "NASBenchGraph", "Topology", "available_spaces", "get"]
+__all__ = [
+    "DARTS",
+    "ConvNet",
+    "ModuleSpace",
+    "NASBench201",
+    "NASBenchGraph",
+    "Topology",
+    "available_spaces",
+    "get",
+]
 
 _SPACES = {
     "ConvNet": "nasx.spaces.convnet",
@@ -24,6 +34,10 @@ _SPACES = {
     "NASBenchGraph": "nasx.spaces.nasbench_graph",
     "Topology": "nasx.spaces.topology",
 }
+
+
+# Made of code, so that no file can name it.
+_OTHERS = {"ModuleSpace": "nasx.spaces.modules"}
 
 
 def available_spaces() -> tuple[str, ...]:
@@ -74,8 +88,10 @@ def get(name: str) -> type[Space]:
 def __getattr__(name: str) -> Any:
     if name in _SPACES:
         return get(name)
+    if name in _OTHERS:
+        return getattr(importlib.import_module(_OTHERS[name]), name)
     raise AttributeError(f"module 'nasx.spaces' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_SPACES])
+    return sorted([*globals(), *_SPACES, *_OTHERS])

@@ -1,0 +1,519 @@
+"""Choices that users put into modules of their own: which layer stands there, which inputs it gets."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import itertools
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nasx.nn.mixed import Choice, MixedOp, PartialChannels, mix
+from nasx.space import Categorical
+
+__all__ = [
+    "ChosenInputs",
+    "FoundChoice",
+    "InputChoice",
+    "LayerChoice",
+    "ModuleChoice",
+    "decisions",
+    "find_choices",
+    "replaced",
+]
+
+
+class ModuleChoice(nn.Module, ABC):
+    """A choice within a module; it runs once a supernet has said what.
+
+    Attributes
+    ----------
+    name : str or None
+        The decision's name; None: its path in the network.
+    choice : Tensor, int or None
+        What a supernet has it run while the supernet runs: weights, the index of one choice, or nothing.
+    """
+
+    def __init__(self, name: str | None) -> None:
+        super().__init__()
+        if name is not None and (not isinstance(name, str) or not name):
+            raise ValueError(f"name must be a non-empty string, or None; got {name!r}")
+        self.name = name
+        self.choice: Choice | None = None
+
+    @property
+    @abstractmethod
+    def choices(self) -> tuple[str, ...]:
+        """What the decision chooses among."""
+
+    @property
+    @abstractmethod
+    def weights(self) -> int:
+        """How many weights it takes to mix all."""
+
+    @abstractmethod
+    def chosen(self, choice: str) -> nn.Module:
+        """Give the module that stands here once the decision is taken."""
+
+    @abstractmethod
+    def strongest(self, weights: Sequence[float]) -> str:
+        """Give the choice of largest weight."""
+
+    def decided(self) -> Choice:
+        """Give what is to run.
+
+        Raises
+        ------
+        RuntimeError
+            If nobody has decided.
+        """
+        if self.choice is None:
+            kind = type(self).__name__ + ("" if self.name is None else f" {self.name!r}")
+            raise RuntimeError(
+                f"{kind} has not been decided: a module with choices stands for many networks. Search among "
+                "them with nasx.search(nasx.space_of(module), ...), build one with nasx.space_of(module)"
+                ".decode(genotype).build(), or mix all of them with nasx.space_of(module).supernet()"
+            )
+        return self.choice
+
+
+class LayerChoice(ModuleChoice):
+    """A layer of which several candidates are there: put it into any module, in the place of the layer.
+
+    `nasx.space_of` makes a search space of a module with such layers. Its networks hold the chosen candidate
+    itself in this place, its supernet a sum of all of them.
+
+    Parameters
+    ----------
+    candidates : mapping of str to torch.nn.Module, or sequence of torch.nn.Module
+        The candidates by name; those of a sequence are named by their classes, numbered if these are equal.
+        They are called with what this layer is called with, keywords included, and mixing them takes outputs
+        of one shape. A candidate may hold choices itself: they are decided only where it is chosen. With
+        `channels` they are functions instead, from a number of channels to a module.
+    name : str, optional
+        The decision's name; layers of one name are one decision and need the same candidates. By default the
+        path in the network, such as "body.0.mixer".
+    channels : int, optional
+        Number of channels: candidates are functions, and this number is what they are called with. It is what
+        supernets on a part of the channels need (``partial_channels`` of PC-DARTS): they make operations on
+        fewer of them. Their modules map ``(B, channels, ...)`` to the same shape.
+
+    Raises
+    ------
+    ValueError
+        If there are no candidates, a name or `channels` is wrong.
+    TypeError
+        If a candidate is no module, or no function where `channels` is given.
+
+    Examples
+    --------
+    >>> import nasx
+    >>> network = nn.Sequential(
+    ...     nn.Linear(4, 8), LayerChoice({"relu": nn.ReLU(), "tanh": nn.Tanh()}, name="activation")
+    ... )
+    >>> space = nasx.space_of(network)
+    >>> space.decisions
+    {'activation': Categorical(['relu', 'tanh'])}
+    >>> space.decode([1]).build()
+    Sequential(
+      (0): Linear(in_features=4, out_features=8, bias=True)
+      (1): Tanh()
+    )
+    >>> LayerChoice([nn.Conv1d(2, 2, 1), nn.Conv1d(2, 2, 3, padding=1), nn.Identity()]).choices
+    ('Conv1d_1', 'Conv1d_2', 'Identity')
+    """
+
+    def __init__(
+        self,
+        candidates: Mapping[str, Any] | Sequence[Any],
+        *,
+        name: str | None = None,
+        channels: int | None = None,
+    ) -> None:
+        super().__init__(name)
+        if channels is not None and (
+            isinstance(channels, bool) or not isinstance(channels, int) or channels < 1
+        ):
+            raise ValueError(f"channels must be a positive integer, or None; got {channels!r}")
+        named = dict(candidates.items()) if isinstance(candidates, Mapping | nn.ModuleDict) else None
+        given = list(candidates if named is None else named.values())
+        if not given:
+            raise ValueError("candidates must hold at least one; got none")
+        for candidate in given:
+            _check(candidate, channels)
+        self.channels = channels
+        self.makers: tuple[Callable[[int], nn.Module], ...] = () if channels is None else tuple(given)
+        modules = given if channels is None else _made(given, channels)
+        self._choices = tuple(_class_names(modules) if named is None else named)
+        for key in self._choices:
+            if not isinstance(key, str) or not key:
+                raise ValueError(f"candidates must be named by non-empty strings; got {key!r}")
+        self.mixed: MixedOp | PartialChannels = MixedOp(dict(zip(self._choices, modules, strict=True)))
+
+    def on_part(self, portion: int) -> LayerChoice:
+        """Make this choice anew, with candidates that work on one of so many parts of the channels.
+
+        Parameters
+        ----------
+        portion : int
+            It divides the channels.
+
+        Returns
+        -------
+        LayerChoice
+            One for supernets: the other channels pass by.
+        """
+        assert self.channels is not None
+        makers = dict(zip(self._choices, self.makers, strict=True))
+        part = LayerChoice(makers, name=self.name, channels=self.channels // portion)
+        assert isinstance(part.mixed, MixedOp)
+        part.mixed = PartialChannels(part.mixed, portion)
+        return part
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The candidates' names."""
+        return self._choices
+
+    @property
+    def weights(self) -> int:
+        """One weight a candidate."""
+        return len(self._choices)
+
+    def chosen(self, choice: str) -> nn.Module:
+        """Give a candidate by its name."""
+        return self.mixed.operations[self._choices.index(choice)]
+
+    def strongest(self, weights: Sequence[float]) -> str:
+        """Give the candidate of largest weight, the first of equal ones."""
+        return self._choices[max(range(len(weights)), key=weights.__getitem__)]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the chosen candidate, or sum all of them by their weights.
+
+        Raises
+        ------
+        RuntimeError
+            Outside a supernet.
+        """
+        choice = self.decided()
+        if isinstance(self.mixed, PartialChannels):
+            return self.mixed(*args, choice=choice, **kwargs)
+        return mix(self.mixed.operations, choice, *args, **kwargs)
+
+    def extra_repr(self) -> str:
+        """Name the candidates."""
+        return ", ".join([*self._choices, *([] if self.name is None else [f"name={self.name!r}"])])
+
+
+class InputChoice(ModuleChoice):
+    """A choice among inputs: call it with all of them, and it gives the chosen one or the sum of the chosen.
+
+    Parameters
+    ----------
+    inputs : int
+        How many there are.
+    chosen : int, default 1
+        How many of them are summed.
+    name : str, optional
+        The decision's name; those of one name are one decision, among as many inputs. By default the path in
+        the network. Its choices are the inputs' numbers, "0", "1" and so on, or "0+2" where two are chosen.
+
+    Raises
+    ------
+    ValueError
+        If a number is no positive integer, or more are chosen than there are.
+
+    Notes
+    -----
+    In a supernet the inputs are summed, each times its weight; there is one weight an input, however many are
+    chosen in the end: those of largest weight.
+
+    Examples
+    --------
+    >>> InputChoice(3, chosen=2).choices
+    ('0+1', '0+2', '1+2')
+    """
+
+    def __init__(self, inputs: int, *, chosen: int = 1, name: str | None = None) -> None:
+        super().__init__(name)
+        for key, value in (("inputs", inputs), ("chosen", chosen)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{key} must be a positive integer; got {value!r}")
+        if chosen > inputs:
+            raise ValueError(f"chosen must be at most the number of inputs, {inputs}; got {chosen}")
+        self.inputs = inputs
+        self.combinations = tuple(itertools.combinations(range(inputs), chosen))
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The sets of inputs that can be chosen."""
+        return tuple("+".join(map(str, combination)) for combination in self.combinations)
+
+    @property
+    def weights(self) -> int:
+        """One weight an input."""
+        return self.inputs
+
+    def chosen(self, choice: str) -> nn.Module:
+        """Give a module that sums the chosen inputs."""
+        return ChosenInputs(self.combinations[self.choices.index(choice)])
+
+    def strongest(self, weights: Sequence[float]) -> str:
+        """Give the inputs of largest weights, the first of equal ones."""
+        order = sorted(range(self.inputs), key=lambda i: -weights[i])[: len(self.combinations[0])]
+        return "+".join(map(str, sorted(order)))
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Sum the chosen inputs, or all of them by their weights.
+
+        Parameters
+        ----------
+        inputs : sequence of Tensor
+            As many as were announced, all of one shape.
+
+        Raises
+        ------
+        RuntimeError
+            Outside a supernet.
+        ValueError
+            If there are not as many inputs.
+        """
+        choice = self.decided()
+        if len(inputs) != self.inputs:
+            raise ValueError(f"inputs must be {self.inputs} tensors; got {len(inputs)}")
+        if isinstance(choice, int):
+            return _sum(inputs[i] for i in self.combinations[choice])
+        return _sum(x * weight for x, weight in zip(inputs, choice.unbind(), strict=True))
+
+    def extra_repr(self) -> str:
+        """Say how many of how many."""
+        number = f"{len(self.combinations[0])} of {self.inputs}"
+        return number if self.name is None else f"{number}, name={self.name!r}"
+
+
+class ChosenInputs(nn.Module):
+    """What an `InputChoice` becomes in a network: the sum of some of its inputs.
+
+    Parameters
+    ----------
+    chosen : sequence of int
+        The inputs' numbers.
+
+    Examples
+    --------
+    >>> ChosenInputs([0, 2])([torch.ones(1), torch.zeros(1), torch.ones(1)])
+    tensor([2.])
+    """
+
+    def __init__(self, chosen: Sequence[int]) -> None:
+        super().__init__()
+        self.chosen = tuple(chosen)
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Sum the chosen ones of the inputs."""
+        return _sum(inputs[i] for i in self.chosen)
+
+    def extra_repr(self) -> str:
+        """Give their numbers."""
+        return ", ".join(map(str, self.chosen))
+
+
+class FoundChoice(NamedTuple):
+    """A choice in a network.
+
+    Parameters
+    ----------
+    module : ModuleChoice
+        The choice.
+    name : str
+        Its decision.
+    when : dict of str to str
+        The decisions around it, and the choice of each that it is part of.
+    """
+
+    module: ModuleChoice
+    name: str
+    when: dict[str, str]
+
+
+def find_choices(network: nn.Module) -> list[FoundChoice]:
+    """Find the choices in a network, each before those within its candidates.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Any module.
+
+    Returns
+    -------
+    list of FoundChoice
+        In the order of the modules; one that stands in several places is there for each of them, under the
+        name of the first.
+
+    Raises
+    ------
+    ValueError
+        If a choice is within a candidate of a choice of the same name.
+    """
+    found: list[FoundChoice] = []
+    paths: dict[int, str] = {}
+
+    def visit(module: nn.Module, path: str, when: dict[str, str]) -> None:
+        if not isinstance(module, ModuleChoice):
+            for key, child in module.named_children():
+                visit(child, f"{path}.{key}" if path else key, when)
+            return
+        name = module.name or paths.setdefault(id(module), path or "choice")
+        if name in when:
+            raise ValueError(
+                f"choice {name!r} is within its own candidate {when[name]!r}; give the inner one another name"
+            )
+        found.append(FoundChoice(module, name, when))
+        if isinstance(module, LayerChoice):
+            for choice in module.choices:
+                inner = f"{path}.{choice}" if path else choice
+                visit(module.chosen(choice), inner, {**when, name: choice})
+
+    visit(network, "", {})
+    return found
+
+
+def decisions(found: Sequence[FoundChoice]) -> dict[str, Categorical]:
+    """Make the decisions of a network's choices.
+
+    Parameters
+    ----------
+    found : sequence of FoundChoice
+        What `find_choices` gave.
+
+    Returns
+    -------
+    dict of str to Categorical
+        One for each name. A decision is active where one of its choices is part of the network.
+
+    Raises
+    ------
+    ValueError
+        If choices of one name differ, or are within candidates of decisions that do not depend on each other.
+    """
+    groups: dict[str, list[FoundChoice]] = {}
+    for one in found:
+        groups.setdefault(one.name, []).append(one)
+    made = {}
+    for name, members in groups.items():
+        first = members[0].module
+        for module in (one.module for one in members[1:]):
+            if type(module) is not type(first) or module.choices != first.choices:
+                raise ValueError(
+                    f"choices named {name!r} are one decision and need the same candidates; got "
+                    f"{_described(first)} and {_described(module)}"
+                )
+            if module is not first and None in (module.name, first.name):
+                raise ValueError(f"choice name {name!r} is the path of another choice; give it another name")
+        made[name] = Categorical(first.choices, when=_when(name, [one.when for one in members]))
+    return made
+
+
+def _described(module: ModuleChoice) -> str:
+    return f"{type(module).__name__} {list(module.choices)}"
+
+
+def _when(name: str, places: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+    """Join the conditions of a decision's places into one: true exactly where one of them is."""
+    conditions: list[dict[str, list[str]]] = []
+    for place in places:
+        new = {outer: [choice] for outer, choice in place.items()}
+        # Each condition that is left is implied by none of the others.
+        while not any(_implies(new, old) for old in conditions):
+            conditions = [old for old in conditions if not _implies(old, new)]
+            partner = next((old for old in conditions if len(_differences(old, new)) == 1), None)
+            if partner is None:
+                conditions.append(new)
+                break
+            conditions.remove(partner)
+            new = {
+                outer: allowed + [c for c in new[outer] if c not in allowed]
+                for outer, allowed in partner.items()
+            }
+    if len(conditions) > 1:
+        raise ValueError(
+            f"choice {name!r} is part of the network under conditions on several decisions, of which any is "
+            f"enough: {conditions}; a space cannot say that. Give the choices names of their own"
+        )
+    return conditions[0]
+
+
+def _implies(one: Mapping[str, list[str]], other: Mapping[str, list[str]]) -> bool:
+    return all(outer in one and set(one[outer]) <= set(allowed) for outer, allowed in other.items())
+
+
+def _differences(one: Mapping[str, list[str]], other: Mapping[str, list[str]]) -> list[str]:
+    """List the decisions on which conditions on the same decisions differ; nothing if they are on others."""
+    if one.keys() != other.keys():
+        return []
+    return [outer for outer in one if set(one[outer]) != set(other[outer])]
+
+
+def replaced(network: nn.Module, choices: Mapping[str, str]) -> nn.Module:
+    """Copy a network with the chosen candidates in the places of its choices.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Left as it is.
+    choices : mapping of str to str
+        Decision -> choice, for all that are active.
+
+    Returns
+    -------
+    torch.nn.Module
+        A copy. What is shared within the network is shared within the copy.
+    """
+    # What deepcopy has copied stands in its memo. So the copy of a choice is that of its candidate, wherever
+    # the network refers to it; inner choices come first.
+    memo: dict[int, Any] = {}
+    for module, name, when in reversed(find_choices(network)):
+        if id(module) not in memo and all(choices.get(outer) == choice for outer, choice in when.items()):
+            memo[id(module)] = copy.deepcopy(module.chosen(choices[name]), memo)
+    return copy.deepcopy(network, memo)
+
+
+def _sum(terms: Iterable[Tensor]) -> Tensor:
+    return functools.reduce(torch.add, terms)
+
+
+def _check(candidate: Any, channels: int | None) -> None:
+    if channels is None and not isinstance(candidate, nn.Module):
+        remedy = "; functions of a number of channels need channels=" if callable(candidate) else ""
+        raise TypeError(f"candidates must be modules; got {candidate!r}{remedy}")
+    if channels is not None and (isinstance(candidate, nn.Module) or not callable(candidate)):
+        raise TypeError(
+            "with channels= candidates must be functions from a number of channels to a module, such as "
+            f"lambda c: nn.Conv2d(c, c, 3, padding=1); got {candidate!r}"
+        )
+
+
+def _made(makers: Iterable[Callable[[int], Any]], channels: int) -> list[nn.Module]:
+    """Make candidates for so many channels."""
+    modules = [maker(channels) for maker in makers]
+    for module in modules:
+        if not isinstance(module, nn.Module):
+            raise TypeError(f"candidates must be functions that return modules; one returned {module!r}")
+    return modules
+
+
+def _class_names(modules: Iterable[nn.Module]) -> list[str]:
+    """Name modules by their classes, numbered from 1 where several have the same."""
+    names = [type(module).__name__ for module in modules]
+    total, seen = Counter(names), Counter[str]()
+    numbered = []
+    for name in names:
+        seen[name] += 1
+        numbered.append(name if total[name] == 1 else f"{name}_{seen[name]}")
+    return numbered
