@@ -32,6 +32,7 @@ LAZY = {
     ("space", "nn"),
     ("spaces", "tasks"),
     ("spaces", "nn"),
+    ("nn", "tasks"),
     ("hardware", "tasks"),
     ("result", "plots"),
     ("strategies", "registry"),

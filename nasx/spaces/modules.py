@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from nasx.errors import require
 from nasx.space import Space
 
 if TYPE_CHECKING:
@@ -67,17 +68,13 @@ class ModuleSpace(Space):
     needs_spec = False
 
     def __init__(self, network: nn.Module | Callable[[], nn.Module]) -> None:
-        import torch
-
+        torch = require("torch", "nasx.space_of", "torch")
         from nasx.nn.choices import decisions, find_choices
 
         self.network = network
-        if isinstance(network, torch.nn.Module):
-            module = network
-        else:
-            with torch.random.fork_rng(devices=[]):
-                module = self._made()
-        found = find_choices(module)
+        # The weights are not used: a function is called again for each network.
+        with torch.random.fork_rng(devices=[]):
+            found = find_choices(self._made())
         if not found:
             raise ValueError(
                 "network has no choices: put nasx.nn.LayerChoice or nasx.nn.InputChoice into it, as an "
@@ -100,6 +97,19 @@ class ModuleSpace(Space):
             raise TypeError(f"network() must return a torch.nn.Module; got {module!r}")
         return module
 
+    def _fitting(self) -> nn.Module:
+        """Give the module, or a fresh one, if it still makes this space."""
+        from nasx.nn.choices import decisions, find_choices
+
+        module = self._made()
+        found = decisions(find_choices(module))
+        if found != self.decisions:
+            raise ValueError(
+                f"network has other choices than its space: {found} and {self.decisions}; a function that "
+                "makes it must always make the same ones, and a module must stay as it is"
+            )
+        return module
+
     def build(self, architecture: Architecture, spec: TaskSpec | None = None) -> nn.Module:
         """Make the network of an architecture: a copy of the module with the chosen candidates.
 
@@ -115,10 +125,15 @@ class ModuleSpace(Space):
         torch.nn.Module
             Without any choice in it. It has copies of the module's weights, or is freshly initialised from
             torch's random state if the space was made of a function.
+
+        Raises
+        ------
+        ValueError
+            If the network has other choices by now.
         """
         from nasx.nn.choices import replaced
 
-        return replaced(self._made(), {name: str(choice) for name, choice in architecture.items()})
+        return replaced(self._fitting(), {name: str(choice) for name, choice in architecture.items()})
 
     def supernet(
         self,
@@ -148,11 +163,12 @@ class ModuleSpace(Space):
         Raises
         ------
         ValueError
-            If `partial_channels` does not divide the channels of a choice.
+            If `partial_channels` does not divide the channels of a choice, or the network has other choices
+            by now.
         """
         from nasx.nn import ModuleSupernet
 
-        module = self._made()
+        module = self._fitting()
         if module is self.network:
             module = copy.deepcopy(module)
         return ModuleSupernet(self, module, partial_channels=partial_channels)

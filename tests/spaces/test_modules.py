@@ -182,10 +182,15 @@ def test_what_a_network_shares_its_copies_share():
 
 
 def test_a_function_that_makes_other_choices_is_refused():
-    made = iter([LayerChoice([nn.ReLU()], name="a"), LayerChoice([nn.ReLU()], name="b")])
-    space = nasx.space_of(lambda: next(made))
-    with pytest.raises(ValueError, match="other choices than its space"):
-        space.supernet()
+    names = iter("abb")
+    space = nasx.space_of(lambda: LayerChoice([nn.ReLU()], name=next(names)))
+    for use in (space.supernet, space.decode([0]).build):
+        with pytest.raises(ValueError, match=r"other choices than its space.*must always make the same ones"):
+            use()
+    many = {"a": lambda c: LayerChoice([nn.ReLU()] * (c // 2), name="inner")}
+    space = nasx.space_of(LayerChoice(many, channels=4))
+    with pytest.raises(ValueError, match="must make the same choices for any"):
+        space.supernet(partial_channels=2)
 
 
 def test_spaces_survive_pickling_and_are_plain_decisions_in_json():
