@@ -81,8 +81,8 @@ class ModuleSupernet(Supernet):
         found = find_choices(network)
         if decisions(found) != space.decisions:
             raise ValueError(
-                f"network has other choices than its space: {decisions(found)} and {space.decisions}; functions "
-                "of a number of channels must make the same choices for any"
+                f"network has other choices than its space: {decisions(found)} and {space.decisions}; "
+                "functions of a number of channels must make the same choices for any"
             )
         super().__init__(space, {one.name: (1, one.module.weights) for one in found})
         self.network = network

@@ -251,3 +251,40 @@ def test_a_search_over_a_module_runs_and_resumes(tmp_path):
     assert trained.metrics["test_error"] < 0.8
     with pytest.raises(nasx.errors.JournalError):
         nasx.search(nasx.space_of(nn.Sequential(nested())), task, evaluations=1, journal=tmp_path / "run.db")
+
+
+def random_network(rng, depth=0):
+    """A random nest of choices, some of which share names."""
+    kind = rng.integers(4) if depth < 4 else 0
+    if kind == 0:
+        return nn.Identity()
+    parts = [random_network(rng, depth + 1) for _ in range(rng.integers(1, 3))]
+    if kind == 1:
+        return nn.Sequential(*parts)
+    name = f"{'pqrs'[depth]}{len(parts)}" if rng.random() < 0.5 else None
+    return LayerChoice({str(i): part for i, part in enumerate(parts)}, name=name)
+
+
+def test_a_decision_is_active_exactly_where_one_of_its_choices_is_reached():
+    rng = np.random.default_rng(0)
+    tried = shared = 0
+    while tried < 60:
+        network = nn.Sequential(random_network(rng), random_network(rng))
+        found = find_choices(network)
+        if len(found) < 3:
+            continue
+        try:
+            space = nasx.space_of(network)
+        except ValueError as error:
+            assert "conditions on several decisions" in str(error)  # noqa: PT017 - most networks raise nothing
+            continue
+        tried += 1
+        shared += len(space) < len(found)
+        rows = space.enumerate() if space.has_at_most(200) else space.sample(200, seed=0)
+        for row in rows:
+            taken = dict(space.decode(row))
+            reached = {
+                one.name for one in found if all(taken.get(outer) == c for outer, c in one.when.items())
+            }
+            assert taken.keys() == reached
+    assert shared > 10
