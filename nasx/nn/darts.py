@@ -293,22 +293,26 @@ class _AuxiliaryHead(nn.Sequential):
 
 
 class _FactorizedReduce(nn.Module):
-    """Halve height and width: two 1x1 convolutions of stride 2, the second on images shifted by a pixel."""
+    """Halve height and width: two 1x1 convolutions, one on even rows and columns, the other on odd ones.
+
+    The pixels are taken out before the convolutions: strided 1x1 convolutions of few channels overwrite
+    memory in torch 2.13, on the CPU and with channels last.
+    """
 
     def __init__(self, channels: int, out_channels: int, affine: bool) -> None:
         super().__init__()
         half = out_channels // 2
-        self.first = nn.Conv2d(channels, half, 1, 2, bias=False)
-        self.second = nn.Conv2d(channels, out_channels - half, 1, 2, bias=False)
+        self.first = nn.Conv2d(channels, half, 1, bias=False)
+        self.second = nn.Conv2d(channels, out_channels - half, 1, bias=False)
         self.norm = nn.BatchNorm2d(out_channels, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(x)
         height, width = x.shape[2:]
-        shifted = x[:, :, 1:, 1:]
-        if height % 2 or width % 2:  # the last row or column of the output would lack an input
-            shifted = F.pad(shifted, (0, width % 2, 0, height % 2))
-        out: Tensor = self.norm(torch.cat([self.first(x), self.second(shifted)], 1))
+        odd = x[:, :, 1::2, 1::2]
+        if height % 2 or width % 2:  # there is one odd row or column less
+            odd = F.pad(odd, (0, width % 2, 0, height % 2))
+        out: Tensor = self.norm(torch.cat([self.first(x[:, :, ::2, ::2]), self.second(odd)], 1))
         return out
 
 
