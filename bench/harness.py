@@ -104,3 +104,27 @@ def _seconds(call: Callable[[], object], loops: int) -> float:
     for _ in range(loops):
         call()
     return (time.perf_counter() - start) / loops
+
+
+def show(case: str, times: dict[str, list[float]], ours: str) -> None:
+    """Print the medians and minima of several variants, and how many times as fast as each of them ours is.
+
+    Parameters
+    ----------
+    case : str
+        What was measured.
+    times : dict of str to list of float
+        Seconds of each variant, of the same rounds.
+    ours : str
+        The variant that the others are compared with.
+    """
+    median, least = statistics.median(times[ours]), min(times[ours])
+    print(f"{case}: {ours} {median:.3f} s ({min(times[ours]):.3f})", end="")
+    for name, found in times.items():
+        if name != ours:
+            print(
+                f" | {name} {statistics.median(found):.3f} s ({min(found):.3f}), "
+                f"ratio {statistics.median(found) / median:.2f} ({min(found) / least:.2f})",
+                end="",
+            )
+    print(flush=True)

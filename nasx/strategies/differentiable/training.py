@@ -123,8 +123,8 @@ class Training:
                 return None
             # The architecture moves first, on the weights as they are.
             if learns:
-                held_out_losses.append(self._architecture_step(batch, next(others)))
-            losses.append(self._weight_step(batch))
+                held_out_losses.append(self.architecture_step(batch, next(others)))
+            losses.append(self.weight_step(batch))
             self.scaler.update()
         entry: Epoch = {
             "epoch": number + 1,
@@ -167,7 +167,8 @@ class Training:
             if empty:
                 raise EvaluationError("the architecture parameters have no images to learn from")
 
-    def _architecture_step(self, batch: Any, held_out: Any) -> Tensor:
+    def architecture_step(self, batch: Any, held_out: Any) -> Tensor:
+        """Move the architecture parameters; `batch` is where a look ahead steps. Returns the held-out loss."""
         if self.settings.order == 2:
             value = second_order_gradient(
                 self.supernet,
@@ -184,7 +185,8 @@ class Training:
         self.scaler.step(self.architecture_optimizer)
         return value.detach()
 
-    def _weight_step(self, batch: Any) -> Tensor:
+    def weight_step(self, batch: Any) -> Tensor:
+        """Move the weights down the loss on a batch; returns the loss before."""
         value = self._loss(batch)
         self._backward(value, self.weights)
         if self.settings.grad_clip is not None:
