@@ -40,6 +40,52 @@ class Block(NamedTuple):
     settings: tuple[tuple[str, Any], ...] = ()
     channels_last: bool = False
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the block as JSON types.
+
+        Returns
+        -------
+        dict
+            Its parts by name.
+        """
+        return self._asdict()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Block:
+        """Rebuild a block from what `to_dict` gave, or from its JSON.
+
+        Parameters
+        ----------
+        data : mapping
+            The parts.
+
+        Returns
+        -------
+        Block
+            An equal one.
+
+        Raises
+        ------
+        ValueError
+            If the data describe no block.
+        """
+        try:
+            kind, shape, settings, last = (data[name] for name in cls._fields)
+            block = cls(kind, _frozen(shape), _frozen(settings), last)
+            named = all(isinstance(name, str) for name, _ in block.settings)
+            hash(block)
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"not a block: {error!r}") from None
+        sizes = isinstance(block.input_shape, tuple) and all(type(size) is int for size in block.input_shape)
+        if not (named and sizes and isinstance(kind, str) and isinstance(last, bool)):
+            raise ValueError(f"not a block: {data!r}")
+        return block
+
+
+def _frozen(value: Any) -> Any:
+    """Turn lists of JSON into tuples, all the way down."""
+    return tuple(_frozen(each) for each in value) if isinstance(value, list | tuple) else value
+
 
 class Architecture(Mapping[str, "Choice"]):
     """One architecture: a mapping from the active decisions' names to the choices taken.

@@ -23,7 +23,7 @@ from nasx import Architecture, Categorical, Integer, Space
 from nasx.cli.config import read_config
 from nasx.cli.main import main
 from nasx.errors import ConfigurationError, JournalError
-from nasx.hardware import LatencyTable
+from nasx.hardware import LatencyTable, ParamsTable
 from nasx.journal import Journal
 from nasx.strategies.reinforcement.policies import Policy, make_policy
 from nasx.tasks import datasets, tables
@@ -124,6 +124,13 @@ def make_latency_table(path):
     LatencyTable(SPACE, [np.arange(10.0), [1.0, 2.0]], pairs=[np.ones((10, 2))], intercept=1).save(path)
 
 
+def make_counted_table(path):
+    space = nasx.spaces.ConvNet(depths=[1])
+    counted = ParamsTable().bind(space, nasx.TaskSpec((1, 4, 4), 2, "image_classification"))
+    counted(space.sample(4, seed=0))
+    counted.save(path)
+
+
 def read_graph(path):
     return tables._graph_rows(path, load_plain(path))
 
@@ -132,6 +139,7 @@ FILES = {  # name: ending, maker, reader, its error
     "journal": (".db", lambda path: search(path, 12), nasx.Result.load, JournalError),
     "resumed journal": (".db", lambda path: search(path, 12), search, JournalError),
     "latency table": (".npz", make_latency_table, LatencyTable.load, ValueError),
+    "counted table": (".npz", make_counted_table, ParamsTable.load, ValueError),
     "table": (".npz", make_table, lambda path: tables.read_npz(path, objectives=ACCURACY), ValueError),
     "columns": (
         ".npz",

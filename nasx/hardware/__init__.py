@@ -6,15 +6,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from nasx.errors import unknown
-from nasx.hardware.costs import (
-    Connections,
-    Cost,
-    FlopsTable,
-    MemoryTable,
-    NetworkCost,
-    Nodes,
-    ParamsTable,
-)
+from nasx.hardware.costs import Connections, Cost, NetworkCost, Nodes
+from nasx.hardware.counted import FlopsTable, MemoryTable, ParamsTable
 from nasx.hardware.latency_table import LatencyTable
 from nasx.hardware.profiler import MeasuredLatency
 from nasx.hardware.timing import measure_latency

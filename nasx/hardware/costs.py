@@ -1,4 +1,4 @@
-"""`Cost`: a metric known without training; and those that are counted on the network itself."""
+"""`Cost`: a metric known without training; and sizes that evolved networks show by themselves."""
 
 from __future__ import annotations
 
@@ -9,27 +9,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from nasx._arguments import count
 from nasx.errors import EvaluationError, require
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import nn
-
-    from nasx.architecture import Architecture, Block
+    from nasx.architecture import Architecture
     from nasx.space import Space
     from nasx.tasks.base import TaskSpec
 
 __all__ = [
     "Connections",
     "Cost",
-    "CountedCost",
-    "FlopsTable",
-    "MemoryTable",
     "NetworkCost",
     "Nodes",
-    "ParamsTable",
 ]
 
 
@@ -195,138 +186,6 @@ class NetworkCost(Cost):
         """Build the network and find its cost."""
 
 
-class CountedCost(NetworkCost):
-    """A cost counted on the network without computing anything: it is built on torch's "meta" device.
-
-    Where a space says what its networks are made of (`Space.blocks`), each block is counted once and a
-    network is a sum; else each network is built. Subclasses define `_count`.
-    """
-
-    _blocks: dict[Block, float]
-
-    def bind(self, space: Space, spec: TaskSpec | None) -> Self:
-        """As for every cost of networks; the copy has counted nothing yet."""
-        bound = super().bind(space, spec)
-        bound._blocks = {}
-        return bound
-
-    def _measure(self, architecture: Architecture, spec: TaskSpec) -> float:
-        space = architecture.space
-        if space.has_blocks:
-            return sum(self._of_block(space, block) for block in space.blocks(architecture, spec))
-        return self._count(on_meta(architecture.build), spec.input_shape)
-
-    def _of_block(self, space: Space, block: Block) -> float:
-        if block not in self._blocks:
-            module = on_meta(lambda: space.build_block(block))
-            self._blocks[block] = self._count(module, block.input_shape)
-        return self._blocks[block]
-
-    @abstractmethod
-    def _count(self, module: nn.Module, input_shape: tuple[int, ...]) -> float:
-        """Count on a module without values."""
-
-
-class ParamsTable(CountedCost):
-    """Number of trainable parameters. Nothing is allocated: networks are built on torch's "meta" device.
-
-    Examples
-    --------
-    >>> from nasx import TaskSpec
-    >>> from nasx.spaces import ConvNet
-    >>> space = ConvNet(depths=[1], widths=[8, 16], operations=["conv"], kernel_sizes=[3], residual=False)
-    >>> spec = TaskSpec((1, 8, 8), 10, "image_classification")
-    >>> ParamsTable().bind(space, spec)(space.enumerate()[:1])
-    array([770.])
-    """
-
-    name = "parameters"
-    unit = "parameters"
-
-    def _count(self, module: nn.Module, input_shape: tuple[int, ...]) -> float:
-        return sum(p.numel() for p in module.parameters() if p.requires_grad)
-
-
-class FlopsTable(CountedCost):
-    """Floating-point operations to evaluate one input; a multiply-add counts as two.
-
-    Counts what torch's ``FlopCounterMode`` counts, convolutions and matrix products, and leaves out
-    normalisation, activations and pooling. Nothing is computed: networks are built on torch's "meta" device.
-
-    Examples
-    --------
-    >>> from nasx import TaskSpec
-    >>> from nasx.spaces import ConvNet
-    >>> space = ConvNet(depths=[1], widths=[8], operations=["conv"], kernel_sizes=[3], residual=False)
-    >>> spec = TaskSpec((1, 8, 8), 10, "image_classification")
-    >>> FlopsTable().bind(space, spec)(space.enumerate()[:1])
-    array([83104.])
-    """
-
-    name = "flops"
-    unit = "FLOP"
-
-    def _count(self, module: nn.Module, input_shape: tuple[int, ...]) -> float:
-        import torch
-        from torch.utils.flop_counter import FlopCounterMode
-
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            module.eval()(torch.empty(1, *input_shape, device="meta"))
-        return float(counter.get_total_flops())
-
-
-class MemoryTable(NetworkCost):
-    """Memory to evaluate a batch, in bytes: the network's weights and the most that its tensors take at once.
-
-    The network is run on tensors without values, and every one counts from when it is made to when nothing
-    refers to it any more; an operation's result is there before its inputs go. On a CPU, convolutions copy
-    images that are not in the "channels last" layout into a layout of their own and back, which counts too.
-    What else a library takes for itself is not known, nor is the memory of torch itself.
-
-    Parameters
-    ----------
-    batch_size : int, default 1
-        Inputs at a time.
-    device : str, default "cpu"
-        Where the network is going to run.
-
-    Raises
-    ------
-    ValueError
-        If `batch_size` is no positive integer, or `device` no name.
-
-    Examples
-    --------
-    >>> from nasx import TaskSpec
-    >>> from nasx.spaces import ConvNet
-    >>> space = ConvNet(depths=[1], widths=[8], operations=["conv"], kernel_sizes=[3], residual=False)
-    >>> spec = TaskSpec((1, 8, 8), 10, "image_classification")
-    >>> one, many = (MemoryTable(batch_size=b).bind(space, spec)(space.enumerate()[:1]) for b in (1, 64))
-    >>> bool(0 < one < many)
-    True
-    """
-
-    name = "memory_bytes"
-    unit = "B"
-
-    def __init__(self, *, batch_size: int = 1, device: str = "cpu") -> None:
-        count(batch_size, "batch_size")
-        if not isinstance(device, str) or not device:
-            raise ValueError(f"device must be a name such as 'cpu' or 'cuda'; got {device!r}")
-        self._batch_size, self._device = batch_size, device
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {"batch_size": self._batch_size, "device": self._device}
-
-    def _measure(self, architecture: Architecture, spec: TaskSpec) -> float:
-        from nasx.hardware.liveness import peak_bytes
-
-        shape = (self._batch_size, *spec.input_shape)
-        return float(peak_bytes(architecture.build, shape, reorders=self._device == "cpu"))
-
-
 class NetworkSize(Cost):
     """A size that networks of a `nasx.spaces.Topology` show by themselves; subclasses define `_compute`."""
 
@@ -395,17 +254,3 @@ class Connections(NetworkSize):
 
     def _compute(self, genotypes: Any) -> npt.NDArray[np.float64]:
         return np.asarray(genotypes.connections, np.float64)
-
-
-def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
-    """Build a module without memory or values; torch's random state is left alone."""
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        try:
-            with torch.device("meta"):
-                # A copy of a module that is already there stays where it was made.
-                return build().to("meta")
-        except (NotImplementedError, RuntimeError):
-            # Its constructor looks at values, which meta tensors lack.
-            return build().to("meta")

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from nasx._arguments import floats
-from nasx._core import latency_table as _native
-from nasx._npz import read_arrays
 from nasx.hardware.adaptation import Mixture
 from nasx.hardware.additive_fit import fit_additive
-from nasx.hardware.costs import Cost
+from nasx.hardware.additive_table import AdditiveTable, Entries
 from nasx.hardware.measuring import measure_additive
+from nasx.hardware.table_files import read_table, write_table
 from nasx.hardware.timing import TimingSettings
 from nasx.space import Genotypes, Space
 
@@ -27,12 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["LatencyTable"]
 
 _FORMAT = "nasx latency table 1"
-_ENUMERABLE = 1_000_000
 _SAMPLED = 2_000
-Entries = Mapping[str, npt.ArrayLike] | Sequence[npt.ArrayLike]
 
 
-class LatencyTable(Cost):
+class LatencyTable(AdditiveTable):
     """Latency in milliseconds as a sum: an intercept, an entry for each choice, perhaps one for each pair.
 
     What the decisions take is added up in their order; inactive ones add nothing. Pairs are of neighbouring
@@ -76,8 +71,6 @@ class LatencyTable(Cost):
 
     name = "latency_ms"
     unit = "ms"
-    needs_spec = False
-    vectorized = True
 
     def __init__(
         self,
@@ -88,46 +81,8 @@ class LatencyTable(Cost):
         intercept: float = 0.0,
         about: Mapping[str, Any] | None = None,
     ) -> None:
-        counts = space.cardinalities.tolist()
-        if isinstance(entries, Mapping):
-            missing = [name for name in space.names if name not in entries]
-            if missing or len(entries) != len(space):
-                raise ValueError(
-                    f"entries must have the decisions {', '.join(space.names)}; got {', '.join(entries)}"
-                )
-            entries = [entries[name] for name in space.names]
-        if len(entries) != len(space):
-            raise ValueError(f"entries must have {len(space)} rows, one a decision; got {len(entries)}")
-        self.space = space
-        self.entries = tuple(
-            _shaped(row, (count,), f"entries of {name}")
-            for row, count, name in zip(entries, counts, space.names, strict=True)
-        )
-        self.pairs: tuple[npt.NDArray[np.float64], ...] | None = None
-        if pairs is not None:
-            if len(pairs) != len(space) - 1:
-                raise ValueError(f"pairs must have {len(space) - 1} matrices; got {len(pairs)}")
-            self.pairs = tuple(
-                _shaped(part, shape, f"pairs of {space.names[j]} and {space.names[j + 1]}")
-                for j, (part, *shape) in enumerate(zip(pairs, counts[:-1], counts[1:], strict=True))
-            )
-        self.intercept = float(intercept)
+        super().__init__(space, entries, pairs=pairs, intercept=intercept)
         self.about = dict(about or {})
-        self._table = _native.LatencyTable(
-            space.cardinalities,
-            np.concatenate(self.entries),
-            None if not self.pairs else np.concatenate([part.ravel() for part in self.pairs]),
-            self.intercept,
-        )
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """All its numbers, as JSON types."""
-        return {
-            "entries": [row.tolist() for row in self.entries],
-            "pairs": None if self.pairs is None else [part.tolist() for part in self.pairs],
-            "intercept": self.intercept,
-        }
 
     def bind(self, space: Space, spec: TaskSpec | None) -> Self:
         """Make sure that it is asked for architectures of its own space.
@@ -154,136 +109,6 @@ class LatencyTable(Cost):
                 f"the latency table is for {self.space!r}, not for {space!r}: the decisions differ"
             )
         return self
-
-    def __call__(self, genotypes: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Look architectures up.
-
-        Parameters
-        ----------
-        genotypes : array_like of int, shape (n, d)
-            Genotypes of the table's space.
-
-        Returns
-        -------
-        ndarray of float64, shape (n,)
-            Latencies in milliseconds.
-
-        Raises
-        ------
-        ValueError
-            If there are not `d` columns, or a choice is out of range.
-        """
-        rows = genotypes if isinstance(genotypes, np.ndarray) else np.asarray(genotypes)
-        if rows.dtype != np.int32 or rows.ndim != 2 or not rows.flags.c_contiguous:
-            rows = self.space.check(rows)
-        return self._table.sum(rows)
-
-    def _compute(self, genotypes: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
-        return self._table.sum(genotypes)
-
-    def expected(self, probabilities: Sequence[Any]) -> Any:
-        """Mean latency when the choices are drawn independently.
-
-        Parameters
-        ----------
-        probabilities : sequence of array_like or torch.Tensor, shapes (..., c_j)
-            For each decision, in order, the probability of each choice. Of a decision that may be inactive,
-            they may sum to less than 1.
-
-        Returns
-        -------
-        ndarray of float64 or torch.Tensor, shape (...)
-            In milliseconds; differentiable if the probabilities are tensors.
-
-        Raises
-        ------
-        ValueError
-            If a number of decisions or choices does not fit.
-        """
-        if len(probabilities) != len(self.space):
-            raise ValueError(
-                f"probabilities must have {len(self.space)} parts, one a decision; got {len(probabilities)}"
-            )
-        parts = [p if hasattr(p, "new_tensor") else np.asarray(p, np.float64) for p in probabilities]
-        for part, row, name in zip(parts, self.entries, self.space.names, strict=True):
-            if part.shape[-1:] != row.shape:
-                raise ValueError(
-                    f"probabilities of {name} must have shape (..., {len(row)}); got {tuple(part.shape)}"
-                )
-
-        def like(part: Any, values: npt.NDArray[np.float64]) -> Any:
-            return part.new_tensor(values) if hasattr(part, "new_tensor") else values
-
-        total = self.intercept
-        for part, row in zip(parts, self.entries, strict=True):
-            total = total + (part * like(part, row)).sum(-1)
-        for j, matrix in enumerate(self.pairs or ()):
-            total = total + ((parts[j] @ like(parts[j], matrix)) * parts[j + 1]).sum(-1)
-        return total
-
-    def fastest(self) -> Genotypes:
-        """Find the architecture with the smallest latency.
-
-        Returns
-        -------
-        ndarray of int32, shape (d,)
-            Its genotype; exact.
-
-        Raises
-        ------
-        ValueError
-            If the space has conditions or constraints and is too large to enumerate.
-        """
-        return self._extreme(1)
-
-    def slowest(self) -> Genotypes:
-        """Find the architecture with the largest latency.
-
-        Returns
-        -------
-        ndarray of int32, shape (d,)
-            Its genotype; exact.
-
-        Raises
-        ------
-        ValueError
-            If the space has conditions or constraints and is too large to enumerate.
-        """
-        return self._extreme(-1)
-
-    def range(self) -> tuple[float, float]:
-        """Latencies of the fastest and of the slowest architecture, in milliseconds.
-
-        Returns
-        -------
-        fastest, slowest : float
-            As of `fastest` and `slowest`.
-        """
-        low, high = self(np.stack([self.fastest(), self.slowest()])).tolist()
-        return low, high
-
-    def _extreme(self, sign: int) -> Genotypes:
-        space = self.space
-        if len(space.conditions) or space.constraints:
-            if not space.has_at_most(_ENUMERABLE):
-                raise ValueError(
-                    "with conditions or constraints, the fastest and slowest architectures of a space are "
-                    f"found by looking at all; this one has more than {_ENUMERABLE:,}"
-                )
-            rows = space.enumerate()
-            found: Genotypes = rows[int(np.argmin(sign * self(rows)))]
-            return found
-        # From the last decision backwards: the best that may follow each choice, and where it goes next.
-        best, follow = sign * self.entries[-1], []
-        for j in range(len(space) - 2, -1, -1):
-            after = best + (0 if self.pairs is None else sign * self.pairs[j])
-            after = np.broadcast_to(after, (len(self.entries[j]), after.shape[-1]))
-            follow.append(after.argmin(axis=1))
-            best = sign * self.entries[j] + after.min(axis=1)
-        row = [int(best.argmin())]
-        for step in reversed(follow):
-            row.append(int(step[row[-1]]))
-        return np.array(row, np.int32)
 
     # -- from timings ----------------------------------------------------------------------------------------
 
@@ -512,22 +337,10 @@ class LatencyTable(Cost):
         path : path-like
             The file, replaced as a whole if it is there.
         """
-        header = {"format": _FORMAT, "space": self.space.to_dict(), "unit": self.unit, "about": self.about}
-        arrays = {
-            "header": np.array(json.dumps(header)),
-            "entries": np.concatenate(self.entries),
-            "intercept": np.array(self.intercept),
-        }
+        arrays = {"entries": np.concatenate(self.entries), "intercept": np.array(self.intercept)}
         if self.pairs is not None:
             arrays["pairs"] = np.concatenate([np.empty(0), *(part.ravel() for part in self.pairs)])
-        path = Path(path)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        try:
-            with open(partial, "wb") as stream:
-                np.savez(stream, **arrays)  # type: ignore[arg-type]
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_table(path, _FORMAT, self.space, {"unit": self.unit, "about": self.about}, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, space: Space | None = None) -> LatencyTable:
@@ -551,37 +364,23 @@ class LatencyTable(Cost):
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it is damaged, no table, or a table of another space.
+            If it is damaged, no table, or a table of another space: one with other decisions, or of the same
+            class with other settings.
         """
-        name = os.fspath(path)
-        file = read_arrays(path, what="a latency table")
-        try:
-            header = json.loads(str(file["header"]))
-            if header["format"] != _FORMAT:
-                raise ValueError(f"its format is {header['format']!r}, not {_FORMAT!r}")
-            recorded = Space.from_dict(header["space"])
-            counts = recorded.cardinalities.astype(np.int64)  # whose products fit
-            entries = np.split(floats(file["entries"], "entries", 1), np.cumsum(counts)[:-1])
-            pairs = None
-            if "pairs" in file:
-                sizes = counts[:-1] * counts[1:]
-                parts = np.split(floats(file["pairs"], "pairs", 1), np.cumsum(sizes)[:-1])
-                shapes = zip(parts[: len(sizes)], counts[:-1], counts[1:], strict=True)
-                pairs = [part.reshape(a, b) for part, a, b in shapes]
-            table = cls(
-                recorded,
-                entries,
-                pairs=pairs,
-                intercept=float(file["intercept"]),
-                about=header["about"],
-            )
-        except Exception as error:  # JSON, NumPy and this block have each their own
-            raise ValueError(f"{name} cannot be read as a latency table: {error}") from None
-        if space is None:
-            return table
-        if space != recorded:
-            raise ValueError(f"{name} is a table of {recorded!r}, not of {space!r}: the decisions differ")
-        return cls(space, table.entries, pairs=table.pairs, intercept=table.intercept, about=table.about)
+        return read_table(path, _FORMAT, "a latency table", cls._read, space)
+
+    @classmethod
+    def _read(cls, space: Space, header: dict[str, Any], arrays: Mapping[str, Any]) -> LatencyTable:
+        counts = space.cardinalities.astype(np.int64)  # whose products fit
+        entries = np.split(floats(arrays["entries"], "entries", 1), np.cumsum(counts)[:-1])
+        pairs = None
+        if "pairs" in arrays:
+            sizes = counts[:-1] * counts[1:]
+            parts = np.split(floats(arrays["pairs"], "pairs", 1), np.cumsum(sizes)[:-1])
+            shapes = zip(parts[: len(sizes)], counts[:-1], counts[1:], strict=True)
+            pairs = [part.reshape(a, b) for part, a, b in shapes]
+        intercept = float(arrays["intercept"])
+        return cls(space, entries, pairs=pairs, intercept=intercept, about=header["about"])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.space, self.entries, self.pairs, self.intercept, self.about)
@@ -605,13 +404,3 @@ def _timings(
     if not np.isfinite(timings).all():
         raise ValueError("measured_ms must be finite; leave failed timings out")
     return rows, timings
-
-
-def _shaped(values: npt.ArrayLike, shape: Sequence[int], name: str) -> npt.NDArray[np.float64]:
-    array = np.array(values, np.float64)
-    if array.shape != tuple(shape):
-        raise ValueError(f"{name} must have shape {tuple(shape)}; got {array.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite; got {array[~np.isfinite(array)][0]}")
-    array.setflags(write=False)
-    return array

@@ -1,4 +1,8 @@
-"""Counted costs against the networks themselves."""
+"""Counted costs against the networks themselves; files of what was counted."""
+
+import contextlib
+import json
+import pickle
 
 import numpy as np
 import pytest
@@ -223,3 +227,138 @@ def test_registry():
 def test_a_network_cost_needs_to_know_what_networks_are_for():
     with pytest.raises(ValueError, match="ParamsTable needs a TaskSpec"):
         ParamsTable().bind(ConvNet(), None)
+
+
+# -- files ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def counted():
+    space = NASBench201(cells=1, channels=4)
+    return space, space.sample(12, seed=4)
+
+
+@pytest.mark.parametrize("cost", [FlopsTable(), ParamsTable(), MemoryTable(batch_size=3)], ids=repr)
+def test_a_saved_table_knows_what_was_counted(tmp_path, monkeypatch, counted, cost):
+    space, rows = counted
+    path = tmp_path / "table.npz"
+    bound = cost.bind(space, SPEC)
+    values = bound(rows)
+    bound.save(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["table.npz"]
+    for loaded in (type(cost).load(path), type(cost).load(path, space=NASBench201(cells=1, channels=4))):
+        assert loaded.settings == cost.settings
+        again = loaded.bind(space, SPEC)
+        with monkeypatch.context() as patch:
+            patch.setattr(type(cost), "_measure", None)  # nothing is counted anew
+            np.testing.assert_array_equal(again(rows), values)
+            np.testing.assert_array_equal(pickle.loads(pickle.dumps(again))(rows), values)
+        others = space.sample(5, seed=9)
+        np.testing.assert_array_equal(again(others), bound(others))
+    again.save(path)
+    assert len(type(cost).load(path).bind(space, SPEC)._known) == len(
+        np.unique(np.vstack([rows, others]), axis=0)
+    )
+
+
+def test_blocks_that_are_known_are_not_built_again(tmp_path, monkeypatch):
+    space = ConvNet(depths=[1, 2], widths=[8, 16])
+    rows = space.sample(400, seed=1)
+    bound = FlopsTable().bind(space, SPEC)
+    values = bound(rows)
+    bound.save(tmp_path / "flops.npz")
+    again = FlopsTable.load(tmp_path / "flops.npz").bind(space, SPEC)
+    again._known.clear()
+    monkeypatch.setattr(ConvNet, "build_block", None)
+    np.testing.assert_array_equal(again(rows), values)
+
+
+def test_an_empty_table_is_saved_too(tmp_path, counted):
+    FlopsTable().bind(counted[0], SPEC).save(tmp_path / "empty.npz")
+    assert FlopsTable.load(tmp_path / "empty.npz").bind(counted[0], SPEC)._known == {}
+    with pytest.raises(RuntimeError, match=r"FlopsTable has counted nothing: call bind"):
+        FlopsTable().save(tmp_path / "unbound.npz")
+
+
+def test_tables_of_other_spaces_specs_and_costs_are_refused(tmp_path, counted, lines):
+    space, rows = counted
+    path = tmp_path / "table.npz"
+    bound = ParamsTable().bind(space, SPEC)
+    bound(rows)
+    bound.save(path)
+    for other, message in (
+        (ConvNet(), r"table\.npz is a table of .*NASBench201\(.*not of ConvNet\(.*the decisions differ"),
+        (NASBench201(cells=2, channels=4), r"NASBench201 with .*'cells': 1.*: the settings differ"),
+    ):
+        with pytest.raises(ValueError, match=message.replace("a table of", "a table of parameters of")):
+            ParamsTable.load(path, space=other)
+        with pytest.raises(ValueError, match=message):
+            ParamsTable.load(path).bind(other, SPEC)
+    with pytest.raises(ValueError, match=r"table\.npz is a table for .*12.*, not for .*9"):
+        ParamsTable.load(path).bind(space, TaskSpec((3, 9, 9), 5, "image_classification"))
+    with pytest.raises(ValueError, match="cannot be read as a table of flops: it is a table of parameters"):
+        FlopsTable.load(path)
+    with pytest.raises(FileNotFoundError):
+        FlopsTable.load(tmp_path / "none.npz")
+    # A space of one's own is given, or bound.
+    own = FlopsTable().bind(lines, SPEC)
+    value = own(lines.encode([{"width": 4, "op": "line"}]))
+    own.save(path)
+    again = FlopsTable.load(path, space=lines).bind(lines, SPEC)
+    assert again(lines.encode([{"width": 4, "op": "line"}])) == value
+
+
+class _Malicious:
+    def __reduce__(self):
+        return (open, ("it-ran", "w"))
+
+
+def test_foreign_and_damaged_tables_are_refused(tmp_path, monkeypatch, counted):
+    monkeypatch.chdir(tmp_path)
+    space, rows = counted
+    path = tmp_path / "table.npz"
+    bound = FlopsTable().bind(space, SPEC)
+    bound(rows)
+    bound.save(path)
+    good = path.read_bytes()
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    header = json.loads(str(arrays["header"]))
+
+    def changed(**changes):
+        np.savez(tmp_path / "changed.npz", **{**arrays, **changes})
+        return (tmp_path / "changed.npz").read_bytes()
+
+    def text(**changes):
+        return np.array(json.dumps({**header, **changes}))
+
+    damaged = [b"", b"hello", good[: len(good) // 2], good[:-10], pickle.dumps(_Malicious())]
+    damaged += [
+        changed(header=np.array([_Malicious()], dtype=object)),
+        changed(header=np.array("{")),
+        changed(header=text(format="nasx latency table 1")),
+        changed(header=text(blocks=header["blocks"][1:])),
+        changed(header=text(blocks=[{"kind": "x"}] * len(header["blocks"]))),
+        changed(header=text(blocks=[{**block, "input_shape": ["a"]} for block in header["blocks"]])),
+        changed(header=text(blocks=[{**block, "settings": [["a", {}]]} for block in header["blocks"]])),
+        changed(header=text(settings={"batch_size": 2})),
+        changed(header=text(spec=None)),
+        changed(genotypes=arrays["genotypes"] + 100),
+        changed(genotypes=arrays["genotypes"][1:]),
+        changed(values=-arrays["values"]),
+        changed(values=np.full(len(rows), np.nan)),
+        changed(values=arrays["values"].astype(str)),
+        changed(block_values=arrays["block_values"][1:]),
+    ]
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"table\.npz cannot be read as a table of flops"):
+            FlopsTable.load(path)
+    rng = np.random.default_rng(0)
+    for _ in range(100):  # flipped bits are noticed, or nothing reads them
+        flipped = bytearray(good)
+        flipped[rng.integers(len(good))] ^= 1 << rng.integers(8)
+        path.write_bytes(bytes(flipped))
+        with contextlib.suppress(ValueError):
+            FlopsTable.load(path)
+    assert not (tmp_path / "it-ran").exists()
