@@ -1,10 +1,11 @@
 #include "nasx/latency_table.hpp"
 
-#include <algorithm>
-#include <array>
 #include <cmath>
 #include <stdexcept>
 #include <string>
+
+#include "nasx/cpu.hpp"
+#include "nasx/simd/lookup.hpp"
 
 namespace nasx {
 namespace {
@@ -20,6 +21,15 @@ void check_entries(std::span<const double> values, std::size_t wanted, const std
                                         std::to_string(values[i]));
         }
     }
+}
+
+const simd::LookupKernels& kernels() {
+#ifdef NASX_HAS_AVX2
+    if (simd_level() == SimdLevel::avx2) {
+        return simd::avx2_lookup;
+    }
+#endif
+    return simd::baseline_lookup;
 }
 
 }  // namespace
@@ -48,6 +58,7 @@ LatencyTable::LatencyTable(std::span<const std::int32_t> cardinalities, std::spa
         entries_.insert(entries_.end(), next, next + count);
         next += count;
     }
+    entries_.resize(entries_.size() + simd::Lookup::padding);
     next = pairs.data();
     for (std::size_t j = 0; !pairs.empty() && j + 1 < size(); ++j) {
         const auto width = static_cast<std::size_t>(cardinalities_[j + 1]);
@@ -61,44 +72,21 @@ LatencyTable::LatencyTable(std::span<const std::int32_t> cardinalities, std::spa
     }
 }
 
-// Several rows at a time: each row's sum waits for itself, but not for the others'.
-template <std::size_t rows>
-void LatencyTable::sum_rows(const std::int32_t* genotypes, double* out) const {
-    const std::size_t d = size();
-    std::array<double, rows> sums;
-    sums.fill(intercept_);
-    for (std::size_t j = 0; j < d; ++j) {
-        const double* const entries = entries_.data() + entry_starts_[j];
-        for (std::size_t r = 0; r < rows; ++r) {
-            sums[r] += entries[genotypes[r * d + j]];
-        }
-    }
-    for (std::size_t j = 0; j < pair_starts_.size(); ++j) {
-        const double* const pairs = pairs_.data() + pair_starts_[j];
-        const std::int64_t width = cardinalities_[j + 1] + 1;
-        for (std::size_t r = 0; r < rows; ++r) {
-            const std::int32_t* const pair = genotypes + r * d + j;
-            sums[r] += pairs[pair[0] * width + pair[1]];
-        }
-    }
-    std::copy_n(sums.begin(), rows, out);
-}
-
 void LatencyTable::sum(Genotypes genotypes, std::span<double> out) const {
-    constexpr std::size_t together = 8, checked_at_once = 128;
     const Decisions decisions(cardinalities_, {});
     decisions.check_width(genotypes, "genotypes");
+    const simd::Lookup table{size(),
+                             cardinalities_.data(),
+                             entries_.data(),
+                             entry_starts_.data(),
+                             pair_starts_.empty() ? nullptr : pairs_.data(),
+                             pair_starts_.data(),
+                             intercept_};
     for_rows(genotypes.rows, genotypes.cols, [&](std::size_t begin, std::size_t end) {
-        for (std::size_t i = begin; i < end;) {
-            // Rows are checked while they are in the cache anyway, and before they are used as indices.
-            const std::size_t until = std::min(end, i + checked_at_once);
-            decisions.check({genotypes.row(i), until - i, genotypes.cols}, "genotypes");
-            for (; i + together <= until; i += together) {
-                sum_rows<together>(genotypes.row(i), &out[i]);
-            }
-            for (; i < until; ++i) {
-                sum_rows<1>(genotypes.row(i), &out[i]);
-            }
+        std::vector<std::int32_t> room(size() * simd::LookupKernels::rows_at_once);
+        const std::size_t n = end - begin;
+        if (kernels().sum(table, genotypes.row(begin), n, room.data(), out.data() + begin) < n) {
+            decisions.check(genotypes, "genotypes");  // names the first row that is wrong
         }
     });
 }

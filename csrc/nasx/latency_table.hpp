@@ -20,19 +20,16 @@ class LatencyTable {
                  std::span<const double> pairs, double intercept);
 
     // Writes the sum of each row, added up in the order of the decisions, entries before pairs: the same bits
-    // on every platform and number of threads. O(n d). Throws std::invalid_argument when a row is no row of
-    // choices.
+    // on every platform, CPU level and number of threads. O(n d). Throws std::invalid_argument when a row is
+    // no row of choices.
     void sum(Genotypes genotypes, std::span<double> out) const;
 
     std::size_t size() const { return cardinalities_.size(); }
 
   private:
-    template <std::size_t rows>
-    void sum_rows(const std::int32_t* genotypes, double* out) const;
-
     std::vector<std::int32_t> cardinalities_;
-    // With a zero in front of each decision's entries, and in front of each matrix's rows and columns: there
-    // -1 leads.
+    // As simd::Lookup wants them: with a zero in front of each decision's entries, and in front of each
+    // matrix's rows and columns, where -1 leads.
     std::vector<double> entries_, pairs_;
     std::vector<std::size_t> entry_starts_, pair_starts_;  // of choice 0, of the pair of choices 0 and 0
     double intercept_;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -146,14 +147,25 @@ def _centered(design: _Floats, timings: _Floats, weights: _Floats) -> tuple[_Flo
     return (design - center) * roots[:, None], (timings - mean) * roots, center, mean
 
 
+def _system(rows: _Floats, targets: _Floats) -> tuple[_Floats, _Floats, Callable[[_Floats], _Floats]]:
+    """Matrix and right side of the smaller of two equal systems, and the slopes of its solution.
+
+    With pairs there are many times more slopes than timings.
+    """
+    if rows.shape[1] > len(rows):
+        return rows @ rows.T, targets, lambda solution: rows.T @ solution
+    return rows.T @ rows, rows.T @ targets, lambda solution: solution
+
+
 def _ridge_path(design: _Floats, timings: _Floats, weights: _Floats) -> list[tuple[_Floats, float]]:
     """Slopes and intercept of weighted ridge regressions of each strength, by one decomposition."""
     rows, targets, center, mean = _centered(design, timings, weights)
-    left, values, right = np.linalg.svd(rows, full_matrices=False)
-    told = left.T @ targets
+    gram, right, slopes_of = _system(rows, targets)
+    values, vectors = np.linalg.eigh(gram)
+    values, told = np.maximum(values, 0), vectors.T @ right
     found = []
     for strength in _STRENGTHS:
-        slopes = right.T @ (told * values / (values**2 + strength))
+        slopes = slopes_of(vectors @ (told / (values + strength)))
         found.append((slopes, mean - float(center @ slopes)))
     return found
 
@@ -163,9 +175,9 @@ def _huber_ridge(design: _Floats, timings: _Floats, strength: float) -> tuple[_F
     weights: _Floats = np.ones(len(timings))
     for _ in range(_ROUNDS):
         rows, targets, center, mean = _centered(design, timings, weights)
-        gram = rows.T @ rows
+        gram, right, slopes_of = _system(rows, targets)
         gram.flat[:: len(gram) + 1] += strength
-        slopes = np.asarray(np.linalg.solve(gram, rows.T @ targets), np.float64)
+        slopes = slopes_of(np.asarray(np.linalg.solve(gram, right), np.float64))
         intercept = mean - float(center @ slopes)
         errors = np.abs(design @ slopes + intercept - timings)
         allowed = _TUNING * 1.4826 * float(np.median(errors))

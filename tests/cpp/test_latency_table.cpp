@@ -9,11 +9,17 @@
 
 using namespace nasx;
 
-TEST_CASE("a row's sum is that of a plain loop, to the bit, whatever the number of rows and threads") {
-    const std::vector<std::int32_t> cardinalities{3, 1, 4, 2, 5};
+namespace {
+
+void check_sums(const std::vector<std::int32_t>& cardinalities) {
     const std::size_t d = cardinalities.size();
     Stream stream(1, Purpose::sample, 0, 0);
-    std::vector<double> entries(15), pairs(3 + 4 + 8 + 10);
+    std::vector<double> entries, pairs;
+    for (std::size_t j = 0; j < d; ++j) {
+        const auto here = static_cast<std::size_t>(cardinalities[j]);
+        entries.resize(entries.size() + here);
+        pairs.resize(pairs.size() + (j > 0 ? here * static_cast<std::size_t>(cardinalities[j - 1]) : 0));
+    }
     for (auto* values : {&entries, &pairs}) {
         for (double& value : *values) {
             value = stream.uniform() - 0.25;
@@ -22,7 +28,7 @@ TEST_CASE("a row's sum is that of a plain loop, to the bit, whatever the number 
     for (const bool paired : {false, true}) {
         const LatencyTable table(cardinalities, entries,
                                  paired ? std::span<const double>(pairs) : std::span<const double>{}, 0.125);
-        for (const std::size_t n : {0, 1, 7, 8, 9, 130, 5000}) {
+        for (const std::size_t n : {0, 1, 7, 8, 9, 64, 65, 130, 5000}) {
             std::vector<std::int32_t> rows(n * d);
             for (std::size_t i = 0; i < rows.size(); ++i) {
                 const auto count = static_cast<std::uint32_t>(cardinalities[i % d]);
@@ -56,6 +62,15 @@ TEST_CASE("a row's sum is that of a plain loop, to the bit, whatever the number 
     }
 }
 
+}  // namespace
+
+TEST_CASE("a row's sum is that of a plain loop, to the bit, whatever the number of rows and threads") {
+    check_sums({2});
+    check_sums({8, 20, 9});
+    check_sums({3, 1, 4, 2, 5});
+    check_sums({7, 8, 9, 15, 16, 17, 40});
+}
+
 TEST_CASE("bad tables and rows are refused by name") {
     const std::vector<std::int32_t> cardinalities{2, 3};
     const std::vector<double> entries(5, 1.0), pairs(6, 1.0), short_ones(4, 1.0);
@@ -75,4 +90,8 @@ TEST_CASE("bad tables and rows are refused by name") {
     double sums[2];
     CHECK(test::has(test::refusal([&] { table.sum({rows, 2, 2}, sums); }), "row 1, decision 1"));
     CHECK(test::has(test::refusal([&] { table.sum({rows, 1, 3}, sums); }), "one column for each of the 2"));
+    std::vector<std::int32_t> many(2000, 0);
+    std::vector<double> out(1000);
+    many[1401] = -2;
+    CHECK(test::has(test::refusal([&] { table.sum({many.data(), 1000, 2}, out); }), "row 700, decision 1"));
 }

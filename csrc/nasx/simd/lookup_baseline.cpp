@@ -1,0 +1,2 @@
+#define NASX_LOOKUP baseline_lookup
+#include "nasx/simd/lookup_body.inc"
