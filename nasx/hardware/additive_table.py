@@ -90,6 +90,11 @@ class AdditiveTable(Cost):
         )
 
     @property
+    def adds_up(self) -> bool:
+        """Whether the cost is the sum over decisions and nothing else."""
+        return True
+
+    @property
     def settings(self) -> dict[str, Any]:
         """All its numbers, as JSON types."""
         return {
@@ -119,7 +124,7 @@ class AdditiveTable(Cost):
         rows = genotypes if isinstance(genotypes, np.ndarray) else np.asarray(genotypes)
         if rows.dtype != np.int32 or rows.ndim != 2 or not rows.flags.c_contiguous:
             rows = self.space.check(rows)
-        return self._table.sum(rows)
+        return self._compute(rows)
 
     def _compute(self, genotypes: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
         return self._table.sum(genotypes)
@@ -141,8 +146,13 @@ class AdditiveTable(Cost):
         Raises
         ------
         ValueError
-            If a number of decisions or choices does not fit.
+            If a number of decisions or choices does not fit, or the table is no sum over decisions.
         """
+        if not self.adds_up:
+            raise ValueError(
+                f"{self!r} is no sum over decisions, and only those have expected values; fit one to it by "
+                "LatencyTable.fit(space, rows, table(rows))"
+            )
         if len(probabilities) != len(self.space):
             raise ValueError(
                 f"probabilities must have {len(self.space)} parts, one a decision; got {len(probabilities)}"
@@ -175,7 +185,8 @@ class AdditiveTable(Cost):
         Raises
         ------
         ValueError
-            If the space has conditions or constraints and is too large to enumerate.
+            If the space has conditions or constraints, or the table blocks, and the space is too large to
+            enumerate.
         """
         return self._extreme(1)
 
@@ -190,7 +201,8 @@ class AdditiveTable(Cost):
         Raises
         ------
         ValueError
-            If the space has conditions or constraints and is too large to enumerate.
+            If the space has conditions or constraints, or the table blocks, and the space is too large to
+            enumerate.
         """
         return self._extreme(-1)
 
@@ -207,11 +219,11 @@ class AdditiveTable(Cost):
 
     def _extreme(self, sign: int) -> Genotypes:
         space = self.space
-        if len(space.conditions) or space.constraints:
+        if len(space.conditions) or space.constraints or not self.adds_up:
             if not space.has_at_most(_ENUMERABLE):
                 raise ValueError(
-                    "with conditions or constraints, the fastest and slowest architectures of a space are "
-                    f"found by looking at all; this one has more than {_ENUMERABLE:,}"
+                    "with conditions, constraints or blocks, the fastest and slowest architectures of a "
+                    f"space are found by looking at all; this one has more than {_ENUMERABLE:,}"
                 )
             rows = space.enumerate()
             found: Genotypes = rows[int(np.argmin(sign * self(rows)))]

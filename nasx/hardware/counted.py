@@ -138,7 +138,7 @@ class CountedTable(NetworkCost):
             of the same class with other settings.
         """
         read = functools.partial(cls._read, os.fspath(path))
-        return read_table(path, _FORMAT, f"a table of {cls.name}", read, space)
+        return read_table(path, [_FORMAT], f"a table of {cls.name}", read, space)
 
     @classmethod
     def _read(cls, file: str, space: Space, header: dict[str, Any], arrays: Mapping[str, Any]) -> Self:

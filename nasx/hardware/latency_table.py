@@ -1,7 +1,8 @@
-"""`LatencyTable`: the latency of any architecture of a space as a sum over its decisions."""
+"""`LatencyTable`: the latency of any architecture of a space, from timings."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -10,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nasx._arguments import floats
+from nasx.architecture import Block
 from nasx.hardware.adaptation import Mixture
 from nasx.hardware.additive_fit import fit_additive
 from nasx.hardware.additive_table import AdditiveTable, Entries
-from nasx.hardware.measuring import measure_additive
+from nasx.hardware.block_times import BlockTimes
+from nasx.hardware.measuring import measure_table
 from nasx.hardware.table_files import read_table, write_table
 from nasx.hardware.timing import TimingSettings
 from nasx.space import Genotypes, Space
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LatencyTable"]
 
-_FORMAT = "nasx latency table 1"
+_FORMATS = ("nasx latency table 1", "nasx latency table of blocks 1")
 _SAMPLED = 2_000
 
 
@@ -31,7 +34,8 @@ class LatencyTable(AdditiveTable):
     """Latency in milliseconds as a sum: an intercept, an entry for each choice, perhaps one for each pair.
 
     What the decisions take is added up in their order; inactive ones add nothing. Pairs are of neighbouring
-    decisions. A table is a cost:
+    decisions. Where what a part of a network takes depends on more than that, a measured table also adds up
+    what the network's blocks take. A table is a cost:
     ``nasx.search(space, task, costs={"latency_ms": table}, limits={"latency_ms": 5.0})``.
 
     Parameters
@@ -45,6 +49,8 @@ class LatencyTable(AdditiveTable):
         choice of the next decision.
     intercept : float, default 0
         What every architecture takes.
+    blocks : BlockTimes, optional
+        What the blocks of the space's networks take, in addition.
     about : mapping of str to JSON types, optional
         What is known of its origin: device, versions, errors.
 
@@ -79,10 +85,30 @@ class LatencyTable(AdditiveTable):
         *,
         pairs: Sequence[npt.ArrayLike] | None = None,
         intercept: float = 0.0,
+        blocks: BlockTimes | None = None,
         about: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(space, entries, pairs=pairs, intercept=intercept)
+        self.blocks = blocks
+        self.vectorized = blocks is None
         self.about = dict(about or {})
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the latency is the sum over decisions and nothing else: the table has no blocks."""
+        return self.blocks is None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All its numbers, as JSON types."""
+        if self.blocks is None:
+            return super().settings
+        blocks = [[block.to_dict(), ms] for block, ms in self.blocks.times.items()]
+        return {**super().settings, "blocks": blocks}
+
+    def _compute(self, genotypes: Genotypes) -> npt.NDArray[np.float64]:
+        sums = super()._compute(genotypes)
+        return sums if self.blocks is None else sums + self.blocks(genotypes)
 
     def bind(self, space: Space, spec: TaskSpec | None) -> Self:
         """Make sure that it is asked for architectures of its own space.
@@ -192,10 +218,12 @@ class LatencyTable(AdditiveTable):
         The blocks of the space (`Space.blocks`) are timed by what each adds to a network, and some whole
         networks beside them, as `measure_latency` does: in a process of its own with fixed threads, in rounds
         that take all in turn. The blocks' sums are what is expected of an architecture; a robust ridge
-        regression towards them calibrates the table on the whole networks. Its errors are of whole networks
-        that were left out in turn, in ``table.about["errors"]``, beside the device, the versions, the
-        settings, and each block's median and 10th and 90th percentile. Spaces without blocks are measured by
-        whole networks alone.
+        regression towards them calibrates the table on the whole networks. Where these sums are no sums over
+        decisions, to within 1 %, because what a block takes depends on those before it, the table keeps the
+        blocks (``table.blocks``). Its errors are of whole networks that were left out in turn, in
+        ``table.about["errors"]``, beside the device, the versions, the settings, and each block's median and
+        10th and 90th percentile; those of blocks that had to be told from others, as a large space's must,
+        are in ``table.about["block_errors"]``. Spaces without blocks are measured by whole networks alone.
 
         Parameters
         ----------
@@ -253,10 +281,17 @@ class LatencyTable(AdditiveTable):
         settings = TimingSettings(
             backend=backend, device=device, batch_size=batch_size, threads=threads, rounds=rounds
         )
-        entries, pairs, intercept, told = measure_additive(
+        found = measure_table(
             space, spec, settings, networks=networks, seed=seed, resume=resume, progress=progress
         )
-        return cls(space, entries, pairs=pairs, intercept=intercept, about={**(about or {}), **told})
+        return cls(
+            space,
+            found.entries,
+            pairs=found.pairs,
+            intercept=found.intercept,
+            blocks=found.blocks,
+            about={**(about or {}), **found.about},
+        )
 
     @classmethod
     def adapt(
@@ -340,7 +375,12 @@ class LatencyTable(AdditiveTable):
         arrays = {"entries": np.concatenate(self.entries), "intercept": np.array(self.intercept)}
         if self.pairs is not None:
             arrays["pairs"] = np.concatenate([np.empty(0), *(part.ravel() for part in self.pairs)])
-        write_table(path, _FORMAT, self.space, {"unit": self.unit, "about": self.about}, arrays)
+        header: dict[str, Any] = {"unit": self.unit, "about": self.about}
+        if self.blocks is not None:
+            header["spec"] = dataclasses.asdict(self.blocks.spec)
+            header["blocks"] = [block.to_dict() for block in self.blocks.times]
+            arrays["block_ms"] = np.array(list(self.blocks.times.values()))
+        write_table(path, _FORMATS[self.blocks is not None], self.space, header, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, space: Space | None = None) -> LatencyTable:
@@ -367,7 +407,7 @@ class LatencyTable(AdditiveTable):
             If it is damaged, no table, or a table of another space: one with other decisions, or of the same
             class with other settings.
         """
-        return read_table(path, _FORMAT, "a latency table", cls._read, space)
+        return read_table(path, _FORMATS, "a latency table", cls._read, space)
 
     @classmethod
     def _read(cls, space: Space, header: dict[str, Any], arrays: Mapping[str, Any]) -> LatencyTable:
@@ -379,19 +419,31 @@ class LatencyTable(AdditiveTable):
             parts = np.split(floats(arrays["pairs"], "pairs", 1), np.cumsum(sizes)[:-1])
             shapes = zip(parts[: len(sizes)], counts[:-1], counts[1:], strict=True)
             pairs = [part.reshape(a, b) for part, a, b in shapes]
+        blocks = None
+        if header["format"] == _FORMATS[1]:
+            from nasx.tasks.base import TaskSpec
+
+            if not space.has_blocks:
+                raise ValueError("its space is no built-in one: it has to be given as space=")
+            timed = [Block.from_dict(block) for block in header["blocks"]]
+            times = zip(timed, floats(arrays["block_ms"], "block_ms", 1).tolist(), strict=True)
+            blocks = BlockTimes(space, TaskSpec(**header["spec"]), dict(times))
         intercept = float(arrays["intercept"])
-        return cls(space, entries, pairs=pairs, intercept=intercept, about=header["about"])
+        return cls(space, entries, pairs=pairs, intercept=intercept, blocks=blocks, about=header["about"])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.space, self.entries, self.pairs, self.intercept, self.about)
+        return _rebuild, (self.space, self.entries, self.pairs, self.intercept, self.blocks, self.about)
 
     def __repr__(self) -> str:
-        paired = ", with pairs" if self.pairs is not None else ""
-        return f"LatencyTable({len(self.space)} decisions, {sum(map(len, self.entries))} entries{paired})"
+        more = ", with pairs" if self.pairs is not None else ""
+        more += f", {len(self.blocks.times)} blocks" if self.blocks is not None else ""
+        return f"LatencyTable({len(self.space)} decisions, {sum(map(len, self.entries))} entries{more})"
 
 
-def _rebuild(space: Space, entries: Entries, pairs: Any, intercept: float, about: Any) -> LatencyTable:
-    return LatencyTable(space, entries, pairs=pairs, intercept=intercept, about=about)
+def _rebuild(
+    space: Space, entries: Entries, pairs: Any, intercept: float, blocks: Any, about: Any
+) -> LatencyTable:
+    return LatencyTable(space, entries, pairs=pairs, intercept=intercept, blocks=blocks, about=about)
 
 
 def _timings(

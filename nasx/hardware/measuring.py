@@ -8,7 +8,7 @@ import platform
 from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,8 @@ from nasx._arguments import count
 from nasx._core import latency_table as _native
 from nasx._runtime import simd_level
 from nasx.architecture import Block
-from nasx.hardware.additive_fit import fit_additive
+from nasx.hardware.additive_fit import AdditiveModel, fit_additive
+from nasx.hardware.block_times import BlockTimes
 from nasx.hardware.timing import Item, TimingSettings, time_items
 from nasx.population import unique
 from nasx.space import Genotypes
@@ -26,15 +27,26 @@ if TYPE_CHECKING:
     from nasx.space import Space
     from nasx.tasks.base import TaskSpec
 
-__all__ = ["measure_additive"]
+__all__ = ["Measured", "measure_table"]
 
 _Floats = npt.NDArray[np.float64]
 _FEWEST_NETWORKS = 10
 # Architectures whose blocks are timed, and at most so many made of those blocks that the sum is fitted to.
 _LOOKED_AT, _EXPECTED = 200, 2_000
+_ADDS_UP = 0.01  # relative error of a sum over decisions that may stand for sums of blocks
 
 
-def measure_additive(
+class Measured(NamedTuple):
+    """What was measured, as parts of `nasx.hardware.LatencyTable`."""
+
+    entries: list[_Floats]
+    pairs: list[_Floats] | None
+    intercept: float
+    blocks: BlockTimes | None
+    about: dict[str, Any]
+
+
+def measure_table(
     space: Space,
     spec: TaskSpec,
     settings: TimingSettings,
@@ -43,8 +55,8 @@ def measure_additive(
     seed: int,
     resume: str | os.PathLike[str] | None,
     progress: bool | None,
-) -> tuple[list[_Floats], list[_Floats] | None, float, dict[str, Any]]:
-    """Find sums over decisions that tell latencies on this machine.
+) -> Measured:
+    """Find sums over decisions, and over blocks where these alone do not do, that tell latencies here.
 
     Parameters
     ----------
@@ -59,10 +71,9 @@ def measure_additive(
 
     Returns
     -------
-    entries, pairs, intercept
-        As of `nasx.hardware.LatencyTable`.
-    about : dict of str to JSON types
-        Device, versions, settings, the blocks' times, and the errors on networks that were left out.
+    Measured
+        ``about`` has the device, versions, settings, the blocks' times, and the errors on networks that were
+        left out, and on blocks that were, if the table keeps them.
     """
     if not space.can_build:
         raise TypeError(
@@ -79,7 +90,7 @@ def measure_additive(
     times = time_items(space, spec, [*items, *blocks], settings, seed=seed, resume=resume, progress=progress)
     latencies = np.median(times[: len(timed)], axis=1)
     by_block = dict(zip(blocks, np.median(times[len(timed) :], axis=1).tolist(), strict=True))
-    model = _calibrated(space, spec, timed, latencies, by_block, seed)
+    model, blocks_kept = _calibrated(space, spec, timed, latencies, by_block, seed)
     about = {
         "device": _device(settings.device),
         "backend": settings.backend,
@@ -97,9 +108,11 @@ def measure_additive(
             {**block._asdict(), **_quantiles(row)}
             for block, row in zip(blocks, times[len(timed) :], strict=True)
         ],
-        "errors": model[3],
+        "errors": model.errors,
     }
-    return *model[:3], about
+    if blocks_kept is not None:
+        about["block_errors"] = blocks_kept.errors(seed=seed)
+    return Measured(model.entries, model.pairs, model.intercept, blocks_kept, about)
 
 
 def _different(space: Space, n: int, seed: int) -> Genotypes:
@@ -118,12 +131,14 @@ def _calibrated(
     latencies: _Floats,
     by_block: dict[Block, float],
     seed: int,
-) -> tuple[list[_Floats], list[_Floats] | None, float, dict[str, float]]:
-    """Fit a sum over decisions to the sums of blocks, then what whole networks add to it."""
+) -> tuple[AdditiveModel, BlockTimes | None]:
+    """Fit a sum over decisions to the sums of blocks, then what whole networks add to it.
+
+    Where no sum over decisions comes near the sums of blocks, these stay what they are.
+    """
     counts = space.cardinalities
     if not by_block:
-        plain = fit_additive(timed, latencies, counts, seed=seed)
-        return plain.entries, plain.pairs, plain.intercept, plain.errors
+        return fit_additive(timed, latencies, counts, seed=seed), None
 
     def expected(row: Genotypes) -> float:
         return sum(
@@ -134,15 +149,19 @@ def _calibrated(
     sums = np.array([expected(row) for row in some])
     known = np.isfinite(sums)
     prior = fit_additive(some[known], sums[known], counts, seed=seed)
-    told = _sum(prior.entries, prior.pairs, timed)
+    adds_up = prior.errors["median_relative"] <= _ADDS_UP
+    told = _sum(prior.entries, prior.pairs, timed) if adds_up else sums[: len(timed)]
     # What a network takes beside its blocks, and how much faster they run in one.
     scale, offset = _line(told, latencies)
     model = fit_additive(timed, latencies, counts, seed=seed, prior=offset + scale * told)
+    model = model._replace(intercept=offset + model.intercept)
+    if not adds_up:
+        return model, BlockTimes(space, spec, {block: scale * ms for block, ms in by_block.items()})
     entries = [scale * a + b for a, b in zip(prior.entries, model.entries, strict=True)]
     pairs = None if prior.pairs is None else [scale * part for part in prior.pairs]
     if model.pairs is not None:
         pairs = model.pairs if pairs is None else [a + b for a, b in zip(pairs, model.pairs, strict=True)]
-    return entries, pairs, offset + model.intercept, model.errors
+    return model._replace(entries=entries, pairs=pairs), None
 
 
 def _sum(entries: list[_Floats], pairs: list[_Floats] | None, rows: Genotypes) -> _Floats:

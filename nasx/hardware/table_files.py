@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,7 +52,7 @@ def write_table(
 
 def read_table(
     path: str | os.PathLike[str],
-    form: str,
+    forms: Sequence[str],
     what: str,
     make: Callable[[Space, dict[str, Any], Arrays], Table],
     space: Space | None,
@@ -63,8 +63,8 @@ def read_table(
     ----------
     path : path-like
         The file.
-    form : str
-        Name and version of what it must be.
+    forms : sequence of str
+        Names and versions of what it may be.
     what : str
         That in words, for messages: ``"a latency table"``.
     make : callable
@@ -89,8 +89,8 @@ def read_table(
     arrays = read_arrays(path, what=what)
     with _refused(f"{name} cannot be read as {what}"):
         header = json.loads(str(arrays["header"]))
-        if header["format"] != form:
-            raise ValueError(f"its format is {header['format']!r}, not {form!r}")
+        if header["format"] not in forms:
+            raise ValueError(f"its format is {header['format']!r}, not {forms[0]!r}")
         recorded = Space.from_dict(header["space"])
     if space is not None:
         check_space(header["space"], space, f"{name} is {what}")

@@ -72,7 +72,7 @@ def test_fastest_and_slowest_are_those_of_all(pairs):
     some = huge(huge.space.sample(1000))
     assert low <= some.min() < some.max() <= high
     refused = random_table(space_of(*[8] * 30, constraints=[lambda x: x[:, 0] >= 0]))
-    with pytest.raises(ValueError, match="conditions or constraints"):
+    with pytest.raises(ValueError, match="conditions, constraints or blocks"):
         refused.fastest()
 
 
