@@ -92,4 +92,9 @@ def _print(table: LatencyTable, path: Path, options: argparse.Namespace) -> None
         f"{errors['median_relative']:.1%}, {errors['within_10_percent']:.0%} within 10 %, rank correlation "
         f"{errors['rank_correlation']:.3f}"
     )
+    if unseen := about.get("block_errors"):
+        console.print(
+            f"sums of blocks, of which {len(about['blocks'])} were timed; others are told from them: "
+            f"median error {unseen['median_relative']:.1%}, rank correlation {unseen['rank_correlation']:.3f}"
+        )
     console.print(f'{path} is the table; a search takes it as\n\n\\[costs.latency_ms]\ntable = "{path}"')

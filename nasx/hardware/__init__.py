@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from nasx.errors import unknown
+from nasx.hardware.block_times import BlockTimes
 from nasx.hardware.costs import Connections, Cost, NetworkCost, Nodes
 from nasx.hardware.counted import FlopsTable, MemoryTable, ParamsTable
 from nasx.hardware.latency_table import LatencyTable
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "BlockTimes",
     "Connections",
     "Cost",
     "FlopsTable",
