@@ -1,7 +1,8 @@
 """Steps of DARTS and PC-DARTS against a plain twin in PyTorch: python bench/bench_darts.py.
 
-The twin (darts_twin.py) is written as the papers describe, in both memory layouts; losses and gradients are
-compared first, on the same weights and images. `--memory` prints the peak memory of each in a process of its own.
+The twin (darts_twin.py) is written as the papers describe, in both memory layouts. Losses and gradients are
+compared first, on the same weights and images. `--memory` prints the peak memory of each, in processes of their
+own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The search network of DARTS as the paper describes it, in plain PyTorch: nasx's supernet is compared with it.
+"""The search network of DARTS as the paper describes it, in plain PyTorch, to compare nasx with.
 
 Nothing here is clever: every operation on every edge runs, "none" among them, its output is multiplied by its
 weight, and the terms are added up.

@@ -168,7 +168,7 @@ class Training:
                 raise EvaluationError("the architecture parameters have no images to learn from")
 
     def architecture_step(self, batch: Any, held_out: Any) -> Tensor:
-        """Move the architecture parameters; `batch` is where a look ahead steps. Returns the held-out loss."""
+        """Move the architecture parameters; a look ahead steps on `batch`. Returns the held-out loss."""
         if self.settings.order == 2:
             value = second_order_gradient(
                 self.supernet,
