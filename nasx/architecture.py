@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from torch import nn
 
     from nasx.decisions import Choice
@@ -196,6 +198,28 @@ class Architecture(Mapping[str, "Choice"]):
                 "come from a search on a task, so nothing says what the network is for"
             )
         return self._space.build(self, spec)  # type: ignore[arg-type]  # or it needs none, or cannot build
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Draw the architecture.
+
+        Parameters
+        ----------
+        path : path-like, optional
+            Write the picture here too.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            The picture; notebooks show it.
+
+        Raises
+        ------
+        TypeError
+            If the space draws none.
+        MissingDependencyError
+            If matplotlib is not installed.
+        """
+        return self._space.draw(self, path)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the architecture and its space as JSON types.

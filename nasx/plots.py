@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "plot",
     "plot_comparison",
+    "plot_history",
     "plot_importance",
     "plot_pareto_front",
     "plot_progress",
@@ -26,6 +27,8 @@ __all__ = [
 ]
 
 _ALL, _FRONT, _OTHER = "#b8bec6", "#1f77b4", "#d1495b"
+# At most so many groups of edges have a panel.
+_GROUPS = 4
 # At most so many bars of decisions, the most important ones.
 _BARS = 12
 _LINES = (_FRONT, _OTHER, "#2a9d6f", "#e0962b", "#7a5ea8", "#6b7480", "#17a2b8", "#9c5b3c")
@@ -48,7 +51,8 @@ def plot(
     Returns
     -------
     matplotlib.figure.Figure
-        The Pareto front; with one objective, the best value over the evaluations.
+        The Pareto front; with one objective, the best value over the evaluations; where a supernet was
+        trained, how that went.
 
     Raises
     ------
@@ -57,8 +61,12 @@ def plot(
     ValueError
         If `other` has other objectives.
     """
-    draw = plot_progress if len(result.objectives) == 1 else plot_pareto_front
-    figure = draw(result, other=other)
+    if result.history and other is None:
+        figure = plot_history(result)
+    elif len(result.objectives) == 1:
+        figure = plot_progress(result, other=other)
+    else:
+        figure = plot_pareto_front(result, other=other)
     if path is not None:
         figure.savefig(path, dpi=150)
     return figure
@@ -341,3 +349,56 @@ def plot_comparison(comparison: Comparison) -> Figure:
         title=f"mean ± standard error, {n} seeds" if n > 1 else "one seed",
     )
     return figure
+
+
+def plot_history(result: Result) -> Figure:
+    """Draw how a supernet's training went: losses, and the operations' weights in each group of edges.
+
+    Parameters
+    ----------
+    result : Result
+        Of a strategy that trains a supernet, such as `nasx.DARTS`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Losses over the epochs; the mean weight of each operation over a group's edges, with the skip
+        connections among the operations that were chosen.
+
+    Raises
+    ------
+    MissingDependencyError
+        If matplotlib is not installed.
+    ValueError
+        If the result has no history.
+    """
+    if not result.history:
+        raise ValueError("result has no history: its strategy trains no supernet, or no epoch has ended")
+    groups = list(result.history[0]["probabilities"])[:_GROUPS]
+    figure, axes = _panels(1 + len(groups))
+    epochs = [entry["epoch"] for entry in result.history]
+    for name, color in (("loss", _FRONT), ("architecture_loss", _OTHER)):
+        points = [(entry["epoch"], entry[name]) for entry in result.history if entry[name] is not None]
+        axes[0].plot(*zip(*points, strict=True), color=color, label=name.replace("_", " "))
+    axes[0].set_title("losses", fontsize=9)
+    for axis, group in zip(axes[1:], groups, strict=True):
+        means = np.array([np.mean(entry["probabilities"][group], 0) for entry in result.history])
+        names = _operations(result, group, means.shape[1])
+        for column, name in enumerate(names):
+            axis.plot(epochs, means[:, column], color=_LINES[column % len(_LINES)], label=name)
+        axis.set_title(f"{group}: mean weight of each operation", fontsize=9)
+    for axis in axes:
+        axis.set_xlabel("epoch")
+        axis.legend(fontsize=7)
+    return figure
+
+
+def _operations(result: Result, group: str, number: int) -> list[str]:
+    """Names of a group's operations, as far as the space knows them."""
+    space = result.space
+    names = getattr(space, "all_operations", None) or getattr(space, "operations", None)
+    if names is None and group in space:
+        names = space[group].choices
+    if names is None or len(names) != number:
+        return [str(column) for column in range(number)]
+    return [str(name) for name in names]

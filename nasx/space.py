@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -18,6 +19,7 @@ from nasx.decisions import Boolean, Categorical, Choice, Decision, Integer, Ordi
 from nasx.errors import unknown
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from torch import nn
 
     from nasx.nn.supernet import Supernet
@@ -758,6 +760,32 @@ class Space:
             If this space does not say what its networks are made of.
         """
         raise TypeError(f"{type(self).__name__} has no build_block(): define it beside blocks()")
+
+    def draw(self, architecture: Architecture, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Draw an architecture; spaces whose architectures have a shape override this.
+
+        Parameters
+        ----------
+        architecture : Architecture
+            One of this space.
+        path : path-like, optional
+            Write the picture here too.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            The picture.
+
+        Raises
+        ------
+        TypeError
+            If this space draws none.
+        MissingDependencyError
+            If matplotlib is not installed.
+        """
+        raise TypeError(
+            f"{type(self).__name__} has no draw(): define draw(self, architecture, path) in a subclass"
+        )
 
     @property
     def has_blocks(self) -> bool:

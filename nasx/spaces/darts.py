@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nasx.errors import unknown
 from nasx.space import Categorical, Decision, Space
+from nasx.spaces._cells import draw_cells
 from nasx.spaces._images import check_images
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from torch import nn
 
     from nasx.architecture import Architecture
@@ -234,6 +237,28 @@ class DARTS(Space):
             cells=self.cells,
             channels=self.channels,
             auxiliary=self.auxiliary,
+        )
+
+    def draw(self, architecture: Architecture, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Draw both cells.
+
+        Parameters
+        ----------
+        architecture : Architecture
+            One of this space.
+        path : path-like, optional
+            Write the picture here too.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Inputs ``c[k-2]`` and ``c[k-1]``, nodes, and what joins them, ``c[k]``.
+        """
+        names = ["c[k-2]", "c[k-1]", *(str(node) for node in range(self.nodes)), "c[k]"]
+        last = self.nodes + 2
+        joined = [(last, node, "") for node in range(2, last)]
+        return draw_cells(
+            {f"{kind} cell": (names, [*self.cell(architecture, kind), *joined]) for kind in _KINDS}, path
         )
 
     def supernet(

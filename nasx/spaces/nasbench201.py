@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from nasx.architecture import Block
 from nasx.errors import unknown
 from nasx.space import Categorical, Genotypes, Space
+from nasx.spaces._cells import draw_cells
 from nasx.spaces._classes import lookup, representatives
 from nasx.spaces._images import check_images
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from torch import nn
 
     from nasx.architecture import Architecture
@@ -272,6 +275,25 @@ class NASBench201(Space):
         from nasx.nn import nasbench201_block
 
         return nasbench201_block(block.kind, **dict(block.settings))
+
+    def draw(self, architecture: Architecture, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Draw the cell; edges without operation are left out.
+
+        Parameters
+        ----------
+        architecture : Architecture
+            One of this space.
+        path : path-like, optional
+            Write the picture here too.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Its four nodes and the operations between them.
+        """
+        taken = zip(_EDGES, architecture.values(), strict=True)
+        edges = [(*edge, str(name)) for edge, name in taken if name != "none"]
+        return draw_cells({"cell": (["in", "1", "2", "out"], edges)}, path)
 
     def supernet(
         self, spec: TaskSpec, *, partial_channels: int = 1, edge_normalization: bool = False
