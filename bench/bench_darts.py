@@ -113,8 +113,11 @@ def copy_twin(twin: Network, supernet: Any) -> None:
 
 
 def check(sides: dict[str, Any], batch: tuple[Tensor, Tensor]) -> None:
-    """Compare losses and all gradients in double precision: rounding alone makes layouts differ by 2e-3."""
-    images, labels = batch[0][:8].double(), batch[1][:8]
+    """Compare losses and all gradients in double precision: rounding alone makes layouts differ by 2e-3.
+
+    On corners of a few images: convolutions in double precision are slow.
+    """
+    images, labels = batch[0][:4, :, :8, :8].double(), batch[1][:4]
     first: Tensor | None = None
     for name, side in sides.items():
         network = copy.deepcopy(side.network).double()
