@@ -254,7 +254,10 @@ def _methods(
         if not isinstance(label, str):
             raise TypeError(f"strategies: a label must be a string; got {label!r}")
         if not isinstance(method, SampledStrategy | MultiFidelityStrategy):
-            raise TypeError(f"strategies: {label!r} is no sampled strategy: it spends no evaluations")
+            raise TypeError(
+                f"strategies: {label!r} is no sampled strategy: it spends no evaluations; run nasx.search "
+                "for each seed, and compare what result.retrain(task) reaches"
+            )
         if label in methods:
             raise ValueError(
                 f"strategies: {label!r} comes twice; give labels, as in "

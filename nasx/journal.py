@@ -182,7 +182,7 @@ class Journal:
 
     @staticmethod
     def remove(path: str | os.PathLike[str]) -> None:
-        """Delete a journal; harmless if there is none.
+        """Delete a journal, and the checkpoint beside it; harmless if there is none.
 
         Parameters
         ----------
@@ -198,7 +198,7 @@ class Journal:
             return
         _is_new(Path(path))
         with _Lock(Path(path)):
-            for ending in ("", "-wal", "-shm", "-journal"):
+            for ending in ("", "-wal", "-shm", "-journal", ".checkpoint", ".checkpoint.new"):
                 Path(f"{path}{ending}").unlink(missing_ok=True)
 
     def __enter__(self) -> Self:

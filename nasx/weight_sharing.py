@@ -62,8 +62,9 @@ def train_supernet(
     Returns
     -------
     Result
-        With ``supernet`` and ``history``; its one trial is the architecture that was found, scored on the
-        validation images with the weights that it has in the supernet.
+        With ``supernet`` and ``history``; its trial is the architecture that was found, scored on the
+        validation images with the weights that it has in the supernet. A run that is resumed after its
+        ``seconds`` were over keeps the trial of what it had found by then.
 
     Raises
     ------
@@ -141,6 +142,8 @@ class _Run:
             for trial in self.journal.trials(problem.space, problem.spec):
                 result.trials.append(trial)
             done = self.journal.stopped() == "epochs"
+            if not done:
+                self.journal.set_stopped("running")
             result.history[:] = self.journal.history()
         spent = sum(entry.get("seconds", 0.0) for entry in result.history)
         deadline = None if seconds is None else time.monotonic() + seconds - spent
@@ -161,23 +164,35 @@ class _Run:
             report=after,
             deadline=deadline,
         )
+        if self.journal is not None and self.journal.history() != result.history:
+            self.journal.set_history(result.history)  # killed between the checkpoint and the journal
         if not done:
             architecture = problem.space.architecture(fitted.genotype, spec=problem.spec)
             trial = self.trial(architecture, began)
-            with self.interrupts.held:
-                if self.journal is not None:
-                    self.journal.asked(
-                        problem.space.to_bytes(fitted.genotype[None]),
-                        requested=1,
-                        told_before=len(result.trials),
-                    )
-                    self.journal.told(trial)
-                result.trials.append(trial)
+            known = self.is_known(trial)
+            if not known:
+                with self.interrupts.held:
+                    if self.journal is not None:
+                        self.journal.asked(
+                            problem.space.to_bytes(fitted.genotype[None]),
+                            requested=1,
+                            told_before=len(result.trials),
+                        )
+                        self.journal.told(trial)
+                    result.trials.append(trial)
             result.stopped = "epochs" if fitted.finished else "seconds"
-            for callback in callbacks:
+            for callback in () if known else callbacks:
                 callback(result, trial)
         else:
             result.stopped = "epochs"
+
+    def is_known(self, trial: Trial) -> bool:
+        """Whether an earlier run has scored this already and nothing was trained since."""
+        if not self.result.trials:
+            return False
+        last, costs = self.result.trials[-1], set(self.problem.costs)
+        scores = [{n: v for n, v in t.metrics.items() if n not in costs} for t in (last, trial)]
+        return last.architecture == trial.architecture and scores[0] == scores[1]
 
     def trial(self, architecture: Architecture, began: float) -> Trial:
         """Score an architecture with the weights that it has in the supernet."""

@@ -26,6 +26,7 @@ __all__ = ["run"]
 
 _WHY = {
     "evaluations": "all evaluations are done",
+    "epochs": "all epochs are done",
     "seconds": "the time is up",
     "exhausted": "nothing new was found within the limits",
     "interrupted": "interrupted",

@@ -182,10 +182,10 @@ class DARTS(Space):
         choices: dict[str, Any] = {}
         for kind in _KINDS:
             edges = genotype.get(kind, ())
-            if len(edges) != 2 * self.nodes:
+            if not _are_pairs(edges) or len(edges) != 2 * self.nodes:
                 raise ValueError(
                     f"genotype[{kind!r}] must hold {2 * self.nodes} pairs (operation, source), two for each "
-                    f"node; got {len(edges)}"
+                    f"node; got {len(edges) if _are_pairs(edges) else edges}"
                 )
             for node in range(self.nodes):
                 pair = sorted(edges[2 * node : 2 * node + 2], key=lambda edge: edge[1])
@@ -291,3 +291,10 @@ class DARTS(Space):
         return DARTSSupernet(
             self, spec, partial_channels=partial_channels, edge_normalization=edge_normalization
         )
+
+
+def _are_pairs(edges: Any) -> bool:
+    """Whether edges are ``(operation, source)``, sources integers."""
+    return isinstance(edges, tuple | list) and all(
+        isinstance(pair, tuple | list) and len(pair) == 2 and type(pair[1]) is int for pair in edges
+    )

@@ -261,7 +261,9 @@ def test_what_works_in_place_changes_nothing_that_others_read():
         again = images.detach().clone().requires_grad_()
         grown = []
         for cell in ours.cells:
-            cell.register_forward_pre_hook(lambda _, args: grown.append([(a, a.clone()) for a in args[:2]]))
+            cell.register_forward_pre_hook(
+                lambda _, args, grown=grown: grown.append([(a, a.clone()) for a in args[:2]])
+            )
         results = [ours(images), plain(again)]
         results = [r if isinstance(r, tuple) else (r,) for r in results]
         for one, other in zip(*results, strict=True):

@@ -137,7 +137,8 @@ class DARTS(SupernetStrategy):
         self._check_words("early_stop", None, "skips", "eigenvalue")
         self._check_flags("mixed_precision")
         part = self.architecture_data
-        if part != "valid" and (isinstance(part, str | bool) or not 0 < part < 1):
+        share = isinstance(part, int | float) and not isinstance(part, bool) and 0 < part < 1
+        if part != "valid" and not share:
             raise ValueError(f'architecture_data must be "valid" or a share between 0 and 1; got {part!r}')
         for name in ("lr", "architecture_lr", "temperature", "final_temperature", "grad_clip"):
             if name != "grad_clip" or self.grad_clip is not None:
@@ -146,9 +147,10 @@ class DARTS(SupernetStrategy):
             _check_number(name, getattr(self, name), 0.0)
         if self.mixed_precision and self.order == 2:
             raise ValueError("mixed_precision=True needs order=1: differences of gradients drown in float16")
-        betas = tuple(self.architecture_betas)
-        if len(betas) != 2 or not all(isinstance(b, int | float) and 0 <= b < 1 for b in betas):
-            raise ValueError(f"architecture_betas must be two numbers in [0, 1); got {betas}")
+        betas = self.architecture_betas
+        pair = isinstance(betas, tuple | list) and len(betas) == 2
+        if not pair or not all(type(b) in (int, float) and 0 <= b < 1 for b in betas):
+            raise ValueError(f"architecture_betas must be two numbers in [0, 1); got {betas!r}")
         self.architecture_betas = (float(betas[0]), float(betas[1]))  # a list, from a file
 
     @property

@@ -251,10 +251,11 @@ class Training:
         checkpoint : Checkpoint
             Where.
         history : list
-            Filled with the epochs so far.
+            Filled with the epochs so far: none if there is nothing, whatever else was kept of them.
         """
         state = checkpoint.load(self.device)
         if state is None:
+            history.clear()
             return
         with checkpoint.reading():
             self.supernet.load_state_dict(state["supernet"])
