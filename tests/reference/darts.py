@@ -90,3 +90,25 @@ def second_order_gradient(training_loss, held_out_loss, weights, logits, *, lr, 
         w - lr * (momentum * b + g + decay * w) for w, b, g in zip(weights, buffers, gradients, strict=True)
     ]
     return torch.autograd.grad(held_out_loss(moved, logits), logits)
+
+
+def search(net, task, *, seed, epochs, batch_size, lr=0.025, lr_min=0.001, alpha_lr=3e-4, clip=5.0):
+    """First-order DARTS: in each step the architecture on one half of the images, then the weights on the other."""
+    alphas, weights = net.architecture_parameters(), net.weight_parameters()
+    adam = torch.optim.Adam(alphas, alpha_lr, betas=(0.5, 0.999), weight_decay=1e-3)
+    sgd = torch.optim.SGD(weights, lr, momentum=0.9, weight_decay=3e-4)
+    options = {"training": True, "batch_size": batch_size}
+    ours = task.loaders("train", seed, part=(0.0, 0.5), **options)
+    theirs = task.loaders("train", seed, part=(0.5, 1.0), **options)
+    net.train()
+    for epoch in range(epochs):
+        for group in sgd.param_groups:
+            group["lr"] = lr_min + (lr - lr_min) * (1 + np.cos(np.pi * epoch / epochs)) / 2
+        for batch, other in zip(ours, theirs, strict=False):
+            net.zero_grad()
+            task.loss(net, other)[0].backward()
+            adam.step()
+            net.zero_grad()
+            task.loss(net, batch)[0].backward()
+            torch.nn.utils.clip_grad_norm_(weights, clip)
+            sgd.step()
