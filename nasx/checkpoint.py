@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -13,14 +15,15 @@ from nasx.errors import JournalError, require
 
 __all__ = ["Checkpoint"]
 
-_KIND = "nasx checkpoint 1"
+# A file is this line, the SHA-256 of the rest as a line of 64 digits, and what torch saved.
+_KIND = b"nasx checkpoint 1\n"
 
 
 class Checkpoint:
     """A file with the state of a training.
 
     It is replaced in one step, so that a process that is killed leaves the state of one epoch or of the next.
-    Reading it runs no code.
+    Reading it runs no code, and a bit that flipped is noticed.
 
     Parameters
     ----------
@@ -59,13 +62,15 @@ class Checkpoint:
         """
         torch = require("torch", "a checkpoint", "torch")
         new = self.path.with_name(self.path.name + ".new")
+        saved = io.BytesIO()
+        torch.save({"identity": self._identity, "state": dict(state)}, saved)
         try:
             with open(new, "wb") as file:
-                torch.save({"kind": _KIND, "identity": self._identity, "state": dict(state)}, file)
+                file.writelines((_KIND, _digest(saved.getbuffer()), saved.getbuffer()))
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(new, self.path)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as the second
+        except OSError as error:
             new.unlink(missing_ok=True)
             raise JournalError(
                 f"{self.path} cannot be written: {error}; the state of the epoch before is kept"
@@ -113,16 +118,26 @@ class Checkpoint:
         if not os.path.lexists(self.path):
             return None
         try:
-            content = torch.load(self.path, map_location=device, weights_only=True)
-            kind, identity, state = content["kind"], content["identity"], content["state"]
+            with open(self.path, "rb") as file:
+                if file.read(len(_KIND)) != _KIND:
+                    raise ValueError("it does not begin as checkpoints of this version of nasx do")
+                digest, saved = file.readline(65), file.read()
+            if digest != _digest(saved):
+                raise ValueError("its checksum is another")
+            content = torch.load(io.BytesIO(saved), map_location=device, weights_only=True)
+            identity, state = content["identity"], content["state"]
+            if not isinstance(identity, str) or not isinstance(state, dict):
+                raise TypeError("it holds no state")
         # Whatever unpickling nonsense raises: there is no list of it.
         except Exception as error:
             raise self._damaged(error) from None
-        if kind != _KIND or not isinstance(state, dict):
-            raise JournalError(f"{self.path} is no checkpoint of this version of nasx; move it away")
         if identity != self._identity:
             raise JournalError(
                 f"{self.path} belongs to a training with another space, task, strategy or seed; move it "
                 "away, or use the same settings"
             )
         return state
+
+
+def _digest(saved: bytes | memoryview) -> bytes:
+    return hashlib.sha256(saved).hexdigest().encode() + b"\n"

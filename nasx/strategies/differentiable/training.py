@@ -263,7 +263,10 @@ class Training:
             self.architecture_optimizer.load_state_dict(state["architecture_optimizer"])
             self.scaler.load_state_dict(state["scaler"])
             self.passes = int(state["passes"])
-            history[:] = json.loads(state["history"])
+            epochs = json.loads(state["history"])
+            if not isinstance(epochs, list) or not all(isinstance(entry, dict) for entry in epochs):
+                raise ValueError("its history is no list of epochs")
+            history[:] = epochs
             if history:
                 self._schedule(len(history) - 1)
 
