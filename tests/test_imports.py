@@ -14,12 +14,15 @@ PACKAGE = (
 )
 # Each layer may import from itself and from those before it.
 LAYERS = [
-    ["errors", "_arguments", "_interrupts", "_live", "_npz", "_runtime", "_core"],
+    ["errors", "_arguments", "_interrupts", "_live", "_npz", "_runtime", "_core", "checkpoint"],
     ["pareto", "population", "models", "statistics"],
     ["decisions", "space", "architecture", "spaces"],
     ["hardware", "nn"],
     ["tasks", "strategies"],
-    ["registry", "executors", "trial", "problem", "journal", "result", "progress", "vectorized", "loop"],
+    [
+        *("registry", "executors", "trial", "problem", "journal", "result", "progress"),
+        *("vectorized", "weight_sharing", "loop"),
+    ],
     ["comparison", "contest", "importance"],
     ["plots", "testing", "integrations"],
     ["cli"],

@@ -324,3 +324,49 @@ def test_a_cost_table_of_another_space_is_refused(write, tmp_path):
     )
     with pytest.raises(nasx.errors.ConfigurationError, match=r"\[costs\.latency_ms\].*the decisions differ"):
         read_config(write(text))
+
+
+DIFFERENTIABLE = """
+[space]
+name = "DARTS"
+cells = 3
+channels = 4
+nodes = 1
+
+[task]
+name = "ImageClassification"
+data = "digits"
+epochs = 1
+threads = 1
+
+[strategy]
+name = "pc_darts"
+epochs = 1
+warmup_epochs = 0
+
+[search]
+seed = 1
+
+[output]
+directory = "{directory}"
+retrain_epochs = 1
+"""
+
+
+@pytest.mark.filterwarnings("ignore:.*skip connections:UserWarning")
+def test_a_supernet_is_trained_and_the_same_command_goes_on(write, tmp_path, capsys):
+    path = str(write(DIFFERENTIABLE))
+    assert main(["search", path]) == 0
+    assert "pc_darts: 1 trials; all epochs are done" in capsys.readouterr().out
+    folder = tmp_path / "run"
+    assert (folder / "journal.db.checkpoint").is_file()
+    first = nasx.Result.load(folder / "journal.db")
+    assert len(first.history) == 1
+    assert main(["search", path]) == 0
+    assert nasx.Result.load(folder / "journal.db").history == first.history
+    # Forgetting a search forgets the checkpoint of its supernet.
+    other = str(write(DIFFERENTIABLE, replace={"seed = 1": "seed = 2"}))
+    assert main(["search", other]) == 2
+    assert "seed is 1 there and 2 here" in capsys.readouterr().err
+    assert main(["search", other, "--fresh"]) == 0
+    assert main(["show", str(folder / "journal.db")]) == 0
