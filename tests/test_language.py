@@ -131,7 +131,3 @@ def test_dropout_and_second_order_go_together(task):
     assert all(
         torch.equal(a, b) for a, b in zip(*(r.supernet.state_dict().values() for r in results), strict=True)
     )
-    # Noise divided by a small length would be as large as anything: parameters move by what Adam allows.
-    first = run(task, nasx.DARTS(epochs=1, order=1, **SETTINGS), Dropping)
-    one, two = (torch.cat([p.flatten() for p in r.supernet.logits.values()]) for r in (first, results[0]))
-    assert torch.corrcoef(torch.stack([one.detach(), two.detach()]))[0, 1] > 0.5

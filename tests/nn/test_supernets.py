@@ -329,6 +329,14 @@ def test_edge_weights_do_not_change_what_nasbench201_takes():
     assert supernet.derive().tolist() == before
 
 
+def test_norms_of_nasbench201_cells_learn_no_scale():
+    supernet = make(SPACES["nasbench201"])
+    mixed = [m for m in supernet.modules() if isinstance(m, MixedOp)]
+    inside = {m for one in mixed for m in one.modules() if isinstance(m, nn.BatchNorm2d)}
+    assert len(inside) == 3 * 6 * 2  # cells, edges, convolutions
+    assert all(m.affine == (m not in inside) for m in supernet.modules() if isinstance(m, nn.BatchNorm2d))
+
+
 def test_skips_are_counted():
     darts, cells = SPACES["darts"], SPACES["nasbench201"]
     architecture = darts.decode(darts.sample(1, seed=0)[0])
