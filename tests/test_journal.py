@@ -16,6 +16,8 @@ import nasx
 from nasx import Categorical, Integer, Space
 from nasx.errors import JournalError
 from nasx.journal import Journal
+from nasx.registry import strategy_class
+from nasx.strategies.supernet import SupernetStrategy
 
 OBJECTIVES = {"error": "minimize", "size": "minimize"}
 
@@ -48,7 +50,11 @@ def sequence(result):
     return [(t.number, tuple(t.genotype), t.state, t.metrics, t.violation, t.budget) for t in result.trials]
 
 
-@pytest.mark.parametrize("name", sorted({*nasx.available_strategies()} - {"neat"}))
+# Those that train a supernet: see test_weight_sharing.py.
+SUPERNET = {n for n in nasx.available_strategies() if issubclass(strategy_class(n), SupernetStrategy)}
+
+
+@pytest.mark.parametrize("name", sorted({*nasx.available_strategies()} - SUPERNET - {"neat"}))
 @pytest.mark.parametrize("limits", [None, {"size": 8.0}])
 def test_stopped_at_any_point_and_resumed_equals_never_stopped(space, tmp_path, name, limits):
     strategy = MULTI_FIDELITY.get(name, name)

@@ -132,7 +132,6 @@ def test_a_search_from_end_to_end(task, name):
     assert all(
         isinstance(p, float) for row in next(iter(result.history[-1]["probabilities"].values())) for p in row
     )
-    assert "epochs" in repr(result) or result.best
     if "pc_darts" not in name:  # the score is that of the network that is extracted, its norms measured anew
         network = result.supernet.extract(trial.architecture)
         batches = itertools.islice(task.loaders("train", 7, training=True), 20)
@@ -162,7 +161,6 @@ def test_the_search_learns(task):
 
 def test_the_score_leaves_the_supernet_as_it_was_trained(task, whole):
     supernet = whole[0].supernet
-    plain = CELLS.supernet(task.spec)
     with torch.random.fork_rng():
         torch.manual_seed(7)
         plain = CELLS.supernet(task.spec)
@@ -281,7 +279,7 @@ def test_a_finished_search_is_opened_again_without_training(whole):
     task = Digits()
     before = path.with_name("run.db.checkpoint").read_bytes()
     again = run(task, path)
-    assert task.count == 0 or again.trials[0].metrics == result.trials[0].metrics
+    assert task.count == 0
     assert_same(again, result)
     assert again.history == result.history
     assert path.with_name("run.db.checkpoint").read_bytes() == before
@@ -400,11 +398,12 @@ def test_time_that_is_over_ends_a_search_which_goes_on_to_the_same_bits(tmp_path
     (early,) = first.trials
     assert early.state == "complete"
     assert nasx.Result.load(path).stopped == "seconds"
-    # Without more time nothing new is found.
-    for _ in range(2):
+    # Without more time nothing new is found: at most the whole epochs' architecture, once.
+    for _ in range(3):
         again = run(Digits(), path, seconds=1e-9)
         assert again.stopped == "seconds"
         assert timeless(again.history) == timeless(first.history)
+        assert len(again.trials) <= 2
     last = run(Digits(), path, seconds=1000)
     assert last.trials[0].metrics == early.metrics
     assert_same(last, whole[0], trials=len(last.trials))
