@@ -249,10 +249,10 @@ def translate(genomes: Any) -> Networks:
     return networks
 
 
-def xor(seeds: int = 100) -> None:
+def xor(seeds: int = 100, first: int = 0) -> None:
     """The paper's first experiment: how soon a network is on the right side of one half everywhere."""
     found = []
-    for seed in range(seeds):
+    for seed in range(first, first + seeds):
         strategy = nasx.NEAT(allow_repeats=True).setup(Topology(2, 1), seed=seed)
         evaluations = 0
         while strategy.generation < 200:

@@ -27,7 +27,7 @@ struct Settings {
     std::size_t target_species = 0;     // 0: the threshold stays; else it is adjusted towards so many species
     double threshold_step = 0.3;        // in each generation
     std::size_t stagnation = 15;        // a species without improvement for more generations has no children
-    std::size_t protected_species = 1;  // so many of the best species have some all the same
+    std::size_t protected_species = 0;  // so many of the best species have some all the same
     std::size_t population_stagnation =
         20;  // if nothing improves for more, only the two best species have any
     Reproduction reproduction;

@@ -11,6 +11,9 @@ namespace nasx::neat {
 namespace {
 
 constexpr int tries = 64;
+// Genomes with fewer connections split the old ones first, each passed over with this probability.
+constexpr std::size_t few_links = 15;
+constexpr double passed_over = 0.3;
 
 std::uint32_t draw(Stream& stream, std::size_t n) {
     return stream.below(static_cast<std::uint32_t>(n));
@@ -49,13 +52,19 @@ void add_connection(const Topology& topology, const Mutation& mutation, Stream& 
 }
 
 void add_node(const Topology& topology, Stream& stream, const Genome& genome, Growth& growth) {
-    std::size_t left = genome.view().enabled();
+    const auto open = [&](const Link& link) {
+        return link.enabled != 0 && !(topology.bias && link.source == topology.inputs);
+    };
+    std::size_t left = static_cast<std::size_t>(std::ranges::count_if(genome.links, open));
     if (left == 0) {
         return;
     }
-    left = draw(stream, left);
+    const bool oldest_first = genome.links.size() < few_links;
+    if (!oldest_first) {
+        left = draw(stream, left) + 1;
+    }
     for (const Link& link : genome.links) {
-        if (link.enabled != 0 && left-- == 0) {
+        if (open(link) && (--left == 0 || (oldest_first && !stream.bernoulli(passed_over)))) {
             growth.split = link.innovation;
             break;
         }

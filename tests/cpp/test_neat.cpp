@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
 #include <set>
 #include <vector>
@@ -141,6 +142,45 @@ TEST_CASE("splitting keeps what the network computes nearly as it was") {
     CHECK(genome.links[3] == Link{2.0, 4, 4, 3});
     CHECK(genome.nodes.back().id == 4);
     CHECK(genome.view().enabled() == 3);
+}
+
+TEST_CASE("nodes split what sees inputs, in small genomes the oldest first") {
+    const Topology topology = small();  // inputs 0 and 1, the bias 2, the output 3
+    Mutation mutation;
+    mutation.add_connection = 0;
+    mutation.add_node = 1;
+    const auto splits = [&](const Genome& genome) {
+        std::map<std::int32_t, int> found;
+        for (std::uint64_t i = 0; i < 1000; ++i) {
+            Stream stream(1, Purpose::neat_child, 0, i);
+            Genome child = genome;
+            ++found[mutate(topology, mutation, stream, child).split];
+        }
+        return found;
+    };
+    auto found = splits(
+        genome_of({{1.0, 0, 0, 3}, {1.0, 1, 1, 3, 0}, {1.0, 2, 2, 3}, {1.0, 3, 1, 4}, {1.0, 4, 4, 3}}));
+    CHECK(found.size() == 3);
+    CHECK(found[0] > 640);  // 700
+    CHECK(found[0] < 760);
+    CHECK(found[3] > 160);  // 210
+    CHECK(found[3] < 260);
+    CHECK(found[4] > 50);  // 90
+
+    CHECK(splits(genome_of({{1.0, 0, 0, 3, 0}, {1.0, 2, 2, 3}}))[-1] == 1000);
+
+    Genome large = genome_of({{1.0, 0, 0, 3}, {1.0, 1, 1, 3}, {1.0, 2, 2, 3}});
+    for (std::int32_t i = 0; i < 13; ++i) {
+        large.nodes.push_back({4 + i, 0, 0});
+        large.links.push_back({1.0, 3 + i, i < 3 ? 2 : 1, 4 + i, i < 12});
+    }
+    found = splits(large);  // 16 connections: 11 of inputs, 4 of the bias, a disabled one
+    CHECK(found.size() == 11);
+    for (const auto& [innovation, count] : found) {
+        CHECK(innovation != 2);
+        CHECK(count > 50);  // 91
+        CHECK(count < 140);
+    }
 }
 
 TEST_CASE("a crossover has the structure of the fitter and weights of both") {

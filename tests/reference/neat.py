@@ -289,9 +289,9 @@ class ReferenceNEAT:
                 growth["connect"] = (source, target, symmetric(stream, s.weight_range))
                 break
         if stream.bernoulli(s.add_node):
-            enabled = [i for i, link in genome.links.items() if link.enabled]
-            if enabled:
-                growth["split"] = (enabled[stream.below(len(enabled))], self.draw(stream))
+            split = self.choose_split(genome, stream)
+            if split is not None:
+                growth["split"] = (split, self.draw(stream))
         if growth:
             return growth
         if stream.bernoulli(s.weight_mutation):
@@ -315,6 +315,19 @@ class ReferenceNEAT:
                 now[which] = choices[-1] if drawn == now[which] else drawn
                 genome.nodes[node] = tuple(now)  # type: ignore[assignment]
         return growth
+
+    def choose_split(self, genome: Genome, stream: Stream) -> int | None:
+        """Choose a connection for a new node: none from the bias, old ones first in small genomes."""
+        bias = self.inputs if self.sources > self.inputs else None
+        open_ones = [i for i, link in genome.links.items() if link.enabled and link.source != bias]
+        if not open_ones:
+            return None
+        if len(genome.links) >= 15:
+            return open_ones[stream.below(len(open_ones))]
+        for i in open_ones[:-1]:
+            if not stream.bernoulli(0.3):
+                return i
+        return open_ones[-1]
 
     def grow(self, genome: Genome, growth: dict) -> None:
         def number(source: int, target: int, key: tuple) -> int:

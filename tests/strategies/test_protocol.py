@@ -67,7 +67,15 @@ class TestNEAT(StrategyConformance):
     SEEN = np.random.default_rng(0).normal(size=(4, 3))
 
     def make(self, **settings):
-        return nasx.NEAT(population_size=8, add_node=0.2, add_connection=0.2, **settings)
+        # A dozen generations of eight must learn something: small steps.
+        return nasx.NEAT(
+            population_size=8,
+            add_node=0.2,
+            add_connection=0.2,
+            weight_power=0.5,
+            weight_perturbation=1.0,
+            **settings,
+        )
 
     def spaces(self):
         return nasx.spaces.Topology(3, 1), nasx.spaces.Topology(

@@ -60,14 +60,16 @@ class NEAT(SampledStrategy):
         Probability that the weights of a child are changed; those of one that gets new genes stay.
     weight_perturbation : float, default 0.9
         Probability that a weight is then moved, by up to `weight_power`; otherwise it is drawn anew.
-    weight_power : float, default 3.0
-        Weights are moved by a uniform number in -power..power.
-    weight_range : float, default 5.0
+    weight_power : float, default 2.5
+        Weights are moved by a uniform number in -power..power. The paper does not say how far; its authors'
+        program has 2.5.
+    weight_range : float, default 2.5
         New weights are uniform in -range..range.
-    weight_limit : float, default 7.0
-        Weights stay in -limit..limit.
+    weight_limit : float, default 8.0
+        Weights stay in -limit..limit, as in the authors' program.
     add_node : float, default 0.03
-        Probability that a connection of a child is split by a new node.
+        Probability that a connection of a child is split by a new node: none from the bias, and in a network
+        of fewer than 15 the older ones first, as in the authors' program.
     add_connection : float, default 0.05
         Probability that two nodes of a child are joined that were not; the paper has 0.3 for large
         populations.
@@ -102,8 +104,8 @@ class NEAT(SampledStrategy):
         A species without improvement for more generations has no children.
     population_stagnation : int, default 20
         If nothing has improved for more generations, only the two best species have children.
-    protected_species : int, default 1
-        So many of the best species have children in spite of their stagnation; 0 in the paper.
+    protected_species : int, default 0
+        So many of the best species have children in spite of their stagnation; none in the paper.
     allow_repeats : bool, default False
         Evaluate copies again, of champions for instance, as the paper does; for noisy objectives. Otherwise a
         network that equals one of the generation before enters its own with the known result.
@@ -137,9 +139,9 @@ class NEAT(SampledStrategy):
     population_size: int = 150
     weight_mutation: float = 0.8
     weight_perturbation: float = 0.9
-    weight_power: float = 3.0
-    weight_range: float = 5.0
-    weight_limit: float = 7.0
+    weight_power: float = 2.5
+    weight_range: float = 2.5
+    weight_limit: float = 8.0
     add_node: float = 0.03
     add_connection: float = 0.05
     toggle_connection: float = 0.0
@@ -160,7 +162,7 @@ class NEAT(SampledStrategy):
     champion_from: int = 6
     stagnation: int = 15
     population_stagnation: int = 20
-    protected_species: int = 1
+    protected_species: int = 0
 
     def __post_init__(self) -> None:
         self._check_integers(
