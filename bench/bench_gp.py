@@ -207,21 +207,24 @@ def bench_kernel() -> None:
 
 def bench_append() -> None:
     n, d = 1_000, 40
-    data = Data(n + 1, d)
+    data = Data(n + 500, d)
     model = GaussianProcess(cardinalities=np.full(d, CHOICES)).fit(data.x[:n], data.y[:n])
     process = model._process
     assert process is not None
-    covariance = process.prior_covariance(data.x)
+    covariance = process.prior_covariance(data.x[: n + 1])
     covariance[np.diag_indices(n + 1)] += math.exp(process.parameters()[-1])
 
     def theirs() -> np.ndarray:
         lower = scipy.linalg.cholesky(covariance, lower=True, check_finite=False)
-        return scipy.linalg.cho_solve((lower, True), data.y, check_finite=False)
+        return scipy.linalg.cho_solve((lower, True), data.y[: n + 1], check_finite=False)
+
+    new = iter(range(n, n + 500))
 
     def ours() -> None:
-        process.truncate(n)
-        process.append(data.x[n:])
-        process.set_targets(data.y[:, None])
+        """Take the next row: the first time as many as the peer has, then ever more."""
+        i = next(new)
+        process.append(data.x[i : i + 1])
+        process.set_targets(data.y[: i + 1, None])
 
     def same(weights: np.ndarray, _: None) -> bool:
         cross = covariance[:n] - math.exp(process.parameters()[-1]) * np.eye(n, n + 1)

@@ -242,17 +242,19 @@ void GaussianProcess::append(Genotypes rows) {
         }
         solved.assign(n, 0.0);
         const auto& kernels = gaussian_kernels();
+        double* const mine = inverse_row(n);
+        std::fill_n(mine, capacity_, 0.0);
+        // Both products in one pass: what this takes is reading the triangle.
         for (std::size_t i = 0; i < n; ++i) {
             solved[i] = kernels.dot(inverse_row(i), covariances.data(), i + 1);
+            kernels.add_scaled(solved[i], inverse_row(i), mine, i + 1);
         }
         const double noise = std::exp(parameters_[width() + 1]);
         // Of a row that is known already, rounding may leave less than the noise.
         const double left = std::max(how.scale + noise - kernels.dot(solved.data(), solved.data(), n), noise);
         const double scale = 1 / std::sqrt(left);
-        double* const mine = inverse_row(n);
-        std::fill_n(mine, capacity_, 0.0);
         for (std::size_t i = 0; i < n; ++i) {
-            kernels.add_scaled(-solved[i] * scale, inverse_row(i), mine, i + 1);
+            mine[i] *= -scale;
         }
         mine[n] = scale;
         rows_.append(features_, {rows.row(r), 1, rows.cols});
@@ -322,18 +324,23 @@ void GaussianProcess::set_targets(Matrix<const double> targets) {
                                     std::to_string(targets.rows));
     }
     check_targets(targets, targets.rows);
+    // Where targets go on from those before, so do the sums over rows.
+    const bool more = targets.cols == outputs_ && targets.rows * outputs_ >= targets_.size() &&
+                      std::equal(targets_.begin(), targets_.end(), targets.data);
+    const std::size_t first = more ? targets_.size() / outputs_ : 0;
     outputs_ = targets.cols;
     targets_.assign(targets.data, targets.data + targets.rows * targets.cols);
-    weights_.assign(rows_.order() * outputs_, 0.0);
+    weights_.resize(first * outputs_);
+    weights_.resize(rows_.order() * outputs_, 0.0);
     const auto& kernels = gaussian_kernels();
     const std::size_t n = targets.rows;
     std::vector<double> y(n), sums(n);
     for (std::size_t k = 0; k < outputs_; ++k) {
         for (std::size_t i = 0; i < n; ++i) {
             y[i] = targets(i, k);
+            sums[i] = weights_[i * outputs_ + k];
         }
-        std::fill(sums.begin(), sums.end(), 0.0);
-        for (std::size_t i = 0; i < n; ++i) {
+        for (std::size_t i = first; i < n; ++i) {
             kernels.add_scaled(kernels.dot(inverse_row(i), y.data(), i + 1), inverse_row(i), sums.data(),
                                i + 1);
         }

@@ -69,7 +69,8 @@ class GaussianProcess {
     void truncate(std::size_t size);
     void drop(std::size_t i);
 
-    // Sets the targets (k, m) of the first k rows. O(k^2 m).
+    // Sets the targets (k, m) of the first k rows. O(k^2 m), but O(k m) for each that follows
+    // unchanged ones.
     void set_targets(Matrix<const double> targets);
 
     // The logarithm of the likelihood of the targets, if all rows have some.

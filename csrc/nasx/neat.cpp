@@ -84,6 +84,7 @@ void Neat::make(std::size_t n) {
             growths_[i] = {};
         }
     });
+    const std::uint64_t first = made_;
     made_ += n;
     for (std::size_t i = 0; i < n; ++i) {
         if (growths_[i].any()) {
@@ -92,6 +93,9 @@ void Neat::make(std::size_t n) {
             const GenomeView child = children_[i].view();
             const auto parent = parent_of_.find(child.hash());
             if (parent != parent_of_.end()) {
+                if (first + i >= settings_.population_size) {
+                    continue;  // the generation's places are taken: what is out counts, whenever it is told
+                }
                 const std::span<const double> losses = parents_.losses;
                 told_.append(child, parent->first, losses.subspan(parent->second * objectives_, objectives_),
                              parents_.violations[parent->second]);

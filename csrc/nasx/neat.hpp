@@ -44,7 +44,7 @@ struct Settings {
 // still out, more children than the generation needs are bred, and their results count in the next one.
 //
 // Without `repeats` no genome is proposed twice. A child that equals one of the generation before, as copies
-// of champions do, enters its generation at once with the known result.
+// of champions do, enters its generation at once with the known result; a surplus one is dropped.
 //
 // Everything is a function of the seed and the order of calls, at any number of threads. One thread at a time
 // may use an object.

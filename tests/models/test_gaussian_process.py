@@ -144,6 +144,40 @@ def test_rows_added_and_removed_leave_no_trace():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_targets_that_follow_others_are_the_same_to_the_bit(outputs):
+    process, _, _, x, y = problem(PLAIN, 61, outputs=outputs)
+    z = PLAIN.sample(30, seed=7)
+
+    def compare(k):
+        """With the same rows, whose first k targets are set without a history: others were before."""
+        again = pickle.loads(pickle.dumps(process))
+        again.set_targets(-1 - y[:k])
+        again.set_targets(y[:k])
+        for a, b in zip(process.predict(z), again.predict(z), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    process.condition(x[:20], y[:20])
+    for n in (21, 35, 36):
+        process.append(x[len(process) : n])
+        process.set_targets(y[:n])
+        compare(n)
+    process.append(x[36:])
+    for k in (40, 41, 61, 30, 50):
+        process.set_targets(y[:k])
+        compare(k)
+    process.set_targets(np.roll(y[:50], 1, axis=0))
+    process.set_targets(y[:61])
+    compare(61)
+    process.set_targets(y[:30])
+    process.drop(45)
+    x, y = np.delete(x, 45, axis=0), np.delete(y, 45, axis=0)
+    process.set_targets(y[:55])
+    compare(55)
+    process.set_targets(y[:, :1].copy())
+    np.testing.assert_array_equal(process.targets(), y[:, :1])
+
+
 def test_equal_rows_are_no_trouble():
     process = native.Process(PLAIN.cardinalities, PLAIN.ordered, "matern52")
     x = np.repeat(PLAIN.sample(2, seed=0), 20, axis=0)

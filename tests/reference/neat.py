@@ -134,13 +134,15 @@ class ReferenceNEAT:
             self.close()
 
     def child(self, i: int) -> list[Genome]:
-        """Make child number i; none if it equals a parent, whose result it takes over."""
+        """Make child number i; none if it equals a parent, whose result it takes over while there is room."""
         if self.generation == 0:
             return [self.start(Stream("neat_start", self.seed, 0, i))]
         genome, growth = self.breed(i)
         if growth:
             self.grow(genome, growth)
         elif not self.s.allow_repeats and genome in self.parents:
+            if i >= self.s.population_size:
+                return []
             self.told.append((genome, self.losses[self.parents.index(genome)]))
             return []
         return [genome]

@@ -67,13 +67,14 @@ class TestNEAT(StrategyConformance):
     SEEN = np.random.default_rng(0).normal(size=(4, 3))
 
     def make(self, **settings):
-        # A dozen generations of eight must learn something: small steps.
+        # A dozen generations of eight must learn something: small steps, and rarely a second species.
         return nasx.NEAT(
             population_size=8,
             add_node=0.2,
             add_connection=0.2,
             weight_power=0.5,
             weight_perturbation=1.0,
+            compatibility_threshold=10.0,
             **settings,
         )
 
