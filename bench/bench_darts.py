@@ -93,7 +93,9 @@ def make(variant: str, options: argparse.Namespace, portion: int) -> tuple[Any, 
     if variant != "nasx":
         return Twin(twin.train(), variant == "eager channels-last"), (images, labels)
     space = nasx.spaces.DARTS(cells=options.cells, channels=options.channels)
-    task = nasx.tasks.ImageClassification((images, labels), (images, labels), normalize=False, device="cpu")
+    task = nasx.tasks.ImageClassification(
+        (images, labels), (images, labels), num_classes=10, normalize=False, device="cpu"
+    )
     supernet = space.supernet(task.spec, partial_channels=portion, edge_normalization=portion > 1)
     copy_twin(twin, supernet)
     return Ours(supernet, task, portion), (images, labels)
@@ -116,7 +118,7 @@ def check(options: argparse.Namespace, portion: int) -> None:
 
     In single precision rounding alone makes the two layouts of the whole network differ by 2e-3.
     """
-    small = argparse.Namespace(**vars(options) | {"channels": 4, "cells": 4, "side": 8, "batch_size": 8})
+    small = argparse.Namespace(**vars(options) | {"channels": 4, "cells": 4, "side": 8, "batch_size": 10})
     first: Tensor | None = None
     for name in VARIANTS:
         side, (images, labels) = make(name, small, portion)
