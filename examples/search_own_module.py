@@ -69,9 +69,10 @@ def main() -> None:
         strategy=nasx.RegularizedEvolution(population_size=8, sample_size=3),
         evaluations=24,
     )
+    # The same call with strategy="darts" or "pc_darts" trains all of them at once, in a supernet.
     best = result.best
     print(f"{dict(best.architecture)}: validation error {best.metrics['error']:.3f}")
-    trained = task.retrain(best.architecture, epochs=15)
+    trained = result.retrain(task, epochs=15)
     print(f"trained for longer: test error {trained.metrics['test_error']:.3f}")
     print(trained.model)
 
