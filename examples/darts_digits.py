@@ -1,8 +1,9 @@
-"""Learn cells by gradients: ``pip install 'nasx[torch,data,plot]'``, then ``python examples/darts_digits.py``.
+"""Learn cells by gradients: ``pip install 'nasx[torch,data,plot]'``; some minutes.
 
-A supernet of four cells learns on handwritten digits, weights and architecture in turns; the cells that it
-derives are drawn, and their network is trained from scratch and tested. Change ``PCDARTS`` to ``DARTS`` for the
-original method, which takes several times as long. Kill it and start it again: it goes on from its last epoch.
+A supernet of four cells learns on handwritten digits, weights and architecture in turns. The cells that it
+derives are drawn, and their network is trained from scratch and tested. ``nasx.DARTS`` in the place of
+``nasx.PCDARTS`` is the original method, which takes longer. Kill it and start it again: it goes on from its
+last epoch.
 """
 
 from __future__ import annotations
