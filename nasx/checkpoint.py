@@ -47,6 +47,16 @@ class Checkpoint:
         self.path = Path(path)
         self._identity = json.dumps(identity, sort_keys=True)
 
+    def exists(self) -> bool:
+        """Whether there is a file, whatever is in it.
+
+        Returns
+        -------
+        bool
+            True if there is.
+        """
+        return os.path.lexists(self.path)
+
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the file.
 
@@ -88,6 +98,8 @@ class Checkpoint:
         try:
             yield
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+            if "out of memory" in str(error):  # of the device, not of the file
+                raise
             raise self._damaged(error) from None
 
     def _damaged(self, error: Exception) -> JournalError:
@@ -96,18 +108,13 @@ class Checkpoint:
             "beginning"
         )
 
-    def load(self, device: Any = "cpu") -> dict[str, Any] | None:
+    def load(self) -> dict[str, Any] | None:
         """Read the state.
-
-        Parameters
-        ----------
-        device : torch.device or str, default "cpu"
-            Where to put tensors.
 
         Returns
         -------
         dict or None
-            What was saved; None if nothing was.
+            What was saved, on the CPU; None if nothing was.
 
         Raises
         ------
@@ -115,7 +122,7 @@ class Checkpoint:
             If the file is damaged, is no checkpoint, or belongs to another training; it is left as it is.
         """
         torch = require("torch", "a checkpoint", "torch")
-        if not os.path.lexists(self.path):
+        if not self.exists():
             return None
         try:
             with open(self.path, "rb") as file:
@@ -124,10 +131,12 @@ class Checkpoint:
                 digest, saved = file.readline(65), file.read()
             if digest != _digest(saved):
                 raise ValueError("its checksum is another")
-            content = torch.load(io.BytesIO(saved), map_location=device, weights_only=True)
+            content = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
             identity, state = content["identity"], content["state"]
             if not isinstance(identity, str) or not isinstance(state, dict):
                 raise TypeError("it holds no state")
+        except MemoryError:
+            raise
         # Whatever unpickling nonsense raises: there is no list of it.
         except Exception as error:
             raise self._damaged(error) from None

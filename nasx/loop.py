@@ -181,7 +181,7 @@ def search(
                 f"strategy {strategy_name(method)!r} trains one network in this process: leave workers, "
                 "executor, timeout, vectorized and devices out"
             )
-        if initial:
+        if not isinstance(initial, tuple) or initial:
             raise ValueError(f"strategy {strategy_name(method)!r} learns its architecture: leave initial out")
         return train_supernet(
             problem,

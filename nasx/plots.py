@@ -362,8 +362,7 @@ def plot_history(result: Result) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Losses over the epochs; the mean weight of each operation over a group's edges, with the skip
-        connections among the operations that were chosen.
+        Losses over the epochs, and the mean weight of each operation over the edges of the first four groups.
 
     Raises
     ------
@@ -372,8 +371,10 @@ def plot_history(result: Result) -> Figure:
     ValueError
         If the result has no history.
     """
-    if not result.history:
-        raise ValueError("result has no history: its strategy trains no supernet, or no epoch has ended")
+    if not result.history or "probabilities" not in result.history[0]:
+        raise ValueError(
+            "result has no history of operations' weights: its strategy learns none by gradients"
+        )
     groups = list(result.history[0]["probabilities"])[:_GROUPS]
     figure, axes = _panels(1 + len(groups))
     epochs = [entry["epoch"] for entry in result.history]
@@ -383,22 +384,10 @@ def plot_history(result: Result) -> Figure:
     axes[0].set_title("losses", fontsize=9)
     for axis, group in zip(axes[1:], groups, strict=True):
         means = np.array([np.mean(entry["probabilities"][group], 0) for entry in result.history])
-        names = _operations(result, group, means.shape[1])
-        for column, name in enumerate(names):
+        for column, name in enumerate(result.history[0]["columns"][group]):
             axis.plot(epochs, means[:, column], color=_LINES[column % len(_LINES)], label=name)
         axis.set_title(f"{group}: mean weight of each operation", fontsize=9)
     for axis in axes:
         axis.set_xlabel("epoch")
         axis.legend(fontsize=7)
     return figure
-
-
-def _operations(result: Result, group: str, number: int) -> list[str]:
-    """Names of a group's operations, as far as the space knows them."""
-    space = result.space
-    names = getattr(space, "all_operations", None) or getattr(space, "operations", None)
-    if names is None and group in space:
-        names = space[group].choices
-    if names is None or len(names) != number:
-        return [str(column) for column in range(number)]
-    return [str(name) for name in names]

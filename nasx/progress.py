@@ -166,13 +166,13 @@ class EpochProgress(Live):
         if not history:
             return f"0/{self._epochs}"
         last = history[-1]
-        other = last["architecture_loss"]
+        other = last.get("architecture_loss")
         seconds = sum(entry["seconds"] for entry in history[-5:]) / len(history[-5:])
         parts = [
             f"{len(history)}/{self._epochs}",
             f"loss {last['loss']:.4g}",
             "" if other is None else f"architecture loss {other:.4g}",
-            f"{last['skips']} of {last['operations']} skip connections",
+            f"{last['skips']} of {last['operations']} skip connections" if "skips" in last else "",
             f"{format_seconds((self._epochs - len(history)) * seconds)} left",
         ]
         return " | ".join(part for part in parts if part)

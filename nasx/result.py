@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Result", "Stopped"]
 
 Stopped: TypeAlias = Literal[
-    "running", "evaluations", "epochs", "seconds", "exhausted", "interrupted", "callback"
+    "running", "evaluations", "epochs", "early_stop", "seconds", "exhausted", "interrupted", "callback"
 ]
 
 
@@ -51,7 +51,8 @@ class Result:
     trials : sequence of Trial
         All of them, in the order in which they finished.
     stopped : str
-        Why the search ended: ``"evaluations"``, ``"epochs"`` (of a supernet), ``"seconds"``, ``"exhausted"``
+        Why the search ended: ``"evaluations"``, ``"epochs"`` or ``"early_stop"`` (of a supernet),
+        ``"seconds"``, ``"exhausted"``
         (nothing new is left), ``"interrupted"`` (Ctrl-C), ``"callback"``, or ``"running"``.
     supernet : nasx.nn.Supernet or None
         The trained network that holds all architectures, if the strategy trains one; not in journals.
@@ -142,6 +143,8 @@ class Result:
         states = {trial.state for trial in self.trials}
         if "complete" in states:
             return None
+        if not self.trials and self.history:
+            return "nothing was evaluated yet: training was interrupted; with the same journal it goes on"
         if not self.trials:
             return "nothing was evaluated" + (
                 ": no architecture within the limits on costs was found"

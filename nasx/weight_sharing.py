@@ -7,7 +7,8 @@ import copy
 import itertools
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["train_supernet"]
 
+# Why a training ends that is not gone on with.
+_ENDS = ("epochs", "early_stop")
 # Batches of training images over which batch normalisation is measured anew for a score.
 _BATCHES = 20
 
@@ -77,20 +80,22 @@ def train_supernet(
     """
     name = strategy_name(strategy)
     torch = require("torch", f"strategy {name!r}", "torch")
-    if not isinstance(task, Task) or not isinstance(task, SupernetTask):
+    if not isinstance(task, Task) or not isinstance(task, SupernetTask) or problem.spec is None:
         raise TypeError(
-            f"strategy {name!r} trains a supernet: it needs a task with loaders, loss and score, such as "
-            f"nasx.tasks.ImageClassification; got {type(task).__name__}"
+            f"strategy {name!r} trains a supernet: it needs a task with a spec, loaders, loss and score, "
+            f"such as nasx.tasks.ImageClassification; got {type(task).__name__}"
         )
     result = Result(
         space=problem.space, objectives=problem.objectives, limits=problem.limits, strategy=name, seed=seed
     )
     identity = header(problem, task, name, strategy, seed=seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        assert problem.spec is not None  # a task that can train a supernet has one
+    from nasx.tasks.training import torch_threads
+
+    place = task.device if device is None else torch.device(device)
+    with random_state(place, seed):
         result.supernet = problem.space.supernet(problem.spec, **strategy.supernet_settings)
     with (
+        torch_threads(getattr(task, "threads", None)),
         Interrupts() as interrupts,
         EpochProgress(result, epochs=strategy.total_epochs, show=progress) as display,
         contextlib.ExitStack() as stack,
@@ -136,17 +141,18 @@ class _Run:
         report: Callable[[], None],
     ) -> None:
         """Train, and score what was found."""
-        result, problem, began = self.result, self.problem, time.time()
-        done = False
-        if self.journal is not None:
-            for trial in self.journal.trials(problem.space, problem.spec):
-                result.trials.append(trial)
-            done = self.journal.stopped() == "epochs"
-            if not done:
-                self.journal.set_stopped("running")
-            result.history[:] = self.journal.history()
-        spent = sum(entry.get("seconds", 0.0) for entry in result.history)
-        deadline = None if seconds is None else time.monotonic() + seconds - spent
+        result, began = self.result, time.time()
+        ended: Any = "running" if self.journal is None else self.take_over(self.journal)
+        # One that could not be scored, for want of memory for example, is scored again.
+        done = ended in _ENDS and bool(result.trials) and result.trials[-1].state != "failed"
+        if done and self.checkpoint is not None and not self.checkpoint.exists():
+            warnings.warn(
+                f"{self.checkpoint.path} is gone, so result.supernet is None; the rest is in the journal",
+                RuntimeWarning,
+                stacklevel=4,  # who called nasx.search
+            )
+            result.supernet, result.stopped = None, ended
+            return
 
         def after(entry: Epoch) -> None:
             if self.journal is not None:
@@ -154,6 +160,7 @@ class _Run:
                     self.journal.set_history(result.history)
             report()
 
+        spent = sum(entry["seconds"] for entry in result.history)
         fitted = self.strategy.fit(
             result.supernet,
             self.task,
@@ -162,29 +169,48 @@ class _Run:
             checkpoint=self.checkpoint,
             history=result.history,
             report=after,
-            deadline=deadline,
+            deadline=None if seconds is None else time.monotonic() + seconds - spent,
         )
         if self.journal is not None and self.journal.history() != result.history:
             self.journal.set_history(result.history)  # killed between the checkpoint and the journal
-        if not done:
-            architecture = problem.space.architecture(fitted.genotype, spec=problem.spec)
-            trial = self.trial(architecture, began)
-            known = self.is_known(trial)
-            if not known:
-                with self.interrupts.held:
-                    if self.journal is not None:
-                        self.journal.asked(
-                            problem.space.to_bytes(fitted.genotype[None]),
-                            requested=1,
-                            told_before=len(result.trials),
-                        )
-                        self.journal.told(trial)
-                    result.trials.append(trial)
-            result.stopped = "epochs" if fitted.finished else "seconds"
-            for callback in () if known else callbacks:
-                callback(result, trial)
-        else:
-            result.stopped = "epochs"
+        if done:
+            result.stopped = ended
+            return
+        architecture = self.problem.space.architecture(fitted.genotype, spec=self.problem.spec)
+        trial = self.trial(architecture, began)
+        known = self.is_known(trial)
+        if not known:
+            self.record(trial)
+        result.stopped = fitted.stopped
+        if trial.state == "failed":
+            warnings.warn(
+                "what was found could not be scored; with a journal, the same call tries again\n"
+                f"{trial.error}",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        for callback in () if known else callbacks:
+            callback(result, trial)
+
+    def take_over(self, journal: Journal) -> Any:
+        """Read what an earlier run has recorded; returns why that ended."""
+        for trial in journal.trials(self.problem.space, self.problem.spec):
+            self.result.trials.append(trial)
+        self.result.history[:] = journal.history()
+        ended = journal.stopped()
+        if ended not in _ENDS:
+            journal.set_stopped("running")
+        return ended
+
+    def record(self, trial: Trial) -> None:
+        """Write a score down."""
+        result = self.result
+        with self.interrupts.held:
+            if self.journal is not None:
+                blob = self.problem.space.to_bytes(trial.genotype[None])
+                self.journal.asked(blob, requested=1, told_before=len(result.trials))
+                self.journal.told(trial)
+            result.trials.append(trial)
 
     def is_known(self, trial: Trial) -> bool:
         """Whether an earlier run has scored this already and nothing was trained since."""
@@ -245,10 +271,29 @@ def score_shared(
         The task's metrics.
     """
     from nasx.nn.recalibration import recalibrate
+    from nasx.tasks.batches import stream
 
     network = copy.deepcopy(supernet)
+    place = next(network.parameters()).device
     batches = itertools.islice(task.loaders("train", seed, training=True, device=device), _BATCHES)
-    with network.path(architecture):
+    with network.path(architecture), random_state(place, stream(seed, 0, 4)):
         recalibrate(network, batches, lambda batch: task.loss(network, batch))
         metrics: Mapping[str, float] = task.score(network, "valid", device=device)
     return metrics
+
+
+@contextlib.contextmanager
+def random_state(place: Any, seed: int) -> Iterator[None]:
+    """Seed torch's generators, and give the caller's state back at the end.
+
+    Parameters
+    ----------
+    place : torch.device
+        Where networks are.
+    seed : int
+        In 0..2**63-1.
+    """
+    torch = require("torch", "a supernet", "torch")
+    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

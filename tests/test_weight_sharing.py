@@ -189,16 +189,63 @@ def test_a_score_that_fails_is_a_failed_trial(tmp_path):
         def score(self, model, split="valid", *, device=None):
             raise RuntimeError("no such file")
 
-    result = run(Broken(), tmp_path / "run.db", strategy=nasx.DARTS(**QUICK))
+    with pytest.warns(RuntimeWarning, match="could not be scored"):
+        result = run(Broken(), tmp_path / "run.db", strategy=nasx.DARTS(**QUICK))
     (trial,) = result.trials
     assert trial.state == "failed"
     assert "no such file" in trial.error
     assert result.best is None
     assert result.reason
     assert len(result.history) == 1
-    # It is not tried again, nor told twice.
+    # The training is not lost: the same call scores again.
+    Broken.score = ImageClassification.score
     again = run(Broken(), tmp_path / "run.db", strategy=nasx.DARTS(**QUICK))
-    assert [t.state for t in again.trials] == ["failed"]
+    assert [t.state for t in again.trials] == ["failed", "complete"]
+    assert timeless(again.history) == timeless(result.history)
+    assert again.best is not None
+
+
+def test_a_finished_search_without_its_checkpoint_is_not_trained_again(task, tmp_path, whole):
+    result, path = whole
+    (tmp_path / "run.db").write_bytes(path.read_bytes())
+    with pytest.warns(RuntimeWarning, match=r"run.db.checkpoint is gone"):
+        again = run(task, tmp_path / "run.db")
+    assert again.supernet is None
+    assert timeless(again.history) == timeless(result.history)
+    assert again.best.metrics == result.best.metrics
+    assert again.stopped == "epochs"
+
+
+def test_scores_do_not_draw_from_the_callers_random_numbers(tmp_path):
+    def noise(images):
+        return images + 0.5 * torch.randn_like(images)
+
+    metrics = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        state = torch.get_rng_state()
+        metrics.append(run(Digits(augment=noise), strategy=nasx.DARTS(**QUICK)).best.metrics)
+        assert torch.equal(torch.get_rng_state(), state)
+    assert metrics[0] == metrics[1]
+
+
+def test_pictures_of_a_search(task, tmp_path):
+    result = run(task, space=MODULES, strategy=nasx.DARTS(epochs=2, batch_size=48))
+    figure = nasx.plots.plot_history(result)
+    assert [axes.get_title() for axes in figure.axes[1:]] == [
+        f"{name}: mean weight of each operation" for name in MODULES
+    ]
+    assert [line.get_label() for line in figure.axes[1].lines] == ["conv", "skip"]
+    values = [entry["probabilities"]["1.1"][0][1] for entry in result.history]
+    assert figure.axes[1].lines[1].get_ydata().tolist() == pytest.approx(values)
+    assert figure.axes[0].lines[0].get_ydata().tolist() == [entry["loss"] for entry in result.history]
+    result.plot(tmp_path / "history.png")
+    assert (tmp_path / "history.png").stat().st_size > 1000
+    other = nasx.search(
+        nasx.Space({"a": nasx.Integer(0, 3)}), lambda a: a["a"], objectives={"x": "minimize"}, evaluations=2
+    )
+    with pytest.raises(ValueError, match="no history"):
+        nasx.plots.plot_history(other)
 
 
 def test_a_budget_may_be_named_and_progress_shown(task, capsys, monkeypatch):
@@ -251,12 +298,10 @@ def test_spaces_and_tasks_that_cannot_share_are_refused(task):
     def score(architecture):
         return 1.0
 
-    message = (
-        r"strategy 'darts' trains a supernet: it needs a task with loaders, loss and score.*got function"
-    )
+    message = r"strategy 'darts' trains a supernet: it needs a task with a spec, loaders, loss and score.*got function"
     with pytest.raises(TypeError, match=message):
         run(score, objectives={"error": "minimize"})
-    with pytest.raises(ValueError, match=r"partial_channels must divide the space's channels, 4; got 3"):
+    with pytest.raises(ValueError, match=r"divides the space's channels, 4; got 3"):
         run(task, strategy=nasx.PCDARTS(partial_channels=3))
     with pytest.raises(TypeError, match=r"'darts' is no sampled strategy.*for each seed.*retrain"):
         nasx.compare(CELLS, task, ["darts", "random_search"], evaluations=2, seeds=1)
@@ -455,10 +500,12 @@ def test_other_settings_are_refused_by_name(task, whole, change, message):
     assert path.with_name("run.db.checkpoint").read_bytes() == before
 
 
-def test_without_its_checkpoint_a_search_begins_anew(task, whole, tmp_path):
+def test_without_its_checkpoint_an_unfinished_search_begins_anew(task, whole, tmp_path):
     result, path = whole
     copied = tmp_path / "run.db"
     copied.write_bytes(path.read_bytes())
+    with Journal(copied) as journal:
+        journal.set_stopped("interrupted")
     assert_same(run(task, copied), result)
 
 

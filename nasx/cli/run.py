@@ -27,6 +27,7 @@ __all__ = ["run"]
 _WHY = {
     "evaluations": "all evaluations are done",
     "epochs": "all epochs are done",
+    "early_stop": "the search was about to collapse",
     "seconds": "the time is up",
     "exhausted": "nothing new was found within the limits",
     "interrupted": "interrupted",

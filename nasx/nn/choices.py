@@ -202,9 +202,9 @@ class LayerChoice(ModuleChoice):
             Outside a supernet.
         """
         choice = self.decided()
-        if isinstance(self.mixed, PartialChannels):
-            return self.mixed(*args, choice=choice, **kwargs)
-        return mix(self.mixed.operations, choice, *args, **kwargs)
+        if not args:  # by name only
+            return mix(self.mixed.operations, choice, **kwargs)
+        return self.mixed(args[0], choice, *args[1:], **kwargs)
 
     def extra_repr(self) -> str:
         """Name the candidates."""

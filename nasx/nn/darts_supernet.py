@@ -19,8 +19,8 @@ from nasx.nn.darts import (
     in_fast_layout,
     layout,
 )
-from nasx.nn.mixed import MixedOp, PartialChannels
-from nasx.nn.supernet import EdgeChoices, Supernet, copy_weights
+from nasx.nn.mixed import MixedOp, mixed_op
+from nasx.nn.supernet import EdgeChoices, Supernet, check_portion, copy_weights, refuse_partial
 from nasx.space import Genotypes
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class DARTSSupernet(Supernet):
         partial_channels: int = 1,
         edge_normalization: bool = False,
     ) -> None:
+        check_portion(partial_channels, space.channels)
         self.edges = space.edges
         shape = len(self.edges), len(space.all_operations)
         nodes = [node for node, _ in self.edges]
@@ -79,10 +80,6 @@ class DARTSSupernet(Supernet):
             dict.fromkeys(_KINDS, shape),
             nodes=dict.fromkeys(_KINDS, nodes) if edge_normalization else None,
         )
-        if space.channels % partial_channels:
-            raise ValueError(
-                f"partial_channels must divide the space's channels, {space.channels}; got {partial_channels}"
-            )
         self.spec, self.partial_channels = spec, partial_channels
         self.stem = darts_stem(spec.input_shape[0], space.channels)
         self.cells = nn.ModuleList()
@@ -99,16 +96,13 @@ class DARTSSupernet(Supernet):
         self.classifier = Classifier(space.nodes * places[-1].channels, spec.num_outputs)
 
     def _mixed(self, channels: int, stride: int) -> nn.Module:
-        width = channels // self.partial_channels
-        mixed = MixedOp(
-            {
+        def operations(width: int) -> dict[str, nn.Module]:
+            return {
                 name: darts_operation(name, width, stride, affine=False, pool_norm=True)
                 for name in self.space.all_operations
             }
-        )
-        if self.partial_channels == 1:
-            return mixed
-        return PartialChannels(mixed, self.partial_channels, stride=stride)
+
+        return mixed_op(operations, channels, portion=self.partial_channels, stride=stride)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``(B, C, H, W)`` to scores ``(B, num_outputs)``."""
@@ -118,6 +112,11 @@ class DARTSSupernet(Supernet):
             before, previous = previous, cell(before, previous, chosen[kind])
         scores: Tensor = self.classifier(previous)
         return scores
+
+    @property
+    def columns(self) -> dict[str, tuple[str, ...]]:
+        """What the columns of each group of `logits` stand for: group -> names of the operations."""
+        return dict.fromkeys(_KINDS, self.space.all_operations)
 
     def choices_of(self, architecture: Architecture) -> dict[str, EdgeChoices]:
         """Say which operation an architecture has on each edge: group -> an index or None for each edge."""
@@ -154,18 +153,15 @@ class DARTSSupernet(Supernet):
     def extract(self, architecture: Architecture) -> DARTSModule:
         """Make an architecture's network with copies of the shared weights.
 
-        Poolings keep the batch normalisation that follows them here.
+        Poolings keep the batch normalisation that follows them here. Running statistics are those of the
+        mixture: `nasx.nn.recalibrate` before it is evaluated.
 
         Raises
         ------
         ValueError
             If the supernet works on a part of the channels: a whole network's weights are not in it.
         """
-        if self.partial_channels > 1:
-            raise ValueError(
-                "a supernet on partial channels holds no weights of whole networks; train the architecture "
-                "anew, with result.retrain(task) or architecture.build()"
-            )
+        refuse_partial(self.partial_channels)
         edges = {kind: self.space.cell(architecture, kind) for kind in _KINDS}
         network = DARTSModule(
             self.spec.input_shape[0],
@@ -189,7 +185,7 @@ class DARTSSupernet(Supernet):
                 assert isinstance(mixed, MixedOp)
                 if isinstance(operation, nn.Sequential):  # before its DropPath; an identity has no weights
                     copy_weights(mixed.operations[self.space.all_operations.index(name)], operation[0])
-        return network.to(self.classifier.weight.device).train(self.training)
+        return network.to(self.classifier.weight).train(self.training)
 
     def skips(self, architecture: Architecture) -> tuple[int, int]:
         """Count the skip connections of the normal cell, and all its operations."""

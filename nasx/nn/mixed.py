@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Choice", "MixedOp", "PartialChannels", "Zero", "mix"]
+__all__ = ["Choice", "MixedOp", "PartialChannels", "Zero", "mix", "mixed_op"]
 
 Choice: TypeAlias = Tensor | int
 """What runs of a mixed operation: weights ``(K,)`` of all candidates, or the index of the only one."""
@@ -110,13 +110,53 @@ class MixedOp(nn.Module):
         # A list: names of the caller's need not be names of attributes.
         self.operations = nn.ModuleList(operations.values())
 
-    def forward(self, x: Tensor, choice: Choice) -> Tensor:
-        """Compute the weighted sum, or the one operation that `choice` is the index of."""
-        return mix(self.operations, choice, x)
+    def forward(self, x: Any, choice: Choice, *more: Any, **named: Any) -> Tensor:
+        """Compute the weighted sum, or the one operation that `choice` is the index of.
+
+        Parameters
+        ----------
+        x : Tensor
+            What operations are called with.
+        choice : Tensor of shape (K,), or int
+            Their weights, or the index of the only one to run.
+        *more, **named
+            What else they are called with.
+
+        Returns
+        -------
+        Tensor
+            The sum, or the one output.
+        """
+        return mix(self.operations, choice, x, *more, **named)
 
     def extra_repr(self) -> str:
         """Name the candidates."""
         return ", ".join(self.names)
+
+
+def mixed_op(
+    operations: Callable[[int], Mapping[str, nn.Module]], channels: int, *, portion: int = 1, stride: int = 1
+) -> MixedOp | PartialChannels:
+    """Make a mixed operation on all channels, or on one of so many parts of them.
+
+    Parameters
+    ----------
+    operations : callable
+        Gives the candidates for a number of channels.
+    channels : int
+        Of the input.
+    portion : int, default 1
+        K of PC-DARTS; it divides the channels.
+    stride : int, default 1
+        That of the candidates.
+
+    Returns
+    -------
+    MixedOp or PartialChannels
+        The second if there is more than one part.
+    """
+    mixed = MixedOp(operations(channels // portion))
+    return mixed if portion == 1 else PartialChannels(mixed, portion, stride=stride)
 
 
 class PartialChannels(nn.Module):

@@ -12,7 +12,7 @@ from torch import nn
 from nasx.architecture import Architecture
 from nasx.nn.choices import LayerChoice, decisions, find_choices, replaced
 from nasx.nn.mixed import PartialChannels
-from nasx.nn.supernet import EdgeChoices, Supernet
+from nasx.nn.supernet import EdgeChoices, Supernet, refuse_partial
 from nasx.space import Genotypes
 
 if TYPE_CHECKING:
@@ -104,6 +104,16 @@ class ModuleSupernet(Supernet):
             for _, module in self._places:
                 module.choice = None
 
+    @property
+    def columns(self) -> dict[str, tuple[str, ...]]:
+        """What the columns of each group of `logits` stand for: candidates, or numbers of inputs."""
+        return {
+            name: module.choices
+            if isinstance(module, LayerChoice)
+            else tuple(map(str, range(module.weights)))
+            for name, module in self._places
+        }
+
     def choices_of(self, architecture: Architecture) -> dict[str, EdgeChoices]:
         """Say which choice an architecture takes: decision -> its index, or None where it is inactive.
 
@@ -142,10 +152,7 @@ class ModuleSupernet(Supernet):
             the architecture is of another space.
         """
         if any(isinstance(m, LayerChoice) and isinstance(m.mixed, PartialChannels) for _, m in self._places):
-            raise ValueError(
-                "a supernet on partial channels holds no weights of whole networks; train the architecture "
-                "anew, with result.retrain(task) or architecture.build()"
-            )
+            refuse_partial(self.partial_channels)
         return replaced(self.network, _chosen(self._checked(architecture)))
 
     def skips(self, architecture: Architecture) -> tuple[int, int]:

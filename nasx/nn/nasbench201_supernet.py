@@ -8,9 +8,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from nasx.architecture import Architecture
-from nasx.nn.mixed import MixedOp, PartialChannels
+from nasx.nn.mixed import MixedOp, mixed_op
 from nasx.nn.nasbench201 import NASBench201Cell, NASBench201Module, nasbench201_block, sum_edges
-from nasx.nn.supernet import EdgeChoices, Supernet, copy_weights
+from nasx.nn.supernet import EdgeChoices, Supernet, check_portion, copy_weights, refuse_partial
 from nasx.space import Genotypes
 
 if TYPE_CHECKING:
@@ -57,16 +57,13 @@ class NASBench201Supernet(Supernet):
         partial_channels: int = 1,
         edge_normalization: bool = False,
     ) -> None:
+        check_portion(partial_channels, space.channels)
         nodes = [node for node, _ in space.edges]
         super().__init__(
             space,
             {_CELL: (len(nodes), len(space.operations))},
             nodes={_CELL: nodes} if edge_normalization else None,
         )
-        if space.channels % partial_channels:
-            raise ValueError(
-                f"partial_channels must divide the space's channels, {space.channels}; got {partial_channels}"
-            )
         self.spec, self.partial_channels = spec, partial_channels
         channels = space.channels
         self.stem = nasbench201_block("stem", spec.input_shape[0], channels)
@@ -87,6 +84,11 @@ class NASBench201Supernet(Supernet):
         scores: Tensor = self.head(features)
         return scores
 
+    @property
+    def columns(self) -> dict[str, tuple[str, ...]]:
+        """What the columns of each group of `logits` stand for: group -> names of the operations."""
+        return {_CELL: self.space.operations}
+
     def choices_of(self, architecture: Architecture) -> dict[str, EdgeChoices]:
         """Say which operation an architecture has on each edge: an index, or None for "none"."""
         none = self.space.operations.index("none")
@@ -102,16 +104,14 @@ class NASBench201Supernet(Supernet):
     def extract(self, architecture: Architecture) -> NASBench201Module:
         """Make an architecture's network with copies of the shared weights.
 
+        Running statistics are those of the mixture: `nasx.nn.recalibrate` before it is evaluated.
+
         Raises
         ------
         ValueError
             If the supernet works on a part of the channels: a whole network's weights are not in it.
         """
-        if self.partial_channels > 1:
-            raise ValueError(
-                "a supernet on partial channels holds no weights of whole networks; train the architecture "
-                "anew, with result.retrain(task) or architecture.build()"
-            )
+        refuse_partial(self.partial_channels)
         network = self.space.build(architecture, self.spec)
         assert isinstance(network, NASBench201Module)
         copy_weights(self.stem, network.stem)
@@ -127,7 +127,7 @@ class NASBench201Supernet(Supernet):
                 mixed = mine.operations[edge]
                 assert isinstance(mixed, MixedOp)
                 copy_weights(mixed.operations[choice], operation)
-        return network.to(next(self.parameters()).device).train(self.training)
+        return network.to(next(self.parameters())).train(self.training)
 
     def skips(self, architecture: Architecture) -> tuple[int, int]:
         """Count the skip connections of the cell, and its edges."""
@@ -141,12 +141,12 @@ class _MixedCell(nn.Module):
         super().__init__()
         self.edges = space.edges
         self.operations = nn.ModuleList()
+
+        def operations(width: int) -> dict[str, nn.Module]:
+            return {name: nasbench201_block(name, width, affine=False) for name in space.operations}
+
         for _ in self.edges:
-            width = channels // partial_channels
-            mixed = MixedOp({name: nasbench201_block(name, width, affine=False) for name in space.operations})
-            self.operations.append(
-                PartialChannels(mixed, partial_channels) if partial_channels > 1 else mixed
-            )
+            self.operations.append(mixed_op(operations, channels, portion=partial_channels))
 
     def forward(self, x: Tensor, chosen: EdgeChoices) -> Tensor:
         def run(edge: int, value: Tensor) -> Tensor | None:

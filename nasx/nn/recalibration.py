@@ -32,6 +32,11 @@ def recalibrate(network: nn.Module, batches: Iterable[Any], run: Callable[[Any],
     run : callable
         Runs the network on a batch.
 
+    Raises
+    ------
+    ValueError
+        If there are no batches.
+
     References
     ----------
     Z. Guo et al., "Single Path One-Shot Neural Architecture Search with Uniform Sampling", ECCV 2020.
@@ -52,11 +57,17 @@ def recalibrate(network: nn.Module, batches: Iterable[Any], run: Callable[[Any],
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over all batches
         norm.train()
-    for batch in batches:
-        run(batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    network.eval()
+    empty = True
+    try:
+        for batch in batches:
+            run(batch)
+            empty = False
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        network.eval()
+    if empty:
+        raise ValueError("batches must hold at least one batch, or the statistics are of nothing; got none")
 
 
 @contextlib.contextmanager

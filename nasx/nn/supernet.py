@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, KeysView, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,14 @@ from nasx.architecture import Architecture
 from nasx.nn.mixed import Choice
 from nasx.space import Genotypes, Space
 
-__all__ = ["EdgeChoices", "NamedParameters", "Supernet", "copy_weights"]
+__all__ = [
+    "EdgeChoices",
+    "NamedParameters",
+    "Supernet",
+    "check_portion",
+    "copy_weights",
+    "refuse_partial",
+]
 
 # Architecture parameters begin as normal numbers of this deviation, as in DARTS.
 _SCALE = 1e-3
@@ -137,9 +145,9 @@ class Supernet(nn.Module, ABC):
         return [*self.logits.values(), *self.edge_logits.values()]
 
     def weight_parameters(self) -> list[nn.Parameter]:
-        """Give all other parameters: the networks' shared weights."""
+        """Give all other parameters that learn: the networks' shared weights, without frozen ones."""
         chosen = {id(parameter) for parameter in self.architecture_parameters()}
-        return [parameter for parameter in self.parameters() if id(parameter) not in chosen]
+        return [one for one in self.parameters() if one.requires_grad and id(one) not in chosen]
 
     def probabilities(self) -> dict[str, Tensor]:
         """Weigh the operations on each edge: group -> ``(edges, operations)``, rows that sum to one."""
@@ -166,6 +174,11 @@ class Supernet(nn.Module, ABC):
                 name: (rows * edges[name][:, None] if name in edges else rows).double().cpu().numpy()
                 for name, rows in self.probabilities().items()
             }
+
+    @property
+    @abstractmethod
+    def columns(self) -> dict[str, tuple[str, ...]]:
+        """What the columns of each group of `logits` stand for: group -> names of the operations."""
 
     # -- which networks are computed -------------------------------------------------------------------------
 
@@ -197,6 +210,14 @@ class Supernet(nn.Module, ABC):
     def choices_of(self, architecture: Architecture) -> dict[str, EdgeChoices]:
         """Say which operation an architecture has on each edge: group -> an index or None for each edge."""
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy weights and state; the space is shared."""
+        memo[id(self.space)] = self.space
+        new = type(self).__new__(type(self))
+        memo[id(self)] = new
+        new.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return new
+
     # -- what comes out --------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -210,6 +231,49 @@ class Supernet(nn.Module, ABC):
     @abstractmethod
     def skips(self, architecture: Architecture) -> tuple[int, int]:
         """Count the skip connections among an architecture's operations, and all those operations."""
+
+
+def check_portion(partial_channels: int, channels: int) -> None:
+    """Refuse to work on a part of the channels that there is not.
+
+    Parameters
+    ----------
+    partial_channels : int
+        K of PC-DARTS.
+    channels : int
+        Channels of the narrowest layers.
+
+    Raises
+    ------
+    ValueError
+        If it is not a positive integer, or does not divide the channels.
+    """
+    whole = isinstance(partial_channels, int) and not isinstance(partial_channels, bool)
+    if not whole or partial_channels < 1 or channels % partial_channels:
+        raise ValueError(
+            f"partial_channels must be a positive integer that divides the space's channels, {channels}; "
+            f"got {partial_channels!r}"
+        )
+
+
+def refuse_partial(partial_channels: int) -> None:
+    """Refuse to extract networks where the supernet works on a part of the channels.
+
+    Parameters
+    ----------
+    partial_channels : int
+        K of PC-DARTS.
+
+    Raises
+    ------
+    ValueError
+        If it is more than 1: a whole network's weights are not in the supernet.
+    """
+    if partial_channels > 1:
+        raise ValueError(
+            "a supernet on partial channels holds no weights of whole networks; train the architecture anew, "
+            "with result.retrain(task) or architecture.build()"
+        )
 
 
 def copy_weights(source: nn.Module, target: nn.Module) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +17,7 @@ from nasx.errors import EvaluationError, unknown
 from nasx.tasks.base import Report, Task, TaskSpec
 from nasx.tasks.batches import Augment, Batches, stream
 from nasx.tasks.splits import Batch, Held, Joined, Split, Summary, as_split, part_of
-from nasx.tasks.training import Recipe, fit
+from nasx.tasks.training import Recipe, fit, torch_threads
 
 __all__ = ["ImageClassification", "TrainedNetwork"]
 
@@ -227,6 +226,11 @@ class ImageClassification(Task):
     def max_budget(self) -> int:
         """Epochs that `evaluate` trains by default; its budget is counted in epochs."""
         return self._recipe.epochs
+
+    @property
+    def threads(self) -> int | None:
+        """Threads of torch while it trains; None for as many as torch is set to."""
+        return self._threads
 
     @property
     def device(self) -> torch.device:
@@ -467,7 +471,10 @@ class ImageClassification(Task):
         place = _device(device or self._device)
         batches = self.loaders(splits, seed, training=True, device=str(place))
         validation = None if "valid" in splits else self.loaders("valid", device=str(place))
-        with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []), _threads(self._threads):
+        with (
+            torch.random.fork_rng(devices=[place] if place.type == "cuda" else []),
+            torch_threads(self._threads),
+        ):
             torch.manual_seed(stream(seed, 0, 1))
             model = architecture.build(self._spec).to(place)
             history = fit(
@@ -568,16 +575,6 @@ def _check_outputs(what: str, outputs: Any, expected: tuple[int, ...]) -> None:
     if not isinstance(outputs, Tensor) or outputs.shape != expected:
         came = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise EvaluationError(f"the network must return {what} of shape {expected}; it returned {came}")
-
-
-@contextlib.contextmanager
-def _threads(number: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _device(device: str | None) -> torch.device:

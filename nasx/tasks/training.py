@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from nasx.tasks.base import Report
 from nasx.tasks.batches import stream
 from nasx.tasks.splits import Batch
 
-__all__ = ["Recipe", "fit"]
+__all__ = ["Recipe", "fit", "torch_threads"]
 
 _LEARNING_RATES = {"sgd": 0.1, "adamw": 3e-3}
 _SCHEDULES = ("constant", "cosine")
@@ -171,3 +172,20 @@ def _finite(value: float, what: str, epoch: int, epochs: int, recipe: Recipe) ->
         f"training diverged: the {what} became {became} in epoch {epoch} of {epochs}; "
         f"lower lr (it is {recipe.lr:g}) or set grad_clip"
     )
+
+
+@contextlib.contextmanager
+def torch_threads(number: int | None) -> Iterator[None]:
+    """Let torch use so many threads, and what it used before at the end.
+
+    Parameters
+    ----------
+    number : int, optional
+        By default nothing changes.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -196,7 +196,10 @@ def test_supernets_on_partial_channels_hold_no_whole_networks(space):
     with supernet.path(architecture):
         assert supernet(x).shape == (4, 10)
     assert any(isinstance(m, PartialChannels) for m in supernet.modules())
-    with pytest.raises(ValueError, match="partial_channels must divide the space's channels, 4; got 3"):
+    with pytest.raises(
+        ValueError,
+        match="partial_channels must be a positive integer that divides the space's channels, 4; got 3",
+    ):
         make(space, partial_channels=3)
 
 

@@ -197,3 +197,26 @@ def test_networks_learn_and_are_costed():
     task = nasx.tasks.ImageClassification(**nasx.tasks.datasets.load("digits"), epochs=1, device="cpu")
     result = nasx.search(space, task, strategy="random_search", evaluations=1)
     assert [trial.state for trial in result.trials] == ["complete"]
+
+
+@pytest.mark.parametrize(
+    "space", [nasx.spaces.DARTS(nodes=2), nasx.spaces.NASBench201()], ids=["darts", "201"]
+)
+def test_cells_are_drawn_with_all_their_operations(space, tmp_path):
+    architecture = space.decode(space.sample(1, seed=4)[0])
+    figure = architecture.plot(tmp_path / "cells.png")
+    assert (tmp_path / "cells.png").stat().st_size > 1000
+    written = [text.get_text() for axes in figure.axes for text in axes.texts]
+    chosen = [
+        str(choice)
+        for name, choice in architecture.items()
+        if not name.endswith("inputs") and choice != "none"
+    ]
+    for operation in set(chosen):
+        assert written.count(operation) == chosen.count(operation)
+
+
+def test_spaces_that_draw_nothing_say_so():
+    architecture = nasx.spaces.ConvNet().decode(nasx.spaces.ConvNet().sample(1)[0])
+    with pytest.raises(TypeError, match=r"ConvNet has no draw"):
+        architecture.plot()

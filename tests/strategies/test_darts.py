@@ -281,7 +281,7 @@ def test_history_holds_what_the_epoch_was(task):
         last["edge_probabilities"]["cell"], supernet.edge_probabilities()["cell"].detach()
     )
     assert last["seconds"] > 0
-    assert fitted.finished
+    assert fitted.stopped == "epochs"
 
 
 def test_warming_up_leaves_the_architecture_as_it_is_to_the_bit(task, steps):
@@ -318,7 +318,7 @@ def test_a_search_that_diverges_says_what_to_lower(task):
 
 def test_time_that_is_over_ends_before_the_next_step(task, steps):
     supernet, history, fitted, _ = fit(nasx.DARTS(epochs=5), task, deadline=time.monotonic() - 1)
-    assert not fitted.finished
+    assert fitted.stopped == "seconds"
     assert steps == history == []
     assert fitted.genotype.tolist() == supernet.derive().tolist()
 
@@ -630,11 +630,47 @@ def test_too_many_skips_end_a_search(task):
     with pytest.warns(UserWarning, match="6 of 6 operations are skip connections"):
         _, history, fitted, _ = fit(strategy, task, change=skipping)
     assert len(history) == 1
-    assert fitted.finished
+    assert fitted.stopped == "early_stop"
     strategy = nasx.DARTS(epochs=2, batch_size=48, early_stop="skips", max_skips=6)
     with pytest.warns(UserWarning, match="6 of 6"):
         _, history, _, _ = fit(strategy, task, change=skipping)
     assert len(history) == 2
+
+
+def test_no_early_stop_before_the_architecture_learns(task):
+    strategy = nasx.PCDARTS(epochs=4, warmup_epochs=2, batch_size=48, early_stop="skips", max_skips=5)
+    with pytest.warns(UserWarning, match="6 of 6"):
+        _, history, fitted, _ = fit(strategy, task, change=skipping)
+    assert len(history) == 3
+    assert fitted.stopped == "early_stop"
+    assert fitted.genotype.tolist() == history[2]["genotype"]
+    strategy = nasx.DARTS(epochs=2, warmup_epochs=1, batch_size=48, early_stop="eigenvalue")
+    _, history, _, _ = fit(strategy, task)
+    assert ["eigenvalue" in entry for entry in history] == [False, True]
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_frozen_weights_stay_as_they_are(task, order):
+    space = nasx.space_of(
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 4, 3).requires_grad_(False),
+            nasx.nn.LayerChoice({"conv": nn.Conv2d(4, 4, 1), "skip": nn.Identity()}),
+            nn.Flatten(),
+            nn.Linear(144, 10),
+        )
+    )
+    supernet = space.supernet(task.spec)
+    frozen = supernet.network[0].weight.clone()
+    learning = supernet.network[3].weight.clone()
+    nasx.DARTS(epochs=1, batch_size=16, order=order).fit(supernet, task)
+    assert torch.equal(supernet.network[0].weight, frozen)
+    assert not torch.equal(supernet.network[3].weight, learning)
+    assert supernet.network[0].weight.grad is None
+    assert all(parameter.grad is None for parameter in supernet.parameters())
+    for parameter in supernet.weight_parameters():
+        parameter.requires_grad_(False)
+    with pytest.raises(ValueError, match="weights that learn"):
+        nasx.DARTS(epochs=1, batch_size=16).fit(supernet, task)
 
 
 def test_the_eigenvalue_is_watched(task):

@@ -51,7 +51,8 @@ class DARTS(SupernetStrategy):
     batch_size : int, default 64
         Images in a batch, of both parts, where the data are not loaders.
     architecture_data : float or "valid", default 0.5
-        Share of the training images that architecture parameters learn from; or the task's validation images.
+        Share of the training images that architecture parameters learn from; or the task's validation images,
+        on which the score of what is found is then too good.
     lr, lr_min : float, default 0.025 and 0.001
         Learning rate of the weights, which falls along a cosine.
     momentum : float, default 0.9
@@ -145,6 +146,8 @@ class DARTS(SupernetStrategy):
                 _check_number(name, getattr(self, name), None)
         for name in ("lr_min", "momentum", "weight_decay", "architecture_weight_decay"):
             _check_number(name, getattr(self, name), 0.0)
+        if self.momentum >= 1:
+            raise ValueError(f"momentum must be less than 1; got {self.momentum!r}")
         if self.mixed_precision and self.order == 2:
             raise ValueError("mixed_precision=True needs order=1: differences of gradients drown in float16")
         betas = self.architecture_betas
@@ -184,32 +187,36 @@ class DARTS(SupernetStrategy):
             while len(history) < self.epochs and not self._ends(supernet, history):
                 entry = training.epoch(len(history))
                 if entry is None:
-                    return Fitted(self._chosen(supernet, history), finished=False)
+                    return Fitted(self._chosen(supernet, history), "seconds")
                 history.append(entry)
                 if checkpoint is not None:
                     training.save(checkpoint, history)
                 if report is not None:
                     report(entry)
+        supernet.zero_grad(set_to_none=True)
         genotype = self._chosen(supernet, history)
         self._warn_of_collapse(supernet, genotype)
-        return Fitted(genotype, finished=True)
+        return Fitted(genotype, "early_stop" if self._ends(supernet, history) else "epochs")
 
     # -- when to stop, and what to take ----------------------------------------------------------------------
 
     def _ends(self, supernet: Supernet, history: list[Epoch]) -> bool:
-        """Whether an early stop ends the search."""
-        if not history or self.early_stop is None:
+        """Whether an early stop ends the search; not before architectures learn."""
+        learned = history[self.warmup_epochs :]
+        if not learned or self.early_stop is None:
             return False
         if self.early_stop == "skips":
-            return bool(history[-1]["skips"] > self.max_skips)
-        return bool(_sharper([entry["eigenvalue"] for entry in history]))
+            return bool(learned[-1]["skips"] > self.max_skips)
+        return _sharper([entry["eigenvalue"] for entry in learned])
 
     def _chosen(self, supernet: Supernet, history: list[Epoch]) -> Genotypes:
         """Genotype of the last epoch, or of the one before what an early stop ended."""
-        if self._ends(supernet, history):
-            back = 1 if self.early_stop == "skips" else _LOOK_BACK
-            return np.array(history[max(len(history) - 1 - back, 0)]["genotype"], np.int32)
-        return supernet.derive()
+        if not self._ends(supernet, history):
+            return supernet.derive()
+        back = 1 if self.early_stop == "skips" else _LOOK_BACK
+        # Where the first epoch that learns is too much already, there is none before it.
+        before = max(len(history) - 1 - back, self.warmup_epochs)
+        return np.array(history[before]["genotype"], np.int32)
 
     def _warn_of_collapse(self, supernet: Supernet, genotype: Genotypes) -> None:
         skips, operations = supernet.skips(supernet.space.architecture(genotype))
@@ -218,7 +225,7 @@ class DARTS(SupernetStrategy):
                 f"{skips} of {operations} operations are skip connections: the search has probably collapsed "
                 'to them, as DARTS is known to do; try early_stop="skips" or "eigenvalue", fewer epochs, or '
                 "PCDARTS",
-                stacklevel=2,
+                stacklevel=6,  # who called nasx.search
             )
 
 

@@ -69,6 +69,7 @@ class PCDARTS(DARTS):
     edge_normalization: bool = True
 
     def __post_init__(self) -> None:
+        self._check_integers(epochs=1)
         if self.warmup_epochs is None:
             self.warmup_epochs = round(_WARMUP * self.epochs)
         super().__post_init__()

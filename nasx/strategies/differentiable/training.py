@@ -59,6 +59,8 @@ class Training:
         self.device = task.device if device is None else torch.device(device)
         supernet.to(self.device)
         self.weights, self.logits = supernet.weight_parameters(), supernet.architecture_parameters()
+        if not self.weights:
+            raise ValueError("supernet must have weights that learn; all of its parameters are frozen")
         self.weight_optimizer = torch.optim.SGD(
             self.weights, settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
@@ -68,8 +70,10 @@ class Training:
             betas=settings.architecture_betas,
             weight_decay=settings.architecture_weight_decay,
         )
-        self.scaler = torch.amp.GradScaler(
-            self.device.type, enabled=settings.mixed_precision and self.device.type == "cuda"
+        self.mixed = settings.mixed_precision and self.device.type == "cuda"
+        # One each: gradients of a mixture's weights are sums over whole layers and overflow first.
+        self.weight_scaler, self.architecture_scaler = (
+            torch.amp.GradScaler(self.device.type, enabled=self.mixed) for _ in range(2)
         )
         part = settings.architecture_data
         if isinstance(part, str):
@@ -125,7 +129,6 @@ class Training:
             if learns:
                 held_out_losses.append(self.architecture_step(batch, next(others)))
             losses.append(self.weight_step(batch))
-            self.scaler.update()
         entry: Epoch = {
             "epoch": number + 1,
             "loss": _mean(losses, "loss", number),
@@ -134,10 +137,10 @@ class Training:
             "temperature": self.supernet.temperature,
             **self._describe(),
         }
-        if self.settings.early_stop == "eigenvalue":
+        if self.settings.early_stop == "eigenvalue" and learns:
             entry["eigenvalue"] = dominant_eigenvalue(
                 self.supernet,
-                self._loss,
+                self._exact_loss,
                 next(others),
                 self.logits,
                 generator=torch.Generator().manual_seed(stream(self.seed, number, 3)),
@@ -181,29 +184,34 @@ class Training:
             )
         else:
             value = self._loss(held_out)
-            self._backward(value, self.logits)
-        self.scaler.step(self.architecture_optimizer)
+            self._backward(value, self.logits, self.architecture_scaler)
+        self.architecture_scaler.step(self.architecture_optimizer)
+        self.architecture_scaler.update()
         return value.detach()
 
     def weight_step(self, batch: Any) -> Tensor:
         """Move the weights down the loss on a batch; returns the loss before."""
         value = self._loss(batch)
-        self._backward(value, self.weights)
+        self._backward(value, self.weights, self.weight_scaler)
         if self.settings.grad_clip is not None:
-            self.scaler.unscale_(self.weight_optimizer)
+            self.weight_scaler.unscale_(self.weight_optimizer)
             nn.utils.clip_grad_norm_(self.weights, self.settings.grad_clip)
-        self.scaler.step(self.weight_optimizer)
+        self.weight_scaler.step(self.weight_optimizer)
+        self.weight_scaler.update()
         return value.detach()
 
     def _loss(self, batch: Any) -> Tensor:
-        with torch.autocast(self.device.type, torch.float16, enabled=self.scaler.is_enabled()):
-            return self.task.loss(self.supernet, batch)[0]
+        with torch.autocast(self.device.type, torch.float16, enabled=self.mixed):
+            return self._exact_loss(batch)
 
-    def _backward(self, value: Tensor, parameters: list[nn.Parameter]) -> None:
+    def _exact_loss(self, batch: Any) -> Tensor:
+        return self.task.loss(self.supernet, batch)[0]
+
+    def _backward(self, value: Tensor, parameters: list[nn.Parameter], scaler: torch.amp.GradScaler) -> None:
         """Set these parameters' gradients, and spend nothing on those of the others."""
         for parameter in parameters:
             parameter.grad = None
-        self.scaler.scale(value).backward(inputs=parameters)  # type: ignore[no-untyped-call]
+        scaler.scale(value).backward(inputs=parameters)  # type: ignore[no-untyped-call]
 
     def _describe(self) -> Epoch:
         supernet = self.supernet
@@ -216,6 +224,7 @@ class Training:
             "genotype": genotype.tolist(),
             "skips": skips,
             "operations": operations,
+            "columns": {name: list(names) for name, names in supernet.columns.items()},
             "probabilities": found,
             "edge_probabilities": edges,
         }
@@ -237,7 +246,9 @@ class Training:
                 "supernet": self.supernet.state_dict(),
                 "weight_optimizer": self.weight_optimizer.state_dict(),
                 "architecture_optimizer": self.architecture_optimizer.state_dict(),
-                "scaler": self.scaler.state_dict(),
+                # Empty without mixed precision.
+                "weight_scaler": self.weight_scaler.state_dict(),
+                "architecture_scaler": self.architecture_scaler.state_dict(),
                 "passes": self.passes,
                 "history": json.dumps(history),
             }
@@ -253,7 +264,7 @@ class Training:
         history : list
             Filled with the epochs so far: none if there is nothing, whatever else was kept of them.
         """
-        state = checkpoint.load(self.device)
+        state = checkpoint.load()
         if state is None:
             history.clear()
             return
@@ -261,7 +272,9 @@ class Training:
             self.supernet.load_state_dict(state["supernet"])
             self.weight_optimizer.load_state_dict(state["weight_optimizer"])
             self.architecture_optimizer.load_state_dict(state["architecture_optimizer"])
-            self.scaler.load_state_dict(state["scaler"])
+            for name in ("weight_scaler", "architecture_scaler"):
+                if state[name] and self.mixed:  # a run may go on on another device
+                    getattr(self, name).load_state_dict(state[name])
             self.passes = int(state["passes"])
             epochs = json.loads(state["history"])
             if not isinstance(epochs, list) or not all(isinstance(entry, dict) for entry in epochs):
