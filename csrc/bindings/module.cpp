@@ -16,6 +16,8 @@ PYBIND11_MODULE(_core, module) {
     register_gaussian_process(
         module.def_submodule("gaussian_process", "Gaussian processes and acquisition functions."));
     register_latency_table(module.def_submodule("latency_table", "Costs that are sums over decisions."));
+    register_mixed_op(
+        module.def_submodule("mixed_op", "Kernels on tensors, by address: use nasx.nn.kernels."));
     register_parzen(module.def_submodule("parzen", "Parzen estimators of good and bad genotypes."));
     register_policy(module.def_submodule("policy", "Policies that are sampled and learned."));
 }

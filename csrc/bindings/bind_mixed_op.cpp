@@ -1,0 +1,154 @@
+// Kernels on tensors: arguments are addresses of contiguous memory, which nasx/nn/kernels.py has checked and
+// keeps alive. What is wrong with them cannot be found out here, save that an address is missing.
+#include <pybind11/stl.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "arguments.hpp"
+#include "nasx/mixed_op/pooling.hpp"
+#include "nasx/mixed_op/weighted_sum.hpp"
+
+namespace nasx::bindings {
+namespace {
+
+using Address = std::uintptr_t;
+
+template <class T>
+T* maybe_pointer(Address address) {
+    return reinterpret_cast<T*>(address);
+}
+
+template <class T>
+T* pointer(Address address, const char* name) {
+    if (address == 0) {
+        throw py::value_error(std::string(name) + " must be the address of a tensor's memory; got 0");
+    }
+    return maybe_pointer<T>(address);
+}
+
+template <class T>
+std::vector<const T*> pointers(const std::vector<Address>& addresses, const char* name) {
+    std::vector<const T*> found;
+    for (const Address address : addresses) {
+        found.push_back(pointer<const T>(address, name));
+    }
+    return found;
+}
+
+template <class T>
+std::span<const T> numbers(Address address, std::size_t count, const char* name) {
+    return {pointer<const T>(address, name), count};
+}
+
+template <class T>
+void bind_weighted_sum(const std::vector<Address>& terms, Address weights, py::ssize_t n, Address out) {
+    const auto arrays = pointers<T>(terms, "terms");
+    const auto factors = numbers<T>(weights, arrays.size(), "weights");
+    const auto size = count(n, "n");
+    T* const to = pointer<T>(out, "out");
+    const py::gil_scoped_release release;
+    mixed_op::weighted_sum<T>(arrays, factors, size, to);
+}
+
+// A zero among grad_terms, or as grad_weights, says that this gradient is not wanted.
+template <class T>
+void bind_weighted_sum_backward(Address grad, const std::vector<Address>& terms, Address weights,
+                                py::ssize_t n, const std::vector<Address>& grad_terms, Address grad_weights) {
+    const T* const from = pointer<const T>(grad, "grad");
+    std::vector<const T*> arrays;
+    if (grad_weights != 0) {
+        arrays = pointers<T>(terms, "terms");
+    } else {
+        arrays.resize(terms.size());  // never read
+    }
+    const auto factors = numbers<T>(weights, arrays.size(), "weights");
+    const auto size = count(n, "n");
+    std::vector<T*> scaled;
+    for (const Address address : grad_terms) {
+        scaled.push_back(maybe_pointer<T>(address));
+    }
+    const std::span<T> products(maybe_pointer<T>(grad_weights), grad_weights == 0 ? 0 : arrays.size());
+    const py::gil_scoped_release release;
+    mixed_op::weighted_sum_backward<T>(from, arrays, factors, size, scaled, products);
+}
+
+mixed_op::PoolingShape pooling_shape(py::ssize_t images, py::ssize_t height, py::ssize_t width,
+                                     py::ssize_t channels, py::ssize_t stride) {
+    return {count(images, "images"), count(height, "height"), count(width, "width"),
+            count(channels, "channels"), count(stride, "stride")};
+}
+
+template <class T>
+void bind_max_pool(py::ssize_t images, py::ssize_t height, py::ssize_t width, py::ssize_t channels,
+                   py::ssize_t stride, Address x, Address out, Address places) {
+    const auto shape = pooling_shape(images, height, width, channels, stride);
+    const T* const from = pointer<const T>(x, "x");
+    T* const to = pointer<T>(out, "out");
+    auto* const where = pointer<std::int8_t>(places, "places");
+    const py::gil_scoped_release release;
+    mixed_op::max_pool_3x3<T>(shape, from, to, where);
+}
+
+template <class T>
+void bind_max_pool_backward(py::ssize_t images, py::ssize_t height, py::ssize_t width, py::ssize_t channels,
+                            py::ssize_t stride, Address grad, Address places, Address grad_x) {
+    const auto shape = pooling_shape(images, height, width, channels, stride);
+    const T* const from = pointer<const T>(grad, "grad");
+    const auto* const where = pointer<const std::int8_t>(places, "places");
+    T* const to = pointer<T>(grad_x, "grad_x");
+    const py::gil_scoped_release release;
+    mixed_op::max_pool_3x3_backward<T>(shape, from, where, to);
+}
+
+template <class T>
+void bind_avg_pool(py::ssize_t images, py::ssize_t height, py::ssize_t width, py::ssize_t channels,
+                   py::ssize_t stride, Address x, Address out) {
+    const auto shape = pooling_shape(images, height, width, channels, stride);
+    const T* const from = pointer<const T>(x, "x");
+    T* const to = pointer<T>(out, "out");
+    const py::gil_scoped_release release;
+    mixed_op::avg_pool_3x3<T>(shape, from, to);
+}
+
+template <class T>
+void bind_avg_pool_backward(py::ssize_t images, py::ssize_t height, py::ssize_t width, py::ssize_t channels,
+                            py::ssize_t stride, Address grad, Address grad_x) {
+    const auto shape = pooling_shape(images, height, width, channels, stride);
+    const T* const from = pointer<const T>(grad, "grad");
+    T* const to = pointer<T>(grad_x, "grad_x");
+    const py::gil_scoped_release release;
+    mixed_op::avg_pool_3x3_backward<T>(shape, from, to);
+}
+
+// `type` ends the names: a function does not see what the memory holds.
+template <class T>
+void register_for(py::module_& module, const std::string& type) {
+    const auto name = [&](const char* stem) { return std::string(stem) + "_" + type; };
+    module.def(name("weighted_sum").c_str(), &bind_weighted_sum<T>, py::arg("terms"), py::arg("weights"),
+               py::arg("n"), py::arg("out"));
+    module.def(name("weighted_sum_backward").c_str(), &bind_weighted_sum_backward<T>, py::arg("grad"),
+               py::arg("terms"), py::arg("weights"), py::arg("n"), py::arg("grad_terms"),
+               py::arg("grad_weights"));
+    module.def(name("max_pool_3x3").c_str(), &bind_max_pool<T>, py::arg("images"), py::arg("height"),
+               py::arg("width"), py::arg("channels"), py::arg("stride"), py::arg("x"), py::arg("out"),
+               py::arg("places"));
+    module.def(name("max_pool_3x3_backward").c_str(), &bind_max_pool_backward<T>, py::arg("images"),
+               py::arg("height"), py::arg("width"), py::arg("channels"), py::arg("stride"), py::arg("grad"),
+               py::arg("places"), py::arg("grad_x"));
+    module.def(name("avg_pool_3x3").c_str(), &bind_avg_pool<T>, py::arg("images"), py::arg("height"),
+               py::arg("width"), py::arg("channels"), py::arg("stride"), py::arg("x"), py::arg("out"));
+    module.def(name("avg_pool_3x3_backward").c_str(), &bind_avg_pool_backward<T>, py::arg("images"),
+               py::arg("height"), py::arg("width"), py::arg("channels"), py::arg("stride"), py::arg("grad"),
+               py::arg("grad_x"));
+}
+
+}  // namespace
+
+void register_mixed_op(py::module_ module) {
+    register_for<float>(module, "float32");
+    register_for<double>(module, "float64");
+}
+
+}  // namespace nasx::bindings

@@ -1,0 +1,218 @@
+#include "nasx/mixed_op/pooling.hpp"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "nasx/cpu.hpp"
+#include "nasx/parallel.hpp"
+#include "nasx/simd/pooling.hpp"
+
+namespace nasx::mixed_op {
+namespace {
+
+using simd::PoolingRow;
+using simd::Word;
+
+// Pieces for threads: large beside what it costs to hand one out, and to begin one two rows early.
+constexpr std::size_t numbers_at_once = 16384;
+
+template <class T>
+const simd::PoolingLoops<T>& loops() {
+    const simd::PoolingKernels* kernels = &simd::baseline_pooling;
+#ifdef NASX_HAS_AVX2
+    if (simd_level() == SimdLevel::avx2) {
+        kernels = &simd::avx2_pooling;
+    }
+#endif
+    if constexpr (std::is_same_v<T, float>) {
+        return kernels->singles;
+    } else {
+        return kernels->doubles;
+    }
+}
+
+// Rows [begin, end) of an image.
+struct Rows {
+    std::size_t begin, end;
+
+    std::size_t count() const { return end - begin; }
+};
+
+// Those that the windows of an output row reach.
+Rows rows_of_windows(const PoolingShape& shape, std::size_t out_row) {
+    const std::size_t middle = out_row * shape.stride;
+    return {middle == 0 ? 0 : middle - 1, std::min(middle + 2, shape.height)};
+}
+
+// Those output rows whose windows reach a row.
+Rows windows_of_row(const PoolingShape& shape, std::size_t row) {
+    return {row == 0 ? 0 : (row + shape.stride - 2) / shape.stride,
+            std::min((row + 1) / shape.stride + 1, shape.out_height())};
+}
+
+// Three rows that were worked on, of which the next output needs up to two again.
+template <class T>
+class LastRows {
+  public:
+    explicit LastRows(std::size_t size) : size_(size), values_(3 * size) {}
+
+    // Where the row of this number goes; `number` counts through all images, `row` in its own.
+    T* slot(std::size_t row) { return values_.data() + row % 3 * size_; }
+    // Whether it must be made; it counts as made from now on.
+    bool lacks(std::size_t row, std::size_t number) {
+        return std::exchange(held_[row % 3], number) != number;
+    }
+
+  private:
+    static constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
+
+    std::size_t size_;
+    std::vector<T> values_;
+    std::array<std::size_t, 3> held_{none, none, none};
+};
+
+PoolingRow row_of(const PoolingShape& shape) {
+    return {shape.width, shape.channels, shape.stride, shape.out_width()};
+}
+
+void check(const PoolingShape& shape) {
+    if (shape.stride != 1 && shape.stride != 2) {
+        throw std::invalid_argument("stride must be 1 or 2; got " + std::to_string(shape.stride));
+    }
+}
+
+// Calls function(image, row, number) for every row of every image, those of a piece in this order;
+// begin(piece) makes what a piece keeps.
+template <class Begin, class Function>
+void for_rows(std::size_t images, std::size_t rows, std::size_t numbers, Begin&& begin, Function&& function) {
+    if (numbers == 0) {
+        return;
+    }
+    const std::size_t grain = std::max<std::size_t>(1, numbers_at_once / numbers);
+    parallel_for(0, images * rows, grain, [&](std::size_t first, std::size_t last) {
+        auto kept = begin();
+        for (std::size_t i = first; i < last; ++i) {
+            function(kept, i / rows, i % rows, i);
+        }
+    });
+}
+
+}  // namespace
+
+template <class T>
+void max_pool_3x3(const PoolingShape& shape, const T* x, T* out, std::int8_t* places) {
+    check(shape);
+    struct Kept {
+        LastRows<T> largest;
+        LastRows<Word<T>> columns;
+    };
+    const PoolingRow row = row_of(shape);
+    const std::size_t from = shape.width * shape.channels, to = row.out_width * shape.channels;
+    const auto begin = [&] { return Kept{LastRows<T>(to), LastRows<Word<T>>(to)}; };
+    for_rows(shape.images, shape.out_height(), to, begin,
+             [&](Kept& kept, std::size_t image, std::size_t out_row, std::size_t number) {
+                 const Rows window = rows_of_windows(shape, out_row);
+                 const T* rows[3];
+                 const Word<T>* columns[3];
+                 for (std::size_t h = window.begin; h < window.end; ++h) {
+                     const std::size_t in_row = image * shape.height + h;
+                     if (kept.largest.lacks(h, in_row)) {
+                         loops<T>().max_in_row(row, x + in_row * from, kept.largest.slot(h),
+                                               kept.columns.slot(h));
+                     }
+                     rows[h - window.begin] = kept.largest.slot(h);
+                     columns[h - window.begin] = kept.columns.slot(h);
+                 }
+                 loops<T>().max_over_rows(rows, columns, window.count(), out_row == 0 ? 1 : 0, to,
+                                          out + number * to, places + number * to);
+             });
+}
+
+template <class T>
+void max_pool_3x3_backward(const PoolingShape& shape, const T* grad, const std::int8_t* places, T* grad_x) {
+    check(shape);
+    struct Nothing {};
+    const PoolingRow row = row_of(shape);
+    const std::size_t from = row.out_width * shape.channels, to = shape.width * shape.channels;
+    for_rows(
+        shape.images, shape.height, to, [] { return Nothing{}; },
+        [&](Nothing, std::size_t image, std::size_t h, std::size_t number) {
+            const Rows windows = windows_of_row(shape, h);
+            const T* rows[3];
+            const std::int8_t* row_places[3];
+            int kernel_rows[3];
+            for (std::size_t o = windows.begin; o < windows.end; ++o) {
+                const std::size_t offset = (image * shape.out_height() + o) * from;
+                rows[o - windows.begin] = grad + offset;
+                row_places[o - windows.begin] = places + offset;
+                kernel_rows[o - windows.begin] = static_cast<int>(h + 1 - shape.stride * o);
+            }
+            loops<T>().max_backward(row, rows, row_places, kernel_rows, windows.count(),
+                                    grad_x + number * to);
+        });
+}
+
+template <class T>
+void avg_pool_3x3(const PoolingShape& shape, const T* x, T* out) {
+    check(shape);
+    const PoolingRow row = row_of(shape);
+    const std::size_t from = shape.width * shape.channels, to = row.out_width * shape.channels;
+    for_rows(
+        shape.images, shape.out_height(), to, [&] { return LastRows<T>(to); },
+        [&](LastRows<T>& sums, std::size_t image, std::size_t out_row, std::size_t number) {
+            const Rows window = rows_of_windows(shape, out_row);
+            const T* rows[3];
+            for (std::size_t h = window.begin; h < window.end; ++h) {
+                const std::size_t in_row = image * shape.height + h;
+                if (sums.lacks(h, in_row)) {
+                    loops<T>().sum_in_row(row, x + in_row * from, sums.slot(h));
+                }
+                rows[h - window.begin] = sums.slot(h);
+            }
+            loops<T>().mean_over_rows(row, rows, window.count(), out + number * to);
+        });
+}
+
+template <class T>
+void avg_pool_3x3_backward(const PoolingShape& shape, const T* grad, T* grad_x) {
+    check(shape);
+    struct Kept {
+        LastRows<T> spread;
+        std::vector<T> shares;
+    };
+    const PoolingRow row = row_of(shape);
+    const std::size_t from = row.out_width * shape.channels, to = shape.width * shape.channels;
+    const auto begin = [&] { return Kept{LastRows<T>(to), std::vector<T>(from)}; };
+    for_rows(shape.images, shape.height, to, begin,
+             [&](Kept& kept, std::size_t image, std::size_t h, std::size_t number) {
+                 const Rows windows = windows_of_row(shape, h);
+                 const T* rows[3];
+                 for (std::size_t o = windows.begin; o < windows.end; ++o) {
+                     const std::size_t out_row = image * shape.out_height() + o;
+                     if (kept.spread.lacks(o, out_row)) {
+                         loops<T>().spread_in_row(row, grad + out_row * from,
+                                                  rows_of_windows(shape, o).count(), kept.shares.data(),
+                                                  kept.spread.slot(o));
+                     }
+                     rows[o - windows.begin] = kept.spread.slot(o);
+                 }
+                 loops<T>().sum_over_rows(rows, windows.count(), to, grad_x + number * to);
+             });
+}
+
+template void max_pool_3x3(const PoolingShape&, const float*, float*, std::int8_t*);
+template void max_pool_3x3(const PoolingShape&, const double*, double*, std::int8_t*);
+template void max_pool_3x3_backward(const PoolingShape&, const float*, const std::int8_t*, float*);
+template void max_pool_3x3_backward(const PoolingShape&, const double*, const std::int8_t*, double*);
+template void avg_pool_3x3(const PoolingShape&, const float*, float*);
+template void avg_pool_3x3(const PoolingShape&, const double*, double*);
+template void avg_pool_3x3_backward(const PoolingShape&, const float*, float*);
+template void avg_pool_3x3_backward(const PoolingShape&, const double*, double*);
+
+}  // namespace nasx::mixed_op

@@ -1,0 +1,109 @@
+#include "nasx/mixed_op/weighted_sum.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "nasx/cpu.hpp"
+#include "nasx/parallel.hpp"
+#include "nasx/simd/weighted_sum.hpp"
+
+namespace nasx::mixed_op {
+namespace {
+
+// The gradient's numbers of a block stay in the first cache while all terms pass.
+constexpr std::size_t block = 2048;
+// Pieces for threads: large beside what it costs to hand one out.
+constexpr std::size_t blocks_at_once = 8;
+
+template <class T>
+const simd::WeightedSumLoops<T>& loops() {
+    const simd::WeightedSumKernels* kernels = &simd::baseline_weighted_sum;
+#ifdef NASX_HAS_AVX2
+    if (simd_level() == SimdLevel::avx2) {
+        kernels = &simd::avx2_weighted_sum;
+    }
+#endif
+    if constexpr (std::is_same_v<T, float>) {
+        return kernels->singles;
+    } else {
+        return kernels->doubles;
+    }
+}
+
+void check_length(std::size_t length, std::size_t terms, const char* argument) {
+    if (length != terms) {
+        throw std::invalid_argument(std::string(argument) + " must have one entry for each of the " +
+                                    std::to_string(terms) + " terms; got " + std::to_string(length));
+    }
+}
+
+void check(std::size_t terms, std::size_t weights) {
+    if (terms == 0) {
+        throw std::invalid_argument("terms must hold at least one array; got none");
+    }
+    check_length(weights, terms, "weights");
+}
+
+}  // namespace
+
+template <class T>
+void weighted_sum(std::span<const T* const> terms, std::span<const T> weights, std::size_t n, T* out) {
+    check(terms.size(), weights.size());
+    parallel_for(0, n, block * blocks_at_once, [&](std::size_t begin, std::size_t end) {
+        loops<T>().sum(terms.data(), weights.data(), terms.size(), begin, end, out);
+    });
+}
+
+template <class T>
+void weighted_sum_backward(const T* grad, std::span<const T* const> terms, std::span<const T> weights,
+                           std::size_t n, std::span<T* const> grad_terms, std::span<T> grad_weights) {
+    const std::size_t count = terms.size();
+    check(count, weights.size());
+    if (!grad_terms.empty()) {
+        check_length(grad_terms.size(), count, "grad_terms");
+    }
+    if (!grad_weights.empty()) {
+        check_length(grad_weights.size(), count, "grad_weights");
+    }
+    const std::size_t blocks = n / block + (n % block != 0);
+    std::vector<double> products(grad_weights.empty() ? 0 : blocks * count);
+    parallel_for(0, blocks, blocks_at_once, [&](std::size_t first, std::size_t last) {
+        for (std::size_t b = first; b < last; ++b) {
+            const std::size_t begin = b * block, size = std::min(block, n - begin);
+            for (std::size_t k = 0; k < count; ++k) {
+                T* const scaled =
+                    grad_terms.empty() || grad_terms[k] == nullptr ? nullptr : grad_terms[k] + begin;
+                if (products.empty()) {
+                    if (scaled != nullptr) {
+                        loops<T>().scale(grad + begin, weights[k], scaled, size);
+                    }
+                } else {
+                    const T* const term = terms[k] + begin;
+                    products[b * count + k] =
+                        scaled == nullptr
+                            ? loops<T>().dot(grad + begin, term, size)
+                            : loops<T>().scale_and_dot(grad + begin, term, weights[k], scaled, size);
+                }
+            }
+        }
+    });
+    for (std::size_t k = 0; k < grad_weights.size(); ++k) {
+        double sum = 0;
+        for (std::size_t b = 0; b < blocks; ++b) {
+            sum += products[b * count + k];
+        }
+        grad_weights[k] = static_cast<T>(sum);
+    }
+}
+
+template void weighted_sum(std::span<const float* const>, std::span<const float>, std::size_t, float*);
+template void weighted_sum(std::span<const double* const>, std::span<const double>, std::size_t, double*);
+template void weighted_sum_backward(const float*, std::span<const float* const>, std::span<const float>,
+                                    std::size_t, std::span<float* const>, std::span<float>);
+template void weighted_sum_backward(const double*, std::span<const double* const>, std::span<const double>,
+                                    std::size_t, std::span<double* const>, std::span<double>);
+
+}  // namespace nasx::mixed_op

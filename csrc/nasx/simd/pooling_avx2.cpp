@@ -1,0 +1,2 @@
+#define NASX_POOLING avx2_pooling
+#include "nasx/simd/pooling_body.inc"

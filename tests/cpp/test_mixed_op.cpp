@@ -1,0 +1,301 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "helpers.hpp"
+#include "nasx/mixed_op/pooling.hpp"
+#include "nasx/mixed_op/weighted_sum.hpp"
+#include "nasx/parallel.hpp"
+#include "nasx/rng.hpp"
+
+using namespace nasx;
+using mixed_op::PoolingShape;
+
+namespace {
+
+// Numbers in [-1, 1), or whole ones in [-levels, levels) when that is not 0 (many ties).
+template <class T>
+std::vector<T> random_numbers(std::size_t n, std::uint64_t seed, std::uint32_t levels = 0) {
+    std::vector<T> out(n);
+    Stream stream(seed, Purpose::sample, 0, 0);
+    for (T& x : out) {
+        x = levels == 0 ? static_cast<T>(2 * stream.uniform() - 1)
+                        : static_cast<T>(stream.below(2 * levels)) - static_cast<T>(levels);
+    }
+    return out;
+}
+
+template <class T>
+std::vector<const T*> addresses(const std::vector<std::vector<T>>& arrays) {
+    std::vector<const T*> out;
+    for (const auto& array : arrays) {
+        out.push_back(array.data());
+    }
+    return out;
+}
+
+template <class T>
+bool near(T a, double b, double scale) {
+    return std::abs(static_cast<double>(a) - b) <= 64 * std::numeric_limits<T>::epsilon() * scale;
+}
+
+// NaN is the same as NaN.
+template <class T>
+bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
+    using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](T x, T y) {
+        return std::bit_cast<Bits>(x) == std::bit_cast<Bits>(y) || (std::isnan(x) && std::isnan(y));
+    });
+}
+
+// Calls function(output, input, place) for every number of every window, in order.
+template <class Function>
+void for_members(const PoolingShape& s, Function function) {
+    const auto inside = [](std::size_t middle, std::size_t k, std::size_t size) {
+        return middle + k >= 1 && middle + k - 1 < size;
+    };
+    std::size_t output = 0;
+    for (std::size_t n = 0; n < s.images; ++n) {
+        for (std::size_t i = 0; i < s.out_height(); ++i) {
+            for (std::size_t j = 0; j < s.out_width(); ++j) {
+                for (std::size_t c = 0; c < s.channels; ++c, ++output) {
+                    for (std::size_t place = 0; place < 9; ++place) {
+                        const std::size_t y = i * s.stride, x = j * s.stride;
+                        if (inside(y, place / 3, s.height) && inside(x, place % 3, s.width)) {
+                            const std::size_t row = n * s.height + y + place / 3 - 1;
+                            const std::size_t pixel = row * s.width + x + place % 3 - 1;
+                            function(output, pixel * s.channels + c, place);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+template <class T>
+struct Pooled {
+    std::vector<T> out;
+    std::vector<std::int8_t> places;
+};
+
+template <class T>
+Pooled<T> max_by_definition(const PoolingShape& s, const std::vector<T>& x, std::size_t outputs) {
+    Pooled<T> pooled{std::vector<T>(outputs), std::vector<std::int8_t>(outputs, -1)};
+    for_members(s, [&](std::size_t o, std::size_t i, std::size_t place) {
+        if (pooled.places[o] < 0 || x[i] > pooled.out[o] || std::isnan(x[i])) {
+            pooled.out[o] = x[i];
+            pooled.places[o] = static_cast<std::int8_t>(place);
+        }
+    });
+    return pooled;
+}
+
+template <class T>
+void check_pooling(const PoolingShape& s, std::vector<T> x) {
+    const std::size_t outputs = s.images * s.out_height() * s.out_width() * s.channels;
+    const auto grad = random_numbers<T>(outputs, 5);
+
+    const auto expected = max_by_definition(s, x, outputs);
+    Pooled<T> found{std::vector<T>(outputs), std::vector<std::int8_t>(outputs)};
+    mixed_op::max_pool_3x3(s, x.data(), found.out.data(), found.places.data());
+    CHECK(same_bits(found.out, expected.out));
+    CHECK(found.places == expected.places);
+    std::vector<T> passed(x.size()), grad_x(x.size(), T{7});
+    for_members(s, [&](std::size_t o, std::size_t i, std::size_t place) {
+        passed[i] += static_cast<std::size_t>(expected.places[o]) == place ? grad[o] : T{0};
+    });
+    mixed_op::max_pool_3x3_backward(s, grad.data(), found.places.data(), grad_x.data());
+    CHECK(same_bits(grad_x, passed));
+
+    std::vector<double> sums(outputs), counts(outputs), shares(x.size());
+    for_members(s, [&](std::size_t o, std::size_t i, std::size_t) {
+        sums[o] += static_cast<double>(x[i]);
+        counts[o] += 1;
+    });
+    mixed_op::avg_pool_3x3(s, x.data(), found.out.data());
+    bool right = true;
+    for (std::size_t o = 0; o < outputs; ++o) {
+        right = right && (std::isnan(sums[o]) ? std::isnan(found.out[o])
+                                              : near(found.out[o], sums[o] / counts[o], 4.0));
+    }
+    CHECK(right);
+    for_members(s, [&](std::size_t o, std::size_t i, std::size_t) {
+        shares[i] += static_cast<double>(grad[o]) / counts[o];
+    });
+    mixed_op::avg_pool_3x3_backward(s, grad.data(), grad_x.data());
+    for (std::size_t i = 0; i < x.size(); ++i) {
+        right = right && near(grad_x[i], shares[i], 1.0);
+    }
+    CHECK(right);
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("weighted sums and their gradients are those of the definition", T, float, double) {
+    for (const std::size_t threads : {1, 3}) {
+        set_num_threads(threads);
+        for (const std::size_t count : {1, 2, 8}) {
+            for (const std::size_t n : {0, 1, 7, 31, 32, 33, 511, 513, 2048, 5000, 40000}) {
+                CAPTURE(count);
+                CAPTURE(n);
+                std::vector<std::vector<T>> terms;
+                for (std::size_t k = 0; k < count; ++k) {
+                    terms.push_back(random_numbers<T>(n, 10 + k));
+                }
+                const auto arrays = addresses(terms);
+                const auto weights = random_numbers<T>(count, 1), grad = random_numbers<T>(n, 2);
+                std::vector<T> out(n), expected(n);
+                for (std::size_t k = 0; k < count; ++k) {
+                    for (std::size_t i = 0; i < n; ++i) {
+                        expected[i] =
+                            k == 0 ? weights[k] * terms[k][i] : expected[i] + weights[k] * terms[k][i];
+                    }
+                }
+                mixed_op::weighted_sum<T>(arrays, weights, n, out.data());
+                CHECK(same_bits(out, expected));
+
+                std::vector<std::vector<T>> scaled(count, std::vector<T>(n, T{7}));
+                std::vector<T*> places;
+                for (auto& array : scaled) {
+                    places.push_back(array.data());
+                }
+                places.back() = nullptr;  // not wanted
+                std::vector<T> products(count);
+                mixed_op::weighted_sum_backward<T>(grad.data(), arrays, weights, n, places, products);
+                for (std::size_t k = 0; k < count; ++k) {
+                    double product = 0;
+                    bool right = true;
+                    for (std::size_t i = 0; i < n; ++i) {
+                        product += static_cast<double>(grad[i]) * static_cast<double>(terms[k][i]);
+                        right = right && scaled[k][i] == (k + 1 == count ? T{7} : weights[k] * grad[i]);
+                    }
+                    CHECK(right);
+                    CHECK(near(products[k], product, std::sqrt(static_cast<double>(n) + 1)));
+                }
+
+                // One without the other is the same.
+                std::vector<T> alone(count);
+                mixed_op::weighted_sum_backward<T>(grad.data(), arrays, weights, n, {}, alone);
+                CHECK(same_bits(alone, products));
+                const std::vector<const T*> unread(count);
+                std::vector<std::vector<T>> again(count, std::vector<T>(n, T{7}));
+                for (std::size_t k = 0; k + 1 < count; ++k) {
+                    places[k] = again[k].data();
+                }
+                mixed_op::weighted_sum_backward<T>(grad.data(), unread, weights, n, places, {});
+                CHECK(again == scaled);
+            }
+        }
+    }
+}
+
+TEST_CASE("the number of threads changes no bit of an inner product") {
+    const std::size_t n = 300'001;
+    const std::vector<std::vector<float>> terms{random_numbers<float>(n, 1), random_numbers<float>(n, 2)};
+    const auto arrays = addresses(terms);
+    const auto weights = random_numbers<float>(2, 3), grad = random_numbers<float>(n, 4);
+    std::vector<std::vector<float>> found;
+    for (const std::size_t threads : {1, 2, 5}) {
+        set_num_threads(threads);
+        found.emplace_back(2);
+        mixed_op::weighted_sum_backward<float>(grad.data(), arrays, weights, n, {}, found.back());
+    }
+    CHECK(same_bits(found[0], found[1]));
+    CHECK(same_bits(found[0], found[2]));
+}
+
+TEST_CASE("weighted sums refuse what does not fit") {
+    const std::vector<float> x(3), weights{1, 2};
+    const std::vector<const float*> arrays{x.data(), x.data()};
+    std::vector<float> out(3), products(3);
+    const std::span<const float> factors(weights);
+    CHECK(test::has(test::refusal([&] { mixed_op::weighted_sum<float>({}, {}, 3, out.data()); }), "terms"));
+    CHECK(test::has(
+        test::refusal([&] { mixed_op::weighted_sum<float>(arrays, factors.first(1), 3, out.data()); }),
+        "weights must have one entry for each of the 2 terms; got 1"));
+    CHECK(test::has(test::refusal([&] {
+                        mixed_op::weighted_sum_backward<float>(x.data(), arrays, factors, 3, {}, products);
+                    }),
+                    "grad_weights must have one entry for each of the 2 terms; got 3"));
+    const std::vector<float*> places{out.data()};
+    CHECK(test::has(test::refusal([&] {
+                        mixed_op::weighted_sum_backward<float>(x.data(), arrays, factors, 3, places, {});
+                    }),
+                    "grad_terms must have one entry for each of the 2 terms; got 1"));
+}
+
+TEST_CASE_TEMPLATE("pooling and its gradients are those of the definition", T, float, double) {
+    for (const std::size_t threads : {1, 3}) {
+        set_num_threads(threads);
+        for (const std::size_t stride : {1, 2}) {
+            for (const std::size_t height : {1, 2, 3, 4, 7}) {
+                for (const std::size_t width : {1, 2, 3, 5, 8}) {
+                    for (const std::size_t channels : {1, 3, 8, 17}) {
+                        CAPTURE(stride);
+                        CAPTURE(height);
+                        CAPTURE(width);
+                        CAPTURE(channels);
+                        const PoolingShape shape{2, height, width, channels, stride};
+                        const std::size_t n = 2 * height * width * channels;
+                        check_pooling(shape, random_numbers<T>(n, 1));
+                        check_pooling(shape, random_numbers<T>(n, 2, 2));
+                    }
+                }
+            }
+            // So many rows that threads share them.
+            check_pooling(PoolingShape{3, 33, 31, 16, stride}, random_numbers<T>(3 * 33 * 31 * 16, 3, 3));
+            check_pooling(PoolingShape{40, 9, 8, 24, stride}, random_numbers<T>(40 * 9 * 8 * 24, 4));
+        }
+    }
+}
+
+TEST_CASE_TEMPLATE("NaN and infinity pass through pooling", T, float, double) {
+    for (const std::size_t stride : {1, 2}) {
+        const PoolingShape shape{2, 6, 7, 9, stride};
+        auto x = random_numbers<T>(2 * 6 * 7 * 9, 1, 2);
+        for (std::size_t i = 0; i < x.size(); i += 5) {
+            x[i] = std::numeric_limits<T>::quiet_NaN();
+        }
+        check_pooling(shape, x);
+        check_pooling(shape, std::vector<T>(x.size(), std::numeric_limits<T>::quiet_NaN()));
+        const std::size_t outputs = 2 * shape.out_height() * shape.out_width() * 9;
+        const std::vector<T> lowest(x.size(), -std::numeric_limits<T>::infinity());
+        const auto expected = max_by_definition(shape, lowest, outputs);
+        Pooled<T> found{std::vector<T>(outputs), std::vector<std::int8_t>(outputs)};
+        mixed_op::max_pool_3x3(shape, lowest.data(), found.out.data(), found.places.data());
+        CHECK(same_bits(found.out, expected.out));
+        CHECK(found.places == expected.places);
+    }
+}
+
+TEST_CASE("pooling of nothing does nothing, and other strides are refused") {
+    for (const PoolingShape& shape : {PoolingShape{0, 3, 3, 3, 1}, PoolingShape{1, 0, 3, 3, 2},
+                                      PoolingShape{1, 3, 0, 3, 2}, PoolingShape{1, 3, 3, 0, 1}}) {
+        float none = 7;
+        std::int8_t place = 7;
+        mixed_op::max_pool_3x3(shape, &none, &none, &place);
+        mixed_op::max_pool_3x3_backward(shape, &none, &place, &none);
+        mixed_op::avg_pool_3x3(shape, &none, &none);
+        mixed_op::avg_pool_3x3_backward(shape, &none, &none);
+        CHECK(none == 7);
+        CHECK(place == 7);
+    }
+    float x = 0;
+    std::int8_t place = 0;
+    const PoolingShape shape{1, 1, 1, 1, 3}, still{1, 1, 1, 1, 0};
+    const std::string message = "stride must be 1 or 2; got 3";
+    CHECK(test::refusal([&] { mixed_op::max_pool_3x3(shape, &x, &x, &place); }) == message);
+    CHECK(test::refusal([&] { mixed_op::max_pool_3x3_backward(shape, &x, &place, &x); }) == message);
+    CHECK(test::refusal([&] { mixed_op::avg_pool_3x3(shape, &x, &x); }) == message);
+    CHECK(test::refusal([&] { mixed_op::avg_pool_3x3_backward(shape, &x, &x); }) == message);
+    CHECK(test::has(test::refusal([&] { mixed_op::avg_pool_3x3(still, &x, &x); }), "got 0"));
+}

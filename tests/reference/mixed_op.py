@@ -1,0 +1,70 @@
+"""The kernels of mixed operations, one number after another, in double precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+
+def weighted_sum(terms: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    total = np.zeros(terms[0].shape)
+    for weight, term in zip(weights, terms, strict=True):
+        total += float(weight) * term.astype(np.float64)
+    return total
+
+
+def weighted_sum_gradients(
+    grad: np.ndarray, terms: Sequence[np.ndarray], weights: np.ndarray
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Gradients of the terms, and of the weights."""
+    grad = grad.astype(np.float64)
+    return [float(weight) * grad for weight in weights], np.array([(grad * term).sum() for term in terms])
+
+
+def windows(height: int, width: int, stride: int) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
+    """Each output's row and column, and the pixels of its window that are there, row after row."""
+    for i in range(-(-height // stride)):
+        for j in range(-(-width // stride)):
+            pixels = [(i * stride + k, j * stride + m) for k in (-1, 0, 1) for m in (-1, 0, 1)]
+            yield i, j, [(y, x) for y, x in pixels if 0 <= y < height and 0 <= x < width]
+
+
+def _outputs(x: np.ndarray, stride: int) -> np.ndarray:
+    batch, channels, height, width = x.shape
+    return np.zeros((batch, channels, -(-height // stride), -(-width // stride)))
+
+
+def max_pool(x: np.ndarray, stride: int) -> np.ndarray:
+    out = _outputs(x, stride)
+    for i, j, pixels in windows(*x.shape[2:], stride):
+        out[:, :, i, j] = np.max([x[:, :, y, z] for y, z in pixels], axis=0)  # NaN if one is
+    return out
+
+
+def max_pool_gradient(grad: np.ndarray, x: np.ndarray, stride: int) -> np.ndarray:
+    """Each output's gradient goes to the first of its largest pixels, or to the last that is NaN."""
+    found = np.zeros(x.shape)
+    for i, j, pixels in windows(*x.shape[2:], stride):
+        for b, c in np.ndindex(x.shape[:2]):
+            values = [x[b, c, y, z] for y, z in pixels]
+            missing = [place for place, value in enumerate(values) if np.isnan(value)]
+            place = missing[-1] if missing else values.index(max(values))
+            y, z = pixels[place]
+            found[b, c, y, z] += grad[b, c, i, j]
+    return found
+
+
+def avg_pool(x: np.ndarray, stride: int) -> np.ndarray:
+    out = _outputs(x, stride)
+    for i, j, pixels in windows(*x.shape[2:], stride):
+        out[:, :, i, j] = np.mean([x[:, :, y, z].astype(np.float64) for y, z in pixels], axis=0)
+    return out
+
+
+def avg_pool_gradient(grad: np.ndarray, x: np.ndarray, stride: int) -> np.ndarray:
+    found = np.zeros(x.shape)
+    for i, j, pixels in windows(*x.shape[2:], stride):
+        for y, z in pixels:
+            found[:, :, y, z] += grad[:, :, i, j].astype(np.float64) / len(pixels)
+    return found
