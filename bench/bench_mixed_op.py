@@ -1,0 +1,235 @@
+"""Kernels of mixed operations against PyTorch, forward and backward: python bench/bench_mixed_op.py.
+
+Every formulation in PyTorch is compared in both layouts; the kernels work on channels-last images, as the
+supernets do. Outputs and all gradients are first shown to be equal. A second table says what the bytes that a
+kernel must move cost at the bandwidth that a copy of as much memory has here, what its operations cost at the
+peak of a matrix product, and how far from that it is; bench/README.md derives the bytes and the operations.
+`--compile` also prints torch.compile's times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from harness import compare, describe  # first: it sets up the process
+
+import torch  # isort: skip
+from torch import Tensor
+from torch.nn import functional as F
+
+import nasx
+from nasx.nn import kernels
+
+SHAPES = [(64, 16, 32, 32), (64, 32, 16, 16), (64, 64, 8, 8)]
+TERMS = 8
+LAYOUTS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
+
+Function = Callable[..., Tensor]
+
+
+class Kernel(NamedTuple):
+    """What is timed, and what it costs at least: per number of the input, and per number of the output."""
+
+    name: str
+    target: float
+    ours: Function
+    theirs: dict[str, Function]
+    terms: int
+    stride: int
+    bytes_in: float
+    bytes_out: float
+    operations_in: float
+    operations_out: float
+
+
+def products(weights: Tensor, *terms: Tensor) -> Tensor:
+    return functools.reduce(torch.add, (term * w for term, w in zip(terms, weights.unbind(), strict=True)))
+
+
+def stacked(weights: Tensor, *terms: Tensor) -> Tensor:
+    return torch.tensordot(weights, torch.stack(terms), 1)
+
+
+def addcmul(weights: Tensor, *terms: Tensor) -> Tensor:
+    first, *rest = weights.unbind()
+    out = terms[0] * first
+    for term, weight in zip(terms[1:], rest, strict=True):
+        out = torch.addcmul(out, term, weight)
+    return out
+
+
+def pooling(stride: int) -> list[Kernel]:
+    """Bytes and operations as in bench/README.md."""
+    # A pixel is in nine windows at stride 1, and in 9 / 4 on average at stride 2.
+    windows = 9 / stride**2
+    return [
+        Kernel(
+            name=f"max pooling, stride {stride}",
+            target=4,
+            ours=lambda x: kernels.max_pool_3x3(x, stride),
+            theirs={"torch": lambda x: F.max_pool2d(x, 3, stride, padding=1)},
+            terms=0,
+            stride=stride,
+            bytes_in=4 + 4,
+            bytes_out=4 + 1 + 4 + 1,
+            operations_in=2 * windows,
+            operations_out=(2 * stride + 2) * 2,
+        ),
+        Kernel(
+            name=f"average pooling, stride {stride}",
+            target=4,
+            ours=lambda x: kernels.avg_pool_3x3(x, stride),
+            theirs={
+                "torch": lambda x: F.avg_pool2d(x, 3, stride, padding=1, count_include_pad=False),
+            },
+            terms=0,
+            stride=stride,
+            bytes_in=4 + 4,
+            bytes_out=4 + 4,
+            operations_in=(3 / stride - 1) * (1 + 1 / stride),
+            operations_out=2 * stride + 4,
+        ),
+    ]
+
+
+KERNELS = [
+    Kernel(
+        name=f"weighted sum of {TERMS}",
+        target=2,
+        ours=lambda weights, *terms: kernels.weighted_sum(terms, weights),
+        theirs={"products": products, "stack": stacked, "addcmul": addcmul},
+        terms=TERMS,
+        stride=1,
+        bytes_in=0,
+        bytes_out=4 * (3 * TERMS + 2),
+        operations_in=0,
+        operations_out=5 * TERMS - 1,
+    ),
+    *pooling(1),
+    *pooling(2),
+]
+
+
+def step(function: Function, inputs: Sequence[Tensor], grad: Tensor) -> list[Tensor]:
+    """An output and the gradients of all inputs."""
+    out = function(*inputs)
+    return [out, *torch.autograd.grad(out, inputs, grad)]
+
+
+def inputs_of(
+    kernel: Kernel, shape: tuple[int, int, int, int], layout: torch.memory_format
+) -> tuple[list[Tensor], Tensor]:
+    generator = torch.Generator().manual_seed(0)
+
+    def images(*size: int) -> Tensor:
+        return torch.randn(size, generator=generator).contiguous(memory_format=layout)
+
+    grad = images(*shape[:2], *(-(-size // kernel.stride) for size in shape[2:]))
+    inputs = [images(*shape) for _ in range(max(1, kernel.terms))]
+    if kernel.terms:
+        inputs.insert(0, torch.randn(kernel.terms, generator=generator).softmax(0))
+    return [x.requires_grad_() for x in inputs], grad
+
+
+def same(theirs: list[Tensor], ours: list[Tensor]) -> bool:
+    """Equal to 1e-4 of the largest number."""
+    return all(bool((a - b).abs().max() <= 1e-4 * a.abs().max()) for a, b in zip(theirs, ours, strict=True))
+
+
+def least(call: Callable[[], object], rounds: int = 15) -> float:
+    """Seconds of the fastest of many calls."""
+    call()
+    found = []
+    for _ in range(rounds):
+        begun = time.perf_counter()
+        call()
+        found.append(time.perf_counter() - begun)
+    return min(found)
+
+
+def bandwidth(size: float) -> float:
+    """Bytes read and written a second, where a copy reads and writes so many in all."""
+    source = torch.zeros(max(1, int(size) // 8))
+    target = torch.zeros_like(source)
+    return 8 * len(source) / least(lambda: target.copy_(source))
+
+
+def peak() -> float:
+    """Operations in float32 a second, in the product of two large matrices."""
+    a = torch.rand(1536, 1536)
+    return 2 * 1536**3 / least(lambda: a @ a, 5)
+
+
+def run(threads: int, *, compiled: bool) -> None:
+    torch.set_num_threads(threads)
+    nasx.set_num_threads(threads)
+    describe("torch")
+    rows = []
+    for kernel in KERNELS:
+        for shape in SHAPES:
+            ours = functools.partial(step, kernel.ours, *inputs_of(kernel, shape, torch.channels_last))
+            formulations = dict(kernel.theirs)
+            if compiled:
+                first = next(iter(kernel.theirs.values()))
+                formulations["compiled"] = torch.compile(first, dynamic=False)
+            ratios = {}
+            for layout, memory_format in LAYOUTS.items():
+                given = inputs_of(kernel, shape, memory_format)
+                for name, function in formulations.items():
+                    peer = f"{name} {layout}"
+                    ratios[peer] = compare(
+                        f"{kernel.name} {shape}",
+                        peer,
+                        functools.partial(step, function, *given),
+                        ours,
+                        same,
+                        target=kernel.target,
+                    )
+            best = min(ratios, key=lambda peer: ratios[peer])
+            print(f"    against the best, {best}: {ratios[best]:.2f}, wanted {kernel.target:g}")
+            rows.append((kernel, shape, least(ours)))
+    bounds(rows)
+
+
+def bounds(rows: Sequence[tuple[Kernel, tuple[int, int, int, int], float]]) -> None:
+    """Print what each kernel costs at least, and what it costs."""
+    most = peak()
+    print(
+        f"\nbounds: {torch.get_num_threads()} threads, {bandwidth(2**29) / 1e9:.1f} GB/s in a copy of large "
+        f"memory, {most / 1e9:.0f} GFLOP/s in a matrix product\n"
+    )
+    print(
+        "| kernel | shape | MB | Mop | GB/s of a copy as large | ms at bandwidth | ms at peak | ms | times |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    for kernel, shape, seconds in rows:
+        batch, channels, height, width = shape
+        numbers = batch * channels * height * width
+        outputs = batch * channels * -(-height // kernel.stride) * -(-width // kernel.stride)
+        size = kernel.bytes_in * numbers + kernel.bytes_out * outputs
+        operations = kernel.operations_in * numbers + kernel.operations_out * outputs
+        speed = bandwidth(size)
+        bound = max(size / speed, operations / most)
+        print(
+            f"| {kernel.name} | {shape} | {size / 1e6:.1f} | {operations / 1e6:.1f} | {speed / 1e9:.1f} "
+            f"| {size / speed * 1e3:.3f} | {operations / most * 1e3:.3f} | {seconds * 1e3:.3f} "
+            f"| {seconds / bound:.2f} |"
+        )
+    print()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--compile", action="store_true", help="also time torch.compile")
+    options = parser.parse_args()
+    for threads in options.threads:
+        run(threads, compiled=options.compile)
+
+
+if __name__ == "__main__":
+    main()
