@@ -41,10 +41,10 @@ def test_task_is_abstract():
         Task()
 
 
-def test_supernet_tasks_are_those_with_the_three_methods():
+def test_supernet_tasks_are_those_with_a_device_and_the_three_methods():
     from nasx.tasks import SupernetTask
 
-    methods = {name: lambda self: None for name in ("loaders", "loss", "score")}
+    methods = {name: lambda self: None for name in ("device", "loaders", "loss", "score")}
     assert isinstance(type("Whole", (), methods)(), SupernetTask)
     for name in methods:
         rest = {other: method for other, method in methods.items() if other != name}
@@ -54,8 +54,11 @@ def test_supernet_tasks_are_those_with_the_three_methods():
 def test_image_classification_serves_supernets_and_takes_what_they_ask():
     from nasx.tasks import ImageClassification, SupernetTask, TabularBenchmark
 
-    assert issubclass(ImageClassification, SupernetTask)
-    assert not issubclass(TabularBenchmark, SupernetTask)
+    images, labels = np.zeros((4, 1, 8, 8), np.float32), np.array([0, 1, 0, 1])
+    task = ImageClassification((images, labels), (images, labels), device="cpu")
+    assert isinstance(task, SupernetTask)
+    assert task.device.type == "cpu"
+    assert not hasattr(TabularBenchmark, "loaders")
     for name in ("loaders", "loss", "score"):
         asked, taken = (inspect.signature(getattr(cls, name)) for cls in (SupernetTask, ImageClassification))
         assert [(p.name, p.kind, p.default) for p in asked.parameters.values()] == [
