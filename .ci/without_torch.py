@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import nasx
+from nasx.registry import strategy_class
 
 for package in ("torch", "pandas", "matplotlib", "sklearn"):
     assert importlib.util.find_spec(package) is None, f"{package} is installed here"
@@ -25,6 +26,8 @@ def evolved(network):
 
 space = nasx.Space({"depth": nasx.Integer(1, 8), "op": nasx.Categorical(["conv", "skip"])})
 for strategy in nasx.available_strategies():
+    if issubclass(strategy_class(strategy), nasx.SupernetStrategy):
+        continue  # below
     result = nasx.search(
         *((nasx.spaces.Topology(2, 1), evolved) if strategy == "neat" else (space, task)),
         objectives={"error": "minimize", "size": "minimize"},
@@ -35,7 +38,12 @@ for strategy in nasx.available_strategies():
     assert len(result.trials) >= 16, result  # more where some are tried with less than the whole
     assert json.loads(result.to_json())["best"] == result.best.number
 
-for need in (lambda: nasx.tasks.ImageClassification, result.to_dataframe, result.plot):
+
+def supernet():
+    return nasx.search(nasx.spaces.DARTS(), task, objectives={"error": "minimize"}, strategy=nasx.DARTS())
+
+
+for need in (lambda: nasx.tasks.ImageClassification, result.to_dataframe, result.plot, supernet):
     try:
         need()
     except nasx.errors.MissingDependencyError as error:

@@ -11,14 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nasx.errors import require
-
-require("torch", "nasx.DARTS", "torch")
-
-import torch  # noqa: E402 - after the check that it is there
-
-from nasx.space import Genotypes  # noqa: E402
-from nasx.strategies.differentiable.training import Training  # noqa: E402
-from nasx.strategies.supernet import Epoch, Fitted, SupernetStrategy  # noqa: E402
+from nasx.space import Genotypes
+from nasx.strategies.supernet import Epoch, Fitted, SupernetStrategy
 
 if TYPE_CHECKING:
     from nasx.checkpoint import Checkpoint
@@ -179,6 +173,9 @@ class DARTS(SupernetStrategy):
         deadline: float | None = None,
     ) -> Fitted:
         """Train a supernet in place and choose an architecture; see `SupernetStrategy.fit`."""
+        torch = require("torch", "nasx.DARTS", "torch")
+        from nasx.strategies.differentiable.training import Training
+
         training = Training(self, supernet, task, seed=seed, device=device, deadline=deadline)
         history = [] if history is None else history
         if checkpoint is not None:
