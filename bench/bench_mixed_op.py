@@ -4,7 +4,8 @@ Every formulation in PyTorch is compared in both layouts; the kernels work on ch
 supernets do. Outputs and all gradients are first shown to be equal. A second table says what the bytes that a
 kernel must move cost at the bandwidth that a copy of as much memory has here, what its operations cost at the
 peak of a matrix product, and how far from that it is; bench/README.md derives the bytes and the operations.
-`--compile` also prints torch.compile's times.
+`--compile` also prints torch.compile's times; `--small` takes small images instead, all by the kernels, to
+show from which size on they win.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import nasx
 from nasx.nn import kernels
 
 SHAPES = [(64, 16, 32, 32), (64, 32, 16, 16), (64, 64, 8, 8)]
+SMALL = [(1, 16, 8, 8), (4, 16, 8, 8), (16, 16, 8, 8), (32, 16, 8, 8), (64, 16, 8, 8), (64, 16, 16, 16)]
 TERMS = 8
 LAYOUTS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
 
@@ -68,7 +70,7 @@ def pooling(stride: int) -> list[Kernel]:
     windows = 9 / stride**2
     return [
         Kernel(
-            name=f"max pooling, stride {stride}",
+            name=f"max pool stride {stride}",
             target=4,
             ours=lambda x: kernels.max_pool_3x3(x, stride),
             theirs={"torch": lambda x: F.max_pool2d(x, 3, stride, padding=1)},
@@ -80,7 +82,7 @@ def pooling(stride: int) -> list[Kernel]:
             operations_out=(2 * stride + 2) * 2,
         ),
         Kernel(
-            name=f"average pooling, stride {stride}",
+            name=f"avg pool stride {stride}",
             target=4,
             ours=lambda x: kernels.avg_pool_3x3(x, stride),
             theirs={
@@ -164,13 +166,13 @@ def peak() -> float:
     return 2 * 1536**3 / least(lambda: a @ a, 5)
 
 
-def run(threads: int, *, compiled: bool) -> None:
+def run(shapes: Sequence[tuple[int, int, int, int]], threads: int, *, compiled: bool) -> None:
     torch.set_num_threads(threads)
     nasx.set_num_threads(threads)
     describe("torch")
     rows = []
     for kernel in KERNELS:
-        for shape in SHAPES:
+        for shape in shapes:
             ours = functools.partial(step, kernel.ours, *inputs_of(kernel, shape, torch.channels_last))
             formulations = dict(kernel.theirs)
             if compiled:
@@ -182,7 +184,7 @@ def run(threads: int, *, compiled: bool) -> None:
                 for name, function in formulations.items():
                     peer = f"{name} {layout}"
                     ratios[peer] = compare(
-                        f"{kernel.name} {shape}",
+                        f"{kernel.name} {'x'.join(map(str, shape))}",
                         peer,
                         functools.partial(step, function, *given),
                         ours,
@@ -226,9 +228,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--compile", action="store_true", help="also time torch.compile")
+    parser.add_argument("--small", action="store_true", help="small images, all by the kernels")
     options = parser.parse_args()
+    if options.small:
+        kernels._LEAST = 0
     for threads in options.threads:
-        run(threads, compiled=options.compile)
+        run(SMALL if options.small else SHAPES, threads, compiled=options.compile)
 
 
 if __name__ == "__main__":

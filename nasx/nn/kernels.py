@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -29,8 +29,9 @@ from nasx._core import mixed_op as native
 
 __all__ = ["avg_pool_3x3", "kernels_in_use", "max_pool_3x3", "use_kernels", "weighted_sum"]
 
-_LEAST = 2048
-"""Tensors of fewer numbers stay with PyTorch: one call costs more than a kernel saves on them."""
+# Tensors of fewer numbers stay with PyTorch, whose own operators cost tens of microseconds less to call. On
+# the safe side until it is measured: `bench/bench_mixed_op.py --small` shows from which size on kernels win.
+_LEAST = 32768
 
 _NATIVE = {
     dtype: {
@@ -456,36 +457,30 @@ class _AvgPool(torch.autograd.Function):
 
 # -- the same as registered operators, for torch.compile -----------------------------------------------------
 
-_operator = functools.partial(torch.library.custom_op, mutates_args=(), device_types="cpu")
+
+def _register(
+    name: str,
+    schema: str,
+    kernel: Callable[..., Any],
+    fake: Callable[..., Any],
+    *,
+    backward: Callable[..., Any] | None = None,
+    save: Callable[..., None] | None = None,
+) -> None:
+    """Register an operator: what computes it, what makes its outputs without values, and its gradients."""
+    operator: Any = torch.library.custom_op(
+        f"nasx::{name}", kernel, mutates_args=(), device_types="cpu", schema=schema
+    )
+    operator.register_fake(fake)
+    if backward is not None:
+        operator.register_autograd(backward, setup_context=save)
 
 
-@_operator("nasx::weighted_sum")
-def _weighted_sum_operator(terms: list[Tensor], weights: Tensor) -> Tensor:
-    return _sum_terms(terms, weights)
-
-
-@_weighted_sum_operator.register_fake
-def _(terms: list[Tensor], weights: Tensor) -> Tensor:
+def _fake_sum(terms: Sequence[Tensor], weights: Tensor) -> Tensor:
     return torch.empty_like(terms[0], memory_format=_layout(terms[0]))
 
 
-@_operator("nasx::weighted_sum_backward")
-def _weighted_sum_backward_operator(
-    grad: Tensor, terms: list[Tensor], weights: Tensor
-) -> tuple[list[Tensor], Tensor]:
-    found, products = _sum_gradients(grad, terms, weights, [True] * len(terms), _layout(terms[0]))
-    assert products is not None
-    return [one for one in found if one is not None], products
-
-
-@_weighted_sum_backward_operator.register_fake
-def _(grad: Tensor, terms: list[Tensor], weights: Tensor) -> tuple[list[Tensor], Tensor]:
-    layout = _layout(terms[0])
-    scaled = [torch.empty_like(term, memory_format=layout) for term in terms]
-    return scaled, torch.empty_like(weights, memory_format=torch.contiguous_format)
-
-
-def _save_sum(ctx: Any, inputs: tuple[list[Tensor], Tensor], output: Tensor) -> None:
+def _save_terms(ctx: Any, inputs: tuple[list[Tensor], Tensor], output: Tensor) -> None:
     terms, weights = inputs
     ctx.save_for_backward(weights, *terms)
 
@@ -496,50 +491,25 @@ def _sum_backward(ctx: Any, grad: Tensor) -> tuple[list[Tensor], Tensor]:
     return found
 
 
-_weighted_sum_operator.register_autograd(_sum_backward, setup_context=_save_sum)
+def _all_sum_gradients(
+    grad: Tensor, terms: Sequence[Tensor], weights: Tensor
+) -> tuple[list[Tensor | None], Tensor | None]:
+    return _sum_gradients(grad, terms, weights, [True] * len(terms), _layout(terms[0]))
 
 
-@_operator("nasx::max_pool_3x3")
-def _max_pool_operator(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-    return _largest(x, stride)
+def _fake_sum_gradients(
+    grad: Tensor, terms: Sequence[Tensor], weights: Tensor
+) -> tuple[list[Tensor], Tensor]:
+    layout = _layout(terms[0])
+    scaled = [torch.empty_like(term, memory_format=layout) for term in terms]
+    return scaled, torch.empty_like(weights, memory_format=torch.contiguous_format)
 
 
-@_max_pool_operator.register_fake
-def _(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+def _fake_largest(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     return _pooled_like(x, stride, x.dtype), _pooled_like(x, stride, torch.int8)
 
 
-@_operator("nasx::max_pool_3x3_backward")
-def _max_pool_backward_operator(grad: Tensor, places: Tensor, height: int, width: int, stride: int) -> Tensor:
-    return _largest_gradient(grad, places, height, width, stride)
-
-
-@_max_pool_backward_operator.register_fake
-def _(grad: Tensor, places: Tensor, height: int, width: int, stride: int) -> Tensor:
-    return _images_like(grad, height, width, grad.dtype)
-
-
-@_operator("nasx::avg_pool_3x3")
-def _avg_pool_operator(x: Tensor, stride: int) -> Tensor:
-    return _means(x, stride)
-
-
-@_avg_pool_operator.register_fake
-def _(x: Tensor, stride: int) -> Tensor:
-    return _pooled_like(x, stride, x.dtype)
-
-
-@_operator("nasx::avg_pool_3x3_backward")
-def _avg_pool_backward_operator(grad: Tensor, height: int, width: int, stride: int) -> Tensor:
-    return _means_gradient(grad, height, width, stride)
-
-
-@_avg_pool_backward_operator.register_fake
-def _(grad: Tensor, height: int, width: int, stride: int) -> Tensor:
-    return _images_like(grad, height, width, grad.dtype)
-
-
-def _save_largest(ctx: Any, inputs: tuple[Tensor, int], output: tuple[Tensor, Tensor]) -> None:
+def _save_places(ctx: Any, inputs: tuple[Tensor, int], output: tuple[Tensor, Tensor]) -> None:
     x, stride = inputs
     ctx.save_for_backward(output[1])
     ctx.sizes = (*x.shape[2:], stride)
@@ -549,7 +519,12 @@ def _max_pool_backward(ctx: Any, grad: Tensor, of_places: Tensor | None) -> tupl
     return torch.ops.nasx.max_pool_3x3_backward(grad, *ctx.saved_tensors, *ctx.sizes), None
 
 
-_max_pool_operator.register_autograd(_max_pool_backward, setup_context=_save_largest)
+def _fake_largest_gradient(grad: Tensor, places: Tensor, height: int, width: int, stride: int) -> Tensor:
+    return _images_like(grad, height, width, grad.dtype)
+
+
+def _fake_means(x: Tensor, stride: int) -> Tensor:
+    return _pooled_like(x, stride, x.dtype)
 
 
 def _save_sizes(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
@@ -561,4 +536,49 @@ def _avg_pool_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
     return torch.ops.nasx.avg_pool_3x3_backward(grad, *ctx.sizes), None
 
 
-_avg_pool_operator.register_autograd(_avg_pool_backward, setup_context=_save_sizes)
+def _fake_means_gradient(grad: Tensor, height: int, width: int, stride: int) -> Tensor:
+    return _images_like(grad, height, width, grad.dtype)
+
+
+_register(
+    "weighted_sum",
+    "(Tensor[] terms, Tensor weights) -> Tensor",
+    _sum_terms,
+    _fake_sum,
+    backward=_sum_backward,
+    save=_save_terms,
+)
+_register(
+    "weighted_sum_backward",
+    "(Tensor grad, Tensor[] terms, Tensor weights) -> (Tensor[], Tensor)",
+    _all_sum_gradients,
+    _fake_sum_gradients,
+)
+_register(
+    "max_pool_3x3",
+    "(Tensor x, SymInt stride) -> (Tensor, Tensor)",
+    _largest,
+    _fake_largest,
+    backward=_max_pool_backward,
+    save=_save_places,
+)
+_register(
+    "max_pool_3x3_backward",
+    "(Tensor grad, Tensor places, SymInt height, SymInt width, SymInt stride) -> Tensor",
+    _largest_gradient,
+    _fake_largest_gradient,
+)
+_register(
+    "avg_pool_3x3",
+    "(Tensor x, SymInt stride) -> Tensor",
+    _means,
+    _fake_means,
+    backward=_avg_pool_backward,
+    save=_save_sizes,
+)
+_register(
+    "avg_pool_3x3_backward",
+    "(Tensor grad, SymInt height, SymInt width, SymInt stride) -> Tensor",
+    _means_gradient,
+    _fake_means_gradient,
+)
