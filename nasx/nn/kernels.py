@@ -476,6 +476,67 @@ def _register(
         operator.register_autograd(backward, setup_context=save)
 
 
+# Anybody may call an operator with anything. Autograd and the functions above have checked what they pass.
+
+
+def _check_numbers(name: str, x: Tensor, dtype: torch.dtype, shape: Sequence[int]) -> None:
+    if x.dtype != dtype or x.shape != tuple(shape):
+        raise ValueError(
+            f"{name} must have dtype {dtype} and shape {tuple(shape)}; got {x.dtype} and {tuple(x.shape)}"
+        )
+
+
+def _check_dtype(name: str, x: Tensor) -> None:
+    if x.dtype not in _NATIVE:
+        raise ValueError(f"{name} must have dtype float32 or float64; got {x.dtype}")
+
+
+def _check_terms(terms: Sequence[Tensor], weights: Tensor) -> None:
+    if not terms:
+        raise ValueError("terms must hold at least one tensor; got none")
+    _check_dtype("terms[0]", terms[0])
+    for k, term in enumerate(terms):
+        _check_numbers(f"terms[{k}]", term, terms[0].dtype, terms[0].shape)
+    _check_numbers("weights", weights, terms[0].dtype, (len(terms),))
+
+
+def _check_outputs(name: str, x: Tensor, dtype: torch.dtype, height: int, width: int, stride: int) -> None:
+    """Refuse what is not as a pooling of images of this size gives it."""
+    _check_images(x, stride)
+    outputs = (-(-height // stride), -(-width // stride))
+    _check_numbers(name, x, dtype, (*x.shape[:2], *outputs))
+
+
+def _operator_sum(terms: Sequence[Tensor], weights: Tensor) -> Tensor:
+    _check_terms(terms, weights)
+    return _sum_terms(terms, weights)
+
+
+def _operator_largest(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+    _check_images(x, stride)
+    _check_dtype("x", x)
+    return _largest(x, stride)
+
+
+def _operator_largest_gradient(grad: Tensor, places: Tensor, height: int, width: int, stride: int) -> Tensor:
+    _check_dtype("grad", grad)
+    _check_outputs("grad", grad, grad.dtype, height, width, stride)
+    _check_numbers("places", places, torch.int8, grad.shape)
+    return _largest_gradient(grad, places, height, width, stride)
+
+
+def _operator_means(x: Tensor, stride: int) -> Tensor:
+    _check_images(x, stride)
+    _check_dtype("x", x)
+    return _means(x, stride)
+
+
+def _operator_means_gradient(grad: Tensor, height: int, width: int, stride: int) -> Tensor:
+    _check_dtype("grad", grad)
+    _check_outputs("grad", grad, grad.dtype, height, width, stride)
+    return _means_gradient(grad, height, width, stride)
+
+
 def _fake_sum(terms: Sequence[Tensor], weights: Tensor) -> Tensor:
     return torch.empty_like(terms[0], memory_format=_layout(terms[0]))
 
@@ -491,9 +552,11 @@ def _sum_backward(ctx: Any, grad: Tensor) -> tuple[list[Tensor], Tensor]:
     return found
 
 
-def _all_sum_gradients(
+def _operator_sum_gradients(
     grad: Tensor, terms: Sequence[Tensor], weights: Tensor
 ) -> tuple[list[Tensor | None], Tensor | None]:
+    _check_terms(terms, weights)
+    _check_numbers("grad", grad, terms[0].dtype, terms[0].shape)
     return _sum_gradients(grad, terms, weights, [True] * len(terms), _layout(terms[0]))
 
 
@@ -543,7 +606,7 @@ def _fake_means_gradient(grad: Tensor, height: int, width: int, stride: int) -> 
 _register(
     "weighted_sum",
     "(Tensor[] terms, Tensor weights) -> Tensor",
-    _sum_terms,
+    _operator_sum,
     _fake_sum,
     backward=_sum_backward,
     save=_save_terms,
@@ -551,13 +614,13 @@ _register(
 _register(
     "weighted_sum_backward",
     "(Tensor grad, Tensor[] terms, Tensor weights) -> (Tensor[], Tensor)",
-    _all_sum_gradients,
+    _operator_sum_gradients,
     _fake_sum_gradients,
 )
 _register(
     "max_pool_3x3",
     "(Tensor x, SymInt stride) -> (Tensor, Tensor)",
-    _largest,
+    _operator_largest,
     _fake_largest,
     backward=_max_pool_backward,
     save=_save_places,
@@ -565,13 +628,13 @@ _register(
 _register(
     "max_pool_3x3_backward",
     "(Tensor grad, Tensor places, SymInt height, SymInt width, SymInt stride) -> Tensor",
-    _largest_gradient,
+    _operator_largest_gradient,
     _fake_largest_gradient,
 )
 _register(
     "avg_pool_3x3",
     "(Tensor x, SymInt stride) -> Tensor",
-    _means,
+    _operator_means,
     _fake_means,
     backward=_avg_pool_backward,
     save=_save_sizes,
@@ -579,6 +642,6 @@ _register(
 _register(
     "avg_pool_3x3_backward",
     "(Tensor grad, SymInt height, SymInt width, SymInt stride) -> Tensor",
-    _means_gradient,
+    _operator_means_gradient,
     _fake_means_gradient,
 )

@@ -302,6 +302,30 @@ def test_operators_pass_torchs_check(dtype, last):
     torch.library.opcheck(ops.avg_pool_3x3_backward, (grad, 5, 4, 2))
 
 
+def test_operators_refuse_what_a_kernel_must_not_see():
+    ops = torch.ops.nasx
+    x, y, two = torch.ones(1, 2, 4, 3), torch.ones(1, 2, 2, 2), torch.ones(2)
+    places = torch.zeros(1, 2, 2, 2, dtype=torch.int8)
+    for call, message in (
+        (lambda: ops.weighted_sum([], two[:0]), "terms must hold at least one tensor"),
+        (lambda: ops.weighted_sum([x, x[:, :1]], two), r"terms\[1\] must have dtype torch.float32 and shape"),
+        (lambda: ops.weighted_sum([x, x.double()], two), r"terms\[1\] must have .*; got torch.float64"),
+        (lambda: ops.weighted_sum([x, x], two[:1]), r"weights must have .* \(2,\); got .* \(1,\)"),
+        (lambda: ops.weighted_sum([x.half()] * 2, two.half()), "float32 or float64; got torch.float16"),
+        (lambda: ops.weighted_sum_backward(y, [x, x], two), r"grad must have .*\(1, 2, 4, 3\); got"),
+        (lambda: ops.max_pool_3x3(x, 3), "stride must be 1 or 2; got 3"),
+        (lambda: ops.max_pool_3x3(x.int(), 1), "x must have dtype float32 or float64; got torch.int32"),
+        (lambda: ops.avg_pool_3x3(x[0], 1), "x must have four dimensions"),
+        (lambda: ops.avg_pool_3x3_backward(y, 5, 3, 2), r"grad must have .*\(1, 2, 3, 2\); got"),
+        (lambda: ops.avg_pool_3x3_backward(y, -4, 3, 2), r"grad must have"),
+        (lambda: ops.max_pool_3x3_backward(y, places[:, :1], 4, 3, 2), "places must have"),
+        (lambda: ops.max_pool_3x3_backward(y, places.int(), 4, 3, 2), "places must have"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    assert ops.max_pool_3x3_backward(y, places, 4, 3, 2).shape == x.shape
+
+
 def mixture(x, weights):
     return kernels.weighted_sum(
         [x, kernels.max_pool_3x3(x), kernels.avg_pool_3x3(x), x.relu()], weights
