@@ -5,9 +5,8 @@
 // float or double. Neither the CPU level nor the number of threads changes a bit of the results.
 //
 // Arrays are given by pointers to as many numbers as the shape says, and those that are written overlap no
-// others. Time and numbers read and written: O(images * height * width * channels), with each number of the
-// larger side met at most four times in a cache. Memory: for each thread three rows of an image, twice for
-// max.
+// others. Time: O(images * height * width * channels); what is read twice is in a cache by then. Room: for
+// each thread up to six rows of an image.
 //
 // All functions throw std::invalid_argument when the stride is neither 1 nor 2. Sizes may be zero.
 #pragma once
