@@ -8,7 +8,7 @@ import itertools
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +89,7 @@ def train_supernet(
         space=problem.space, objectives=problem.objectives, limits=problem.limits, strategy=name, seed=seed
     )
     identity = header(problem, task, name, strategy, seed=seed)
-    from nasx.tasks.training import torch_threads
+    from nasx.tasks.training import random_state, torch_threads
 
     place = task.device if device is None else torch.device(device)
     with random_state(place, seed):
@@ -272,6 +272,7 @@ def score_shared(
     """
     from nasx.nn.recalibration import recalibrate
     from nasx.tasks.batches import stream
+    from nasx.tasks.training import random_state
 
     network = copy.deepcopy(supernet)
     place = next(network.parameters()).device
@@ -280,20 +281,3 @@ def score_shared(
         recalibrate(network, batches, lambda batch: task.loss(network, batch))
         metrics: Mapping[str, float] = task.score(network, "valid", device=device)
     return metrics
-
-
-@contextlib.contextmanager
-def random_state(place: Any, seed: int) -> Iterator[None]:
-    """Seed torch's generators, and give the caller's state back at the end.
-
-    Parameters
-    ----------
-    place : torch.device
-        Where networks are.
-    seed : int
-        In 0..2**63-1.
-    """
-    torch = require("torch", "a supernet", "torch")
-    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield

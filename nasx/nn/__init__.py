@@ -17,6 +17,7 @@ from nasx.nn.mixed import MixedOp, PartialChannels, Zero  # noqa: E402
 from nasx.nn.module_supernet import ModuleSupernet  # noqa: E402
 from nasx.nn.nasbench201 import NASBench201Cell, NASBench201Module, nasbench201_block  # noqa: E402
 from nasx.nn.nasbench201_supernet import NASBench201Supernet  # noqa: E402
+from nasx.nn.recalibration import recalibrate  # noqa: E402
 from nasx.nn.supernet import EdgeChoices, Supernet  # noqa: E402
 
 __all__ = [
@@ -43,4 +44,5 @@ __all__ = [
     "Zero",
     "darts_operation",
     "nasbench201_block",
+    "recalibrate",
 ]

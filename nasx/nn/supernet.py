@@ -135,6 +135,10 @@ class Supernet(nn.Module, ABC):
         self.edge_logits = NamedParameters(
             {name: nn.Parameter(_SCALE * torch.randn(len(of))) for name, of in self.nodes.items()}
         )
+        for name, of in self.nodes.items():
+            into = torch.tensor(of)
+            # Which edges lead into the same node.
+            self.register_buffer(f"_together_{name}", into[:, None] == into[None], persistent=False)
         self.temperature = 1.0
         self._path: dict[str, EdgeChoices] | None = None
 
@@ -157,8 +161,7 @@ class Supernet(nn.Module, ABC):
         """Weigh the edges: group -> ``(edges,)``, those into one node sum to one; empty without any."""
         found = {}
         for name, rows in self.edge_logits.items():
-            nodes = torch.tensor(self.nodes[name], device=rows.device)
-            same = nodes[:, None] == nodes[None]
+            same = self.get_buffer(f"_together_{name}")
             # A row for each edge, of the edges into its node; the diagonal is its own share.
             shares = torch.softmax(
                 (rows / self.temperature).expand_as(same).masked_fill(~same, -torch.inf), -1

@@ -17,7 +17,7 @@ from nasx.errors import EvaluationError, unknown
 from nasx.tasks.base import Report, Task, TaskSpec
 from nasx.tasks.batches import Augment, Batches, stream
 from nasx.tasks.splits import Batch, Held, Joined, Split, Summary, as_split, part_of
-from nasx.tasks.training import Recipe, fit, torch_threads
+from nasx.tasks.training import Recipe, fit, random_state, torch_threads
 
 __all__ = ["ImageClassification", "TrainedNetwork"]
 
@@ -472,10 +472,9 @@ class ImageClassification(Task):
         batches = self.loaders(splits, seed, training=True, device=str(place))
         validation = None if "valid" in splits else self.loaders("valid", device=str(place))
         with (
-            torch.random.fork_rng(devices=[place] if place.type == "cuda" else []),
+            random_state(place, stream(seed, 0, 1)),
             torch_threads(self._threads),
         ):
-            torch.manual_seed(stream(seed, 0, 1))
             model = architecture.build(self._spec).to(place)
             history = fit(
                 model,

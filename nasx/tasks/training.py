@@ -18,7 +18,7 @@ from nasx.tasks.base import Report
 from nasx.tasks.batches import stream
 from nasx.tasks.splits import Batch
 
-__all__ = ["Recipe", "fit", "torch_threads"]
+__all__ = ["Recipe", "fit", "random_state", "torch_threads"]
 
 _LEARNING_RATES = {"sgd": 0.1, "adamw": 3e-3}
 _SCHEDULES = ("constant", "cosine")
@@ -189,3 +189,19 @@ def torch_threads(number: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def random_state(place: torch.device, seed: int) -> Iterator[None]:
+    """Seed torch's generators, and give the caller's state back at the end.
+
+    Parameters
+    ----------
+    place : torch.device
+        Where networks are.
+    seed : int
+        In 0..2**63-1.
+    """
+    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

@@ -173,14 +173,15 @@ class DARTS(SupernetStrategy):
         deadline: float | None = None,
     ) -> Fitted:
         """Train a supernet in place and choose an architecture; see `SupernetStrategy.fit`."""
-        torch = require("torch", "nasx.DARTS", "torch")
+        require("torch", "nasx.DARTS", "torch")
         from nasx.strategies.differentiable.training import Training
+        from nasx.tasks.training import random_state
 
         training = Training(self, supernet, task, seed=seed, device=device, deadline=deadline)
         history = [] if history is None else history
         if checkpoint is not None:
             training.restore(checkpoint, history)
-        with torch.random.fork_rng(devices=[training.device] if training.device.type == "cuda" else []):
+        with random_state(training.device, seed):  # every epoch seeds itself
             while len(history) < self.epochs and not self._ends(supernet, history):
                 entry = training.epoch(len(history))
                 if entry is None:
