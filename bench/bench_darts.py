@@ -88,8 +88,8 @@ def make(variant: str, options: argparse.Namespace, portion: int) -> tuple[Any, 
     """One variant with the weights that all have, and a batch."""
     torch.manual_seed(0)
     side, batch = options.side, options.batch_size
-    images, labels = torch.randn(batch, 3, side, side), torch.arange(batch) % 10
-    twin = Network(3, 10, options.channels, options.cells, portion)
+    images, labels = torch.randn(batch, options.in_channels, side, side), torch.arange(batch) % 10
+    twin = Network(options.in_channels, 10, options.channels, options.cells, portion)
     if variant != "nasx":
         return Twin(twin.train(), variant == "eager channels-last"), (images, labels)
     space = nasx.spaces.DARTS(cells=options.cells, channels=options.channels)
@@ -151,6 +151,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=8)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--side", type=int, default=32, help="height and width of the images")
+    parser.add_argument("--in-channels", type=int, default=3, help="of the images")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--only", choices=("darts", "pc_darts"))
     parser.add_argument("--memory", action="store_true", help="peak memory instead of times")

@@ -1,7 +1,8 @@
 """What DARTS and PC-DARTS find on real images: python bench/bench_differentiable.py CASE.
 
 digits: searches with several seeds; the networks that they derive, retrained, beside random cells of the same
-space and budget. fashion: one search of each on 5,000 images of Fashion-MNIST, with learning curves.
+space and budget. fashion: one search of each on 5,000 images of Fashion-MNIST, with learning curves, and time
+and memory of its steps beside those of the twin in plain PyTorch (bench_darts.py).
 nasbench201: where in NAS-Bench-201's table the derived cells are, searched for on the same images.
 """
 
@@ -13,6 +14,8 @@ import dataclasses
 import gzip
 import math
 import multiprocessing
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -46,6 +49,7 @@ class Trained(NamedTuple):
     parameters: int
     history: list[dict[str, Any]]
     genotype: list[int]
+    warning: str
 
 
 class Plan(NamedTuple):
@@ -95,7 +99,7 @@ def strategy_of(method: str, epochs: int, images: int) -> nasx.DARTS:
 def task_of(plan: Plan) -> nasx.tasks.ImageClassification:
     return nasx.tasks.ImageClassification(
         **task_data(plan),
-        epochs=plan.epochs,
+        epochs=max(plan.epochs, 1),  # none is used where nothing is trained anew
         batch_size=plan.batch_size,
         augment="standard",
         lr=0.05,
@@ -110,21 +114,24 @@ def run(plan: Plan, method: str, seed: int) -> Trained:
     task = task_of(plan)
     begun = time.perf_counter()
     history: list[dict[str, Any]] = []
-    skips = ""
+    skips = warning = ""
     if method == "random":
         architecture = plan.space.architecture(plan.space.sample(1, seed=RANDOM + seed)[0], spec=task.spec)
     else:
         strategy = strategy_of(method, plan.search_epochs, len(task_data(plan)["train"][1]))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of skip connections: they are counted
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
             result = nasx.search(plan.space, task, strategy=strategy, seed=seed, progress=False)
         assert result.best is not None
         architecture, history = result.best.architecture, result.history
         found, operations = result.supernet.skips(architecture)
         skips = f"{found}/{operations}"
+        warning = " ".join(str(one.message) for one in caught if "skip connections" in str(one.message))
     minutes = (time.perf_counter() - begun) / 60
     if not plan.epochs:
-        return Trained(method, seed, minutes, skips, math.nan, 0, history, architecture.genotype.tolist())
+        return Trained(
+            method, seed, minutes, skips, math.nan, 0, history, architecture.genotype.tolist(), warning
+        )
     network, metrics = task.retrain(architecture, seed=seed)
     return Trained(
         method,
@@ -135,6 +142,7 @@ def run(plan: Plan, method: str, seed: int) -> Trained:
         sum(parameter.numel() for parameter in network.parameters()),
         history,
         architecture.genotype.tolist(),
+        warning,
     )
 
 
@@ -152,6 +160,8 @@ def run_all(plan: Plan, jobs: Sequence[tuple[str, int]], workers: int) -> list[T
                 f"{100 * one.test_error:.2f} %",
                 flush=True,
             )
+            if one.warning:
+                print(f"    warning: {one.warning}", flush=True)
     return sorted(done, key=lambda one: (one.method, one.seed))
 
 
@@ -193,6 +203,22 @@ def curves(done: Sequence[Trained]) -> None:
             )
 
 
+def steps(space: nasx.Space, in_channels: int, side: int) -> None:
+    """Time and memory of the steps of such searches, beside the twin's."""
+    program = [sys.executable, str(Path(__file__).with_name("bench_darts.py"))]
+    sizes = {
+        "channels": space.channels,
+        "cells": space.cells,
+        "batch-size": BATCH,
+        "side": side,
+        "in-channels": in_channels,
+    }
+    program += [part for name, value in sizes.items() for part in (f"--{name}", str(value))]
+    for more in ([], ["--memory"]):
+        print(flush=True)
+        subprocess.run([*program, *more], check=True)
+
+
 def in_table(done: Sequence[Trained], data: Path) -> None:
     """Ranks of cells among all 15,625 by their 200-epoch test accuracy."""
     benchmark = tables.read_npz(data / "nasbench201.npz", objectives={"cifar10_test_200": "maximize"})
@@ -206,10 +232,9 @@ def in_table(done: Sequence[Trained], data: Path) -> None:
             place = int(np.ravel_multi_index(tuple(cell), space.cardinalities))
             rank = int((accuracy > accuracy[place]).sum()) + 1
             text = space.to_string(space.decode(cell))
-            collapsed = "  COLLAPSED to skip connections" if list(cell).count(1) >= 3 else ""
-            print(
-                f"{name} seed {one.seed}: {accuracy[place]:.2f} %, rank {rank:,} of 15,625, {text}{collapsed}"
-            )
+            print(f"{name} seed {one.seed}: {accuracy[place]:.2f} %, rank {rank:,} of 15,625, {text}")
+            if one.warning:
+                print(f"    warning: {one.warning}")
 
 
 def main() -> None:
@@ -247,6 +272,7 @@ def main() -> None:
     done = run_all(plan, jobs, options.workers)
     if options.case == "fashion":
         curves(done)
+        steps(space, in_channels=1, side=28)
     if options.case == "nasbench201":
         in_table(done, options.data)
     else:
