@@ -154,12 +154,9 @@ def run_all(plan: Plan, jobs: Sequence[tuple[str, int]], workers: int) -> list[T
         for future in concurrent.futures.as_completed([pool.submit(run, plan, *job) for job in jobs]):
             one = future.result()
             done.append(one)
-            searched = f"searched {one.minutes:.1f} min, skips {one.skips}, " if one.skips else ""
-            print(
-                f"  {one.method} {one.seed}: {searched}{one.parameters:,} parameters, test error "
-                f"{100 * one.test_error:.2f} %",
-                flush=True,
-            )
+            searched = f"searched {one.minutes:.1f} min, skips {one.skips}" if one.skips else "drawn"
+            trained = f", {one.parameters:,} parameters, test error {100 * one.test_error:.2f} %"
+            print(f"  {one.method} {one.seed}: {searched}{trained if plan.epochs else ''}", flush=True)
             if one.warning:
                 print(f"    warning: {one.warning}", flush=True)
     return sorted(done, key=lambda one: (one.method, one.seed))
