@@ -12,17 +12,20 @@ from nasx.nn.convnet import ConvNetModule  # noqa: E402
 from nasx.nn.darts import DARTSCell, DARTSModule, darts_operation  # noqa: E402
 from nasx.nn.darts_supernet import DARTSSupernet  # noqa: E402
 from nasx.nn.drop_path import DropPath  # noqa: E402
+from nasx.nn.elastic import ElasticBatchNorm2d, ElasticConv2d, ElasticLinear, ElasticRepeat  # noqa: E402
 from nasx.nn.evolved import EvolvedModule  # noqa: E402
 from nasx.nn.mixed import MixedOp, PartialChannels, Zero  # noqa: E402
 from nasx.nn.module_supernet import ModuleSupernet  # noqa: E402
 from nasx.nn.nasbench201 import NASBench201Cell, NASBench201Module, nasbench201_block  # noqa: E402
 from nasx.nn.nasbench201_supernet import NASBench201Supernet  # noqa: E402
 from nasx.nn.recalibration import recalibrate  # noqa: E402
+from nasx.nn.sizes import ChosenSize, Elastic, ElasticProduct  # noqa: E402
 from nasx.nn.supernet import EdgeChoices, Supernet  # noqa: E402
 
 __all__ = [
     "OPERATIONS",
     "ChosenInputs",
+    "ChosenSize",
     "Classifier",
     "ConvBlock",
     "ConvNetModule",
@@ -31,6 +34,12 @@ __all__ = [
     "DARTSSupernet",
     "DropPath",
     "EdgeChoices",
+    "Elastic",
+    "ElasticBatchNorm2d",
+    "ElasticConv2d",
+    "ElasticLinear",
+    "ElasticProduct",
+    "ElasticRepeat",
     "EvolvedModule",
     "InputChoice",
     "LayerChoice",

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import itertools
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from nasx.decisions import Choice as Value
 from nasx.nn.mixed import Choice, MixedOp, PartialChannels, mix
-from nasx.space import Categorical
+from nasx.space import Categorical, Decision
 
 __all__ = [
     "ChosenInputs",
+    "ElasticModule",
     "FoundChoice",
     "InputChoice",
     "LayerChoice",
@@ -49,7 +52,27 @@ class ModuleChoice(nn.Module, ABC):
     @property
     @abstractmethod
     def choices(self) -> tuple[str, ...]:
-        """What the decision chooses among."""
+        """What the decision chooses among, as texts."""
+
+    @property
+    def values(self) -> Sequence[Value]:
+        """What stands in architectures for each of `choices`."""
+        return self.choices
+
+    def decision(self, when: Mapping[str, Sequence[Value]]) -> Decision:
+        """Make the decision.
+
+        Parameters
+        ----------
+        when : mapping
+            Its condition.
+
+        Returns
+        -------
+        Decision
+            Among `values`.
+        """
+        return Categorical(self.values, when=when)
 
     @property
     @abstractmethod
@@ -324,6 +347,50 @@ class ChosenInputs(nn.Module):
         return ", ".join(map(str, self.chosen))
 
 
+class ElasticModule(nn.Module, ABC):
+    """A module whose size is decided by children of its own; networks have a plain one in its place."""
+
+    @abstractmethod
+    def extract(self, memo: dict[int, Any] | None = None) -> nn.Module:
+        """Make the plain module of the sizes that are set.
+
+        Parameters
+        ----------
+        memo : dict, optional
+            As for `copy.deepcopy`: what is to be taken for modules that were copied already.
+
+        Returns
+        -------
+        torch.nn.Module
+            With copies of the weights.
+
+        Raises
+        ------
+        RuntimeError
+            If a size has not been decided.
+        """
+
+    @property
+    @abstractmethod
+    def is_decided(self) -> bool:
+        """Whether all of its own sizes are set."""
+
+    def needed_for(self, child: str) -> tuple[ModuleChoice, Sequence[str]] | None:
+        """Say of which choices a child is part.
+
+        Parameters
+        ----------
+        child : str
+            Its name.
+
+        Returns
+        -------
+        tuple or None
+            A child before it that is a choice, and those of its choices; None: it is always part.
+        """
+        return None
+
+
 class FoundChoice(NamedTuple):
     """A choice in a network.
 
@@ -364,17 +431,29 @@ def find_choices(network: nn.Module) -> list[FoundChoice]:
     found: list[FoundChoice] = []
     paths: dict[int, str] = {}
 
+    def name_of(module: ModuleChoice, path: str) -> str:
+        return module.name or paths.setdefault(id(module), path or "choice")
+
     def visit(module: nn.Module, path: str, when: dict[str, str]) -> None:
         if not isinstance(module, ModuleChoice):
             for key, child in module.named_children():
-                visit(child, f"{path}.{key}" if path else key, when)
+                inner = f"{path}.{key}" if path else key
+                needed = module.needed_for(key) if isinstance(module, ElasticModule) else None
+                if needed is None:
+                    visit(child, inner, when)
+                    continue
+                name = name_of(needed[0], path)
+                for choice in needed[1]:
+                    if when.get(name, choice) == choice:  # it may be decided around it
+                        visit(child, inner, {**when, name: choice})
             return
-        name = module.name or paths.setdefault(id(module), path or "choice")
-        if name in when:
+        name = name_of(module, path)
+        if name in when and isinstance(module, LayerChoice):
             raise ValueError(
                 f"choice {name!r} is within its own candidate {when[name]!r}; give the inner one another name"
             )
-        found.append(FoundChoice(module, name, when))
+        # A depth may be that of layers within, too: it is decided outside.
+        found.append(FoundChoice(module, name, {o: choice for o, choice in when.items() if o != name}))
         if isinstance(module, LayerChoice):
             for choice in module.choices:
                 inner = f"{path}.{choice}" if path else choice
@@ -384,7 +463,7 @@ def find_choices(network: nn.Module) -> list[FoundChoice]:
     return found
 
 
-def decisions(found: Sequence[FoundChoice]) -> dict[str, Categorical]:
+def decisions(found: Sequence[FoundChoice]) -> dict[str, Decision]:
     """Make the decisions of a network's choices.
 
     Parameters
@@ -394,7 +473,7 @@ def decisions(found: Sequence[FoundChoice]) -> dict[str, Categorical]:
 
     Returns
     -------
-    dict of str to Categorical
+    dict of str to Decision
         One for each name. A decision is active where one of its choices is part of the network.
 
     Raises
@@ -405,7 +484,7 @@ def decisions(found: Sequence[FoundChoice]) -> dict[str, Categorical]:
     groups: dict[str, list[FoundChoice]] = {}
     for one in found:
         groups.setdefault(one.name, []).append(one)
-    made = {}
+    made: dict[str, Decision] = {}
     for name, members in groups.items():
         first = members[0].module
         for module in (one.module for one in members[1:]):
@@ -416,8 +495,14 @@ def decisions(found: Sequence[FoundChoice]) -> dict[str, Categorical]:
                 )
             if module is not first and None in (module.name, first.name):
                 raise ValueError(f"choice name {name!r} is the path of another choice; give it another name")
-        made[name] = Categorical(first.choices, when=_when(name, [one.when for one in members]))
+        when = _when(name, [one.when for one in members])
+        values = {outer: _values(groups[outer][0].module) for outer in when}
+        made[name] = first.decision({o: [values[o][c] for c in allowed] for o, allowed in when.items()})
     return made
+
+
+def _values(module: ModuleChoice) -> dict[str, Value]:
+    return dict(zip(module.choices, module.values, strict=True))
 
 
 def _described(module: ModuleChoice) -> str:
@@ -476,12 +561,31 @@ def replaced(network: nn.Module, choices: Mapping[str, str]) -> nn.Module:
         A copy. What is shared within the network is shared within the copy.
     """
     # What deepcopy has copied stands in its memo. So the copy of a choice is that of its candidate, wherever
-    # the network refers to it; inner choices come first.
+    # the network refers to it. What is within comes first; what is not decided is not part of the network.
     memo: dict[int, Any] = {}
-    for module, name, when in reversed(find_choices(network)):
-        if id(module) not in memo and all(choices.get(outer) == choice for outer, choice in when.items()):
-            memo[id(module)] = copy.deepcopy(module.chosen(choices[name]), memo)
-    return copy.deepcopy(network, memo)
+    with _decided(find_choices(network), choices):
+        for _, module in reversed(list(network.named_modules(remove_duplicate=False))):
+            if id(module) in memo:
+                continue
+            if isinstance(module, ModuleChoice) and isinstance(module.choice, int):
+                memo[id(module)] = copy.deepcopy(module.chosen(module.choices[module.choice]), memo)
+            elif isinstance(module, ElasticModule) and module.is_decided:
+                memo[id(module)] = module.extract(memo)
+        return copy.deepcopy(network, memo)
+
+
+@contextlib.contextmanager
+def _decided(found: Sequence[FoundChoice], choices: Mapping[str, str]) -> Iterator[None]:
+    """Let the choices of a network be decided for a while."""
+    before = [one.module.choice for one in found]
+    try:
+        for one in found:
+            taken = choices.get(one.name)
+            one.module.choice = None if taken is None else one.module.choices.index(taken)
+        yield
+    finally:
+        for one, choice in zip(found, before, strict=True):
+            one.module.choice = choice
 
 
 def _sum(terms: Iterable[Tensor]) -> Tensor:

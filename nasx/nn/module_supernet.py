@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from nasx.architecture import Architecture
-from nasx.nn.choices import LayerChoice, decisions, find_choices, replaced
+from nasx.nn.choices import InputChoice, LayerChoice, decisions, find_choices, replaced
 from nasx.nn.mixed import PartialChannels
+from nasx.nn.sizes import Elastic, no_mixture
 from nasx.nn.supernet import EdgeChoices, Supernet, refuse_partial
 from nasx.space import Genotypes
 
@@ -28,6 +29,7 @@ class ModuleSupernet(Supernet):
 
     Every decision is a group with one row of architecture parameters: one for each candidate of a
     `LayerChoice`, one for each input of an `InputChoice`. It is called with what the module is called with.
+    Sizes (`Elastic`) have no weighted sum: with any, it runs one architecture at a time, within `path`.
 
     Parameters
     ----------
@@ -94,8 +96,18 @@ class ModuleSupernet(Supernet):
             self.logits.to(where.device)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Compute what the module does, with what `current` says in the places of its choices."""
+        """Compute what the module does, with what `current` says in the places of its choices.
+
+        Raises
+        ------
+        ValueError
+            If sizes are to be decided and no architecture is chosen: they have no mixture.
+        """
         current = self.current()
+        if self._path is None:
+            for name, module in self._places:
+                if isinstance(module, Elastic):
+                    raise ValueError(no_mixture(name))
         try:
             for name, module in self._places:
                 (module.choice,) = current[name].choices
@@ -106,11 +118,11 @@ class ModuleSupernet(Supernet):
 
     @property
     def columns(self) -> dict[str, tuple[str, ...]]:
-        """What the columns of each group of `logits` stand for: candidates, or numbers of inputs."""
+        """What the columns of each group of `logits` stand for: candidates, sizes, or numbers of inputs."""
         return {
-            name: module.choices
-            if isinstance(module, LayerChoice)
-            else tuple(map(str, range(module.weights)))
+            name: tuple(map(str, range(module.weights)))
+            if isinstance(module, InputChoice)
+            else module.choices
             for name, module in self._places
         }
 
@@ -133,8 +145,10 @@ class ModuleSupernet(Supernet):
 
         Each decision takes the candidate, or the inputs, of largest weight.
         """
-        modules = dict(self._places)
-        best = {name: modules[name].strongest(row[0].tolist()) for name, row in self.strengths().items()}
+        modules, best = dict(self._places), {}
+        for name, row in self.strengths().items():
+            module = modules[name]
+            best[name] = module.values[module.choices.index(module.strongest(row[0].tolist()))]
         return self.space.encode(best)
 
     def extract(self, architecture: Architecture) -> nn.Module:

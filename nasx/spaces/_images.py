@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nasx.space import Space
     from nasx.tasks.base import TaskSpec
 
-__all__ = ["check_images"]
+__all__ = ["check_images", "scaled"]
 
 
 def check_images(space: Space, spec: TaskSpec) -> None:
@@ -17,3 +18,9 @@ def check_images(space: Space, spec: TaskSpec) -> None:
         raise ValueError(
             f"{type(space).__name__} needs images, input_shape (C, H, W); got input_shape {spec.input_shape}"
         )
+
+
+def scaled(channels: int, multiplier: float) -> int:
+    """Multiply a number of channels: rounded down, at least 1."""
+    # A product such as 0.29 * 100 may be a little less than what is meant.
+    return max(1, math.floor(channels * multiplier + 1e-6))

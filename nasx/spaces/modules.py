@@ -20,11 +20,11 @@ __all__ = ["ModuleSpace", "space_of"]
 
 
 class ModuleSpace(Space):
-    """The search space of a module that holds `nasx.nn.LayerChoice` and `nasx.nn.InputChoice`.
+    """The search space of a module with `nasx.nn.LayerChoice`, `nasx.nn.InputChoice` and elastic layers.
 
     Each choice is a decision, named by its `name` or by its path in the module; choices within a candidate
     are decided only where that is chosen. Networks are plain copies of the module, in which the chosen
-    candidates stand in the places of the choices.
+    candidates stand in the places of the choices, and plain layers in those of elastic ones.
 
     Parameters
     ----------
@@ -77,8 +77,9 @@ class ModuleSpace(Space):
             found = find_choices(self._made())
         if not found:
             raise ValueError(
-                "network has no choices: put nasx.nn.LayerChoice or nasx.nn.InputChoice into it, as an "
-                "attribute or in a torch.nn.ModuleList; a plain list hides them"
+                "network has no choices: put nasx.nn.LayerChoice, nasx.nn.InputChoice or layers with an "
+                "nasx.nn.Elastic size into it, as an attribute or in a torch.nn.ModuleList; a plain list "
+                "hides them"
             )
         super().__init__(decisions(found))
 
