@@ -19,6 +19,12 @@ from nasx.nn.module_supernet import ModuleSupernet  # noqa: E402
 from nasx.nn.nasbench201 import NASBench201Cell, NASBench201Module, nasbench201_block  # noqa: E402
 from nasx.nn.nasbench201_supernet import NASBench201Supernet  # noqa: E402
 from nasx.nn.recalibration import recalibrate  # noqa: E402
+from nasx.nn.shufflenet import (  # noqa: E402
+    ShuffleNetV2Module,
+    ShuffleNetV2Supernet,
+    ShuffleUnit,
+    shufflenet_block,
+)
 from nasx.nn.sizes import ChosenSize, Elastic, ElasticProduct  # noqa: E402
 from nasx.nn.supernet import EdgeChoices, Supernet  # noqa: E402
 
@@ -49,9 +55,13 @@ __all__ = [
     "NASBench201Module",
     "NASBench201Supernet",
     "PartialChannels",
+    "ShuffleNetV2Module",
+    "ShuffleNetV2Supernet",
+    "ShuffleUnit",
     "Supernet",
     "Zero",
     "darts_operation",
     "nasbench201_block",
     "recalibrate",
+    "shufflenet_block",
 ]

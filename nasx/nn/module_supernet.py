@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
@@ -14,10 +14,7 @@ from nasx.nn.choices import InputChoice, LayerChoice, decisions, find_choices, r
 from nasx.nn.mixed import PartialChannels
 from nasx.nn.sizes import Elastic, no_mixture
 from nasx.nn.supernet import EdgeChoices, Supernet, refuse_partial
-from nasx.space import Genotypes
-
-if TYPE_CHECKING:
-    from nasx.spaces.modules import ModuleSpace
+from nasx.space import Genotypes, Space
 
 __all__ = ["ModuleSupernet"]
 
@@ -33,8 +30,8 @@ class ModuleSupernet(Supernet):
 
     Parameters
     ----------
-    space : nasx.spaces.ModuleSpace
-        The module's space.
+    space : Space
+        The module's space: one with its decisions.
     network : torch.nn.Module
         The module; it becomes part of the supernet.
     partial_channels : int, default 1
@@ -72,9 +69,7 @@ class ModuleSupernet(Supernet):
     )
     """
 
-    space: ModuleSpace
-
-    def __init__(self, space: ModuleSpace, network: nn.Module, *, partial_channels: int = 1) -> None:
+    def __init__(self, space: Space, network: nn.Module, *, partial_channels: int = 1) -> None:
         whole = isinstance(partial_channels, int) and not isinstance(partial_channels, bool)
         if not whole or partial_channels < 1:
             raise ValueError(f"partial_channels must be a positive integer; got {partial_channels!r}")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nasx.spaces.modules import ModuleSpace
     from nasx.spaces.nasbench201 import NASBench201
     from nasx.spaces.nasbench_graph import NASBenchGraph
+    from nasx.spaces.shufflenet import ShuffleNetV2
     from nasx.spaces.topology import Topology
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "ModuleSpace",
     "NASBench201",
     "NASBenchGraph",
+    "ShuffleNetV2",
     "Topology",
     "available_spaces",
     "get",
@@ -32,6 +34,7 @@ _SPACES = {
     "DARTS": "nasx.spaces.darts",
     "NASBench201": "nasx.spaces.nasbench201",
     "NASBenchGraph": "nasx.spaces.nasbench_graph",
+    "ShuffleNetV2": "nasx.spaces.shufflenet",
     "Topology": "nasx.spaces.topology",
 }
 
