@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 import nasx
 from nasx.nn import kernels
+from nasx.nn.kernels import tensors
 
 SHAPES = [(64, 16, 32, 32), (64, 32, 16, 16), (64, 64, 8, 8)]
 SMALL = [(1, 16, 8, 8), (4, 16, 8, 8), (16, 16, 8, 8), (32, 16, 8, 8), (64, 16, 8, 8), (64, 16, 16, 16)]
@@ -231,7 +232,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="small images, all by the kernels")
     options = parser.parse_args()
     if options.small:
-        kernels._LEAST = 0
+        tensors.LEAST = 0
     for threads in options.threads:
         run(SMALL if options.small else SHAPES, threads, compiled=options.compile)
 

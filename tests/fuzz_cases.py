@@ -14,7 +14,7 @@ import numpy as np
 
 # Modules that are not called, and why.
 EXCLUDED = {
-    "mixed_op": "takes addresses of memory, which nasx/nn/kernels.py alone makes: a wrong one is no error",
+    "mixed_op": "takes addresses of memory, which nasx/nn/kernels alone makes: a wrong one is no error",
 }
 # Arrays that a function changes, as its documentation says.
 CHANGED = {

@@ -1,4 +1,4 @@
-// Kernels on tensors: arguments are addresses of contiguous memory, which nasx/nn/kernels.py has checked and
+// Kernels on tensors: arguments are addresses of contiguous memory, which nasx/nn/kernels has checked and
 // keeps alive. What is wrong with them cannot be found out here, save that an address is missing.
 #include <pybind11/stl.h>
 
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "arguments.hpp"
+#include "nasx/mixed_op/depthwise.hpp"
 #include "nasx/mixed_op/pooling.hpp"
 #include "nasx/mixed_op/weighted_sum.hpp"
 
@@ -122,6 +123,42 @@ void bind_avg_pool_backward(py::ssize_t images, py::ssize_t height, py::ssize_t 
     mixed_op::avg_pool_3x3_backward<T>(shape, from, to);
 }
 
+mixed_op::DepthwiseShape depthwise_shape(py::ssize_t images, py::ssize_t height, py::ssize_t width,
+                                         py::ssize_t channels, py::ssize_t kernel, py::ssize_t stride,
+                                         py::ssize_t dilation) {
+    return {count(images, "images"),     count(height, "height"), count(width, "width"),
+            count(channels, "channels"), count(kernel, "kernel"), count(stride, "stride"),
+            count(dilation, "dilation")};
+}
+
+template <class T>
+void bind_relu_depthwise(py::ssize_t images, py::ssize_t height, py::ssize_t width, py::ssize_t channels,
+                         py::ssize_t kernel, py::ssize_t stride, py::ssize_t dilation, Address x,
+                         Address weights, Address out) {
+    const auto shape = depthwise_shape(images, height, width, channels, kernel, stride, dilation);
+    const T* const from = pointer<const T>(x, "x");
+    const T* const factors = pointer<const T>(weights, "weights");
+    T* const to = pointer<T>(out, "out");
+    const py::gil_scoped_release release;
+    mixed_op::relu_depthwise<T>(shape, from, factors, to);
+}
+
+// A zero as grad_x or grad_weights says that this gradient is not wanted.
+template <class T>
+void bind_relu_depthwise_backward(py::ssize_t images, py::ssize_t height, py::ssize_t width,
+                                  py::ssize_t channels, py::ssize_t kernel, py::ssize_t stride,
+                                  py::ssize_t dilation, Address grad, Address x, Address weights,
+                                  Address grad_x, Address grad_weights) {
+    const auto shape = depthwise_shape(images, height, width, channels, kernel, stride, dilation);
+    const T* const passed = pointer<const T>(grad, "grad");
+    const T* const from = pointer<const T>(x, "x");
+    const T* const factors = pointer<const T>(weights, "weights");
+    T* const of_x = maybe_pointer<T>(grad_x);
+    T* const of_weights = maybe_pointer<T>(grad_weights);
+    const py::gil_scoped_release release;
+    mixed_op::relu_depthwise_backward<T>(shape, passed, from, factors, of_x, of_weights);
+}
+
 // `type` ends the names: a function does not see what the memory holds.
 template <class T>
 void register_for(py::module_& module, const std::string& type) {
@@ -142,6 +179,13 @@ void register_for(py::module_& module, const std::string& type) {
     module.def(name("avg_pool_3x3_backward").c_str(), &bind_avg_pool_backward<T>, py::arg("images"),
                py::arg("height"), py::arg("width"), py::arg("channels"), py::arg("stride"), py::arg("grad"),
                py::arg("grad_x"));
+    module.def(name("relu_depthwise").c_str(), &bind_relu_depthwise<T>, py::arg("images"), py::arg("height"),
+               py::arg("width"), py::arg("channels"), py::arg("kernel"), py::arg("stride"),
+               py::arg("dilation"), py::arg("x"), py::arg("weights"), py::arg("out"));
+    module.def(name("relu_depthwise_backward").c_str(), &bind_relu_depthwise_backward<T>, py::arg("images"),
+               py::arg("height"), py::arg("width"), py::arg("channels"), py::arg("kernel"), py::arg("stride"),
+               py::arg("dilation"), py::arg("grad"), py::arg("x"), py::arg("weights"), py::arg("grad_x"),
+               py::arg("grad_weights"));
 }
 
 }  // namespace

@@ -32,3 +32,55 @@ def avg_pool_3x3_backward_float32(
 def avg_pool_3x3_backward_float64(
     images: int, height: int, width: int, channels: int, stride: int, grad: int, grad_x: int
 ) -> None: ...
+def relu_depthwise_float32(
+    images: int,
+    height: int,
+    width: int,
+    channels: int,
+    kernel: int,
+    stride: int,
+    dilation: int,
+    x: int,
+    weights: int,
+    out: int,
+) -> None: ...
+def relu_depthwise_float64(
+    images: int,
+    height: int,
+    width: int,
+    channels: int,
+    kernel: int,
+    stride: int,
+    dilation: int,
+    x: int,
+    weights: int,
+    out: int,
+) -> None: ...
+def relu_depthwise_backward_float32(
+    images: int,
+    height: int,
+    width: int,
+    channels: int,
+    kernel: int,
+    stride: int,
+    dilation: int,
+    grad: int,
+    x: int,
+    weights: int,
+    grad_x: int,
+    grad_weights: int,
+) -> None: ...
+def relu_depthwise_backward_float64(
+    images: int,
+    height: int,
+    width: int,
+    channels: int,
+    kernel: int,
+    stride: int,
+    dilation: int,
+    grad: int,
+    x: int,
+    weights: int,
+    grad_x: int,
+    grad_weights: int,
+) -> None: ...

@@ -11,12 +11,14 @@
 #include <vector>
 
 #include "helpers.hpp"
+#include "nasx/mixed_op/depthwise.hpp"
 #include "nasx/mixed_op/pooling.hpp"
 #include "nasx/mixed_op/weighted_sum.hpp"
 #include "nasx/parallel.hpp"
 #include "nasx/rng.hpp"
 
 using namespace nasx;
+using mixed_op::DepthwiseShape;
 using mixed_op::PoolingShape;
 
 namespace {
@@ -136,6 +138,69 @@ void check_pooling(const PoolingShape& s, std::vector<T> x) {
         right = right && near(grad_x[i], shares[i], 1.0);
     }
     CHECK(right);
+}
+
+// Calls function(output, input, weight) for every product, in the order in which they are added up.
+template <class Function>
+void for_products(const DepthwiseShape& s, Function function) {
+    std::size_t output = 0;
+    for (std::size_t n = 0; n < s.images; ++n) {
+        for (std::size_t i = 0; i < s.out_height(); ++i) {
+            for (std::size_t j = 0; j < s.out_width(); ++j) {
+                for (std::size_t c = 0; c < s.channels; ++c, ++output) {
+                    for (std::size_t place = 0; place < s.kernel * s.kernel; ++place) {
+                        const std::size_t y = i * s.stride + place / s.kernel * s.dilation;
+                        const std::size_t x = j * s.stride + place % s.kernel * s.dilation;
+                        const std::size_t edge = s.padding();
+                        if (y >= edge && y - edge < s.height && x >= edge && x - edge < s.width) {
+                            const std::size_t pixel = (n * s.height + y - edge) * s.width + x - edge;
+                            function(output, pixel * s.channels + c, c * s.kernel * s.kernel + place);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+template <class T>
+void check_depthwise(const DepthwiseShape& s) {
+    const std::size_t n = s.images * s.height * s.width * s.channels;
+    const std::size_t outputs = s.images * s.out_height() * s.out_width() * s.channels;
+    const std::size_t weights_size = s.channels * s.kernel * s.kernel;
+    auto x = random_numbers<T>(n, 1);
+    x[n / 2] = std::numeric_limits<T>::quiet_NaN();  // passes, and so does its gradient
+    if (n > 2) {
+        x[n - 1] = 0;
+    }
+    const auto weights = random_numbers<T>(weights_size, 2), grad = random_numbers<T>(outputs, 3);
+    const auto rectified = [&](std::size_t i) { return x[i] <= 0 ? 0.0 : static_cast<double>(x[i]); };
+    std::vector<double> out(outputs), grad_x(n), grad_weights(weights_size);
+    for_products(s, [&](std::size_t o, std::size_t i, std::size_t w) {
+        out[o] += static_cast<double>(weights[w]) * rectified(i);
+        grad_x[i] += x[i] <= 0 ? 0.0 : static_cast<double>(grad[o]) * static_cast<double>(weights[w]);
+        grad_weights[w] += static_cast<double>(grad[o]) * rectified(i);
+    });
+    const auto agrees = [](const std::vector<T>& found, const std::vector<double>& expected, double scale) {
+        return std::equal(found.begin(), found.end(), expected.begin(), expected.end(),
+                          [&](T a, double b) { return std::isnan(b) ? std::isnan(a) : near(a, b, scale); });
+    };
+    std::vector<T> found(outputs, T{7}), found_x(n, T{7}), found_weights(weights_size, T{7});
+    mixed_op::relu_depthwise(s, x.data(), weights.data(), found.data());
+    CHECK(agrees(found, out, 4.0));
+    mixed_op::relu_depthwise_backward(s, grad.data(), x.data(), weights.data(), found_x.data(),
+                                      found_weights.data());
+    CHECK(agrees(found_x, grad_x, 4.0));
+    CHECK(agrees(found_weights, grad_weights, std::sqrt(static_cast<double>(outputs) + 1)));
+
+    // One without the other is the same.
+    std::vector<T> alone_x(n, T{7}), alone_weights(weights_size, T{7});
+    T* const unwanted = nullptr;
+    mixed_op::relu_depthwise_backward(s, grad.data(), x.data(), weights.data(), alone_x.data(), unwanted);
+    mixed_op::relu_depthwise_backward(s, grad.data(), x.data(), weights.data(), unwanted,
+                                      alone_weights.data());
+    CHECK(same_bits(alone_x, found_x));
+    CHECK(same_bits(alone_weights, found_weights));
 }
 
 }  // namespace
@@ -298,4 +363,79 @@ TEST_CASE("pooling of nothing does nothing, and other strides are refused") {
     CHECK(test::refusal([&] { mixed_op::avg_pool_3x3(shape, &x, &x); }) == message);
     CHECK(test::refusal([&] { mixed_op::avg_pool_3x3_backward(shape, &x, &x); }) == message);
     CHECK(test::has(test::refusal([&] { mixed_op::avg_pool_3x3(still, &x, &x); }), "got 0"));
+}
+
+TEST_CASE_TEMPLATE("depthwise convolutions and their gradients are those of the definition", T, float,
+                   double) {
+    for (const std::size_t threads : {1, 3}) {
+        set_num_threads(threads);
+        for (const std::size_t kernel : {3, 5}) {
+            for (const std::size_t stride : {1, 2}) {
+                for (const std::size_t dilation : {1, 2}) {
+                    CAPTURE(kernel);
+                    CAPTURE(stride);
+                    CAPTURE(dilation);
+                    for (const std::size_t height : {1, 2, 5}) {
+                        for (const std::size_t width : {1, 2, 3, 8, 13}) {
+                            for (const std::size_t channels : {1, 3, 4, 8, 17}) {
+                                CAPTURE(height);
+                                CAPTURE(width);
+                                CAPTURE(channels);
+                                check_depthwise<T>({2, height, width, channels, kernel, stride, dilation});
+                            }
+                        }
+                    }
+                    // So many rows that threads share them.
+                    check_depthwise<T>({5, 17, 19, 20, kernel, stride, dilation});
+                    check_depthwise<T>({40, 9, 8, 24, kernel, stride, dilation});
+                }
+            }
+        }
+    }
+}
+
+TEST_CASE("the number of threads changes no bit of the weights' gradient") {
+    const DepthwiseShape shape{9, 31, 30, 12, 5, 1, 1};
+    const std::size_t n = 9 * 31 * 30 * 12, weights_size = 12 * 25;
+    const auto x = random_numbers<float>(n, 1), grad = random_numbers<float>(n, 2);
+    const auto weights = random_numbers<float>(weights_size, 3);
+    std::vector<std::vector<float>> found;
+    for (const std::size_t threads : {1, 2, 5}) {
+        set_num_threads(threads);
+        found.emplace_back(weights_size);
+        mixed_op::relu_depthwise_backward<float>(shape, grad.data(), x.data(), weights.data(), nullptr,
+                                                 found.back().data());
+    }
+    CHECK(same_bits(found[0], found[1]));
+    CHECK(same_bits(found[0], found[2]));
+}
+
+TEST_CASE("depthwise convolutions of nothing do nothing, and other kernels are refused") {
+    for (const DepthwiseShape& shape :
+         {DepthwiseShape{0, 3, 3, 3, 3, 1, 1}, DepthwiseShape{1, 0, 3, 3, 5, 2, 1},
+          DepthwiseShape{1, 3, 0, 3, 3, 2, 2}, DepthwiseShape{1, 3, 3, 0, 5, 1, 2}}) {
+        float none = 7;
+        const std::vector<float> weights(shape.channels * shape.kernel * shape.kernel);
+        std::vector<float> grad_weights(weights.size(), 7);
+        mixed_op::relu_depthwise(shape, &none, weights.data(), &none);
+        mixed_op::relu_depthwise_backward(shape, &none, &none, weights.data(), &none, grad_weights.data());
+        CHECK(none == 7);
+        CHECK(std::count(grad_weights.begin(), grad_weights.end(), 0.0f) ==
+              static_cast<std::ptrdiff_t>(weights.size()));
+    }
+    const auto refused = [](std::size_t kernel, std::size_t stride, std::size_t dilation) {
+        const DepthwiseShape shape{1, 1, 1, 1, kernel, stride, dilation};
+        const std::vector<float> x(50);
+        std::vector<float> out(50);
+        const std::string message =
+            test::refusal([&] { mixed_op::relu_depthwise(shape, x.data(), x.data(), out.data()); });
+        CHECK(test::refusal([&] {
+                  mixed_op::relu_depthwise_backward(shape, x.data(), x.data(), x.data(), out.data(),
+                                                    out.data());
+              }) == message);
+        return message;
+    };
+    CHECK(refused(4, 1, 1) == "kernel must be 3 or 5; got 4");
+    CHECK(refused(3, 3, 1) == "stride must be 1 or 2; got 3");
+    CHECK(refused(3, 1, 0) == "dilation must be 1 or 2; got 0");
 }

@@ -68,3 +68,38 @@ def avg_pool_gradient(grad: np.ndarray, x: np.ndarray, stride: int) -> np.ndarra
         for y, z in pixels:
             found[:, :, y, z] += grad[:, :, i, j].astype(np.float64) / len(pixels)
     return found
+
+
+def relu_depthwise(x: np.ndarray, weights: np.ndarray, stride: int, dilation: int) -> np.ndarray:
+    """Convolve each channel of the images, negative numbers set to zero, with its own kernel ``(C, k, k)``."""
+    out = _outputs(x, stride)
+    rectified = np.where(x <= 0, 0, x).astype(np.float64)
+    for i, j, k, m, y, z in depthwise_terms(x.shape[2:], weights.shape[1], stride, dilation):
+        out[:, :, i, j] += rectified[:, :, y, z] * weights[:, k, m]
+    return out
+
+
+def relu_depthwise_gradients(
+    grad: np.ndarray, x: np.ndarray, weights: np.ndarray, stride: int, dilation: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gradients of the images, and of the weights."""
+    of_x, of_weights = np.zeros(x.shape), np.zeros(weights.shape)
+    grad = grad.astype(np.float64)
+    rectified = np.where(x <= 0, 0, x)
+    for i, j, k, m, y, z in depthwise_terms(x.shape[2:], weights.shape[1], stride, dilation):
+        of_x[:, :, y, z] += grad[:, :, i, j] * weights[:, k, m]
+        of_weights[:, k, m] += (grad[:, :, i, j] * rectified[:, :, y, z]).sum(0)
+    return np.where(x <= 0, 0, of_x), of_weights
+
+
+def depthwise_terms(
+    size: tuple[int, ...], kernel: int, stride: int, dilation: int
+) -> Iterator[tuple[int, int, int, int, int, int]]:
+    """Row and column of an output, of a weight, and of the pixel that both meet in, if it is there."""
+    height, width = size
+    padding = dilation * (kernel // 2)
+    for i, j in np.ndindex(-(-height // stride), -(-width // stride)):
+        for k, m in np.ndindex(kernel, kernel):
+            y, z = i * stride + k * dilation - padding, j * stride + m * dilation - padding
+            if 0 <= y < height and 0 <= z < width:
+                yield i, j, k, m, y, z

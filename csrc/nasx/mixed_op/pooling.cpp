@@ -1,16 +1,13 @@
 #include "nasx/mixed_op/pooling.hpp"
 
 #include <algorithm>
-#include <array>
-#include <limits>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
-#include <utility>
 #include <vector>
 
 #include "nasx/cpu.hpp"
-#include "nasx/parallel.hpp"
+#include "nasx/mixed_op/rows.hpp"
 #include "nasx/simd/pooling.hpp"
 
 namespace nasx::mixed_op {
@@ -18,9 +15,6 @@ namespace {
 
 using simd::PoolingRow;
 using simd::Word;
-
-// Pieces for threads: large beside what it costs to hand one out, and to begin one two rows early.
-constexpr std::size_t numbers_at_once = 16384;
 
 template <class T>
 const simd::PoolingLoops<T>& loops() {
@@ -56,27 +50,6 @@ Rows windows_of_row(const PoolingShape& shape, std::size_t row) {
             std::min((row + 1) / shape.stride + 1, shape.out_height())};
 }
 
-// Three rows that were worked on, of which the next output needs up to two again.
-template <class T>
-class LastRows {
-  public:
-    explicit LastRows(std::size_t size) : size_(size), values_(3 * size) {}
-
-    // Where the row of this number goes; `number` counts through all images, `row` in its own.
-    T* slot(std::size_t row) { return values_.data() + row % 3 * size_; }
-    // Whether it must be made; it counts as made from now on.
-    bool lacks(std::size_t row, std::size_t number) {
-        return std::exchange(held_[row % 3], number) != number;
-    }
-
-  private:
-    static constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
-
-    std::size_t size_;
-    std::vector<T> values_;
-    std::array<std::size_t, 3> held_{none, none, none};
-};
-
 PoolingRow row_of(const PoolingShape& shape) {
     return {shape.width, shape.channels, shape.stride, shape.out_width()};
 }
@@ -85,22 +58,6 @@ void check(const PoolingShape& shape) {
     if (shape.stride != 1 && shape.stride != 2) {
         throw std::invalid_argument("stride must be 1 or 2; got " + std::to_string(shape.stride));
     }
-}
-
-// Calls function(image, row, number) for every row of every image, those of a piece in this order;
-// begin(piece) makes what a piece keeps.
-template <class Begin, class Function>
-void for_rows(std::size_t images, std::size_t rows, std::size_t numbers, Begin&& begin, Function&& function) {
-    if (numbers == 0) {
-        return;
-    }
-    const std::size_t grain = std::max<std::size_t>(1, numbers_at_once / numbers);
-    parallel_for(0, images * rows, grain, [&](std::size_t first, std::size_t last) {
-        auto kept = begin();
-        for (std::size_t i = first; i < last; ++i) {
-            function(kept, i / rows, i % rows, i);
-        }
-    });
 }
 
 }  // namespace
@@ -114,7 +71,7 @@ void max_pool_3x3(const PoolingShape& shape, const T* x, T* out, std::int8_t* pl
     };
     const PoolingRow row = row_of(shape);
     const std::size_t from = shape.width * shape.channels, to = row.out_width * shape.channels;
-    const auto begin = [&] { return Kept{LastRows<T>(to), LastRows<Word<T>>(to)}; };
+    const auto begin = [&] { return Kept{LastRows<T>(to, 3), LastRows<Word<T>>(to, 3)}; };
     for_rows(shape.images, shape.out_height(), to, begin,
              [&](Kept& kept, std::size_t image, std::size_t out_row, std::size_t number) {
                  const Rows window = rows_of_windows(shape, out_row);
@@ -164,7 +121,7 @@ void avg_pool_3x3(const PoolingShape& shape, const T* x, T* out) {
     const PoolingRow row = row_of(shape);
     const std::size_t from = shape.width * shape.channels, to = row.out_width * shape.channels;
     for_rows(
-        shape.images, shape.out_height(), to, [&] { return LastRows<T>(to); },
+        shape.images, shape.out_height(), to, [&] { return LastRows<T>(to, 3); },
         [&](LastRows<T>& sums, std::size_t image, std::size_t out_row, std::size_t number) {
             const Rows window = rows_of_windows(shape, out_row);
             const T* rows[3];
@@ -188,7 +145,7 @@ void avg_pool_3x3_backward(const PoolingShape& shape, const T* grad, T* grad_x) 
     };
     const PoolingRow row = row_of(shape);
     const std::size_t from = row.out_width * shape.channels, to = shape.width * shape.channels;
-    const auto begin = [&] { return Kept{LastRows<T>(to), std::vector<T>(from)}; };
+    const auto begin = [&] { return Kept{LastRows<T>(to, 3), std::vector<T>(from)}; };
     for_rows(shape.images, shape.height, to, begin,
              [&](Kept& kept, std::size_t image, std::size_t h, std::size_t number) {
                  const Rows windows = windows_of_row(shape, h);

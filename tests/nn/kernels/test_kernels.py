@@ -1,6 +1,7 @@
 """Native kernels of mixed operations: twin, PyTorch, gradients, CPU levels, threads, and what goes to PyTorch."""
 
 import hashlib
+import itertools
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import nasx
 from nasx._core import mixed_op as native
 from nasx._core import runtime
 from nasx.nn import kernels
+from nasx.nn.kernels import tensors, weighted_sums
 
 LAST = torch.channels_last
 SIZES = [(1, 1), (1, 4), (2, 2), (3, 3), (5, 4), (7, 8), (9, 1)]
@@ -35,38 +37,6 @@ POOLS = {
         twin.avg_pool_gradient,
     ),
 }
-
-
-@pytest.fixture(autouse=True)
-def small_tensors(monkeypatch):
-    """Kernels take tensors of any size here, and nothing that a test sets stays."""
-    monkeypatch.setattr(kernels, "_LEAST", 0)
-    threads = nasx.get_num_threads()
-    torch.manual_seed(0)
-    kernels.use_kernels(True)
-    yield
-    kernels.use_kernels(True)
-    nasx.set_num_threads(threads)
-
-
-@pytest.fixture
-def calls(monkeypatch):
-    """Names of the native functions that were called."""
-    names = []
-
-    def recorded(name, function):
-        def call(*arguments):
-            names.append(name)
-            return function(*arguments)
-
-        return call
-
-    table = {
-        dtype: {name: recorded(name, function) for name, function in functions.items()}
-        for dtype, functions in kernels._NATIVE.items()
-    }
-    monkeypatch.setattr(kernels, "_NATIVE", table)
-    return names
 
 
 def tolerance(dtype):
@@ -110,7 +80,7 @@ def test_weighted_sums_are_the_twins_and_torchs(shape, last, dtype, threads, cal
         assert calls == ["weighted_sum", "weighted_sum_backward"]
         calls.clear()
 
-        plain = kernels._plain_sum(terms, weights)
+        plain = weighted_sums._plain_sum(terms, weights)
         assert torch.equal(out, plain)  # the same operations in the same order
         assert out.is_contiguous(memory_format=layout)
         for ours, theirs in zip(found, torch.autograd.grad(plain, [*terms, weights], grad), strict=True):
@@ -364,7 +334,7 @@ def test_compiled_functions_are_one_graph_and_the_same(calls):
 
 def fingerprint() -> str:
     """One hash over outputs and gradients; computed here and in processes at other levels."""
-    kernels._LEAST = 0
+    tensors.LEAST = 0
     digest = hashlib.sha256()
     generator = torch.Generator().manual_seed(0)
 
@@ -382,6 +352,11 @@ def fingerprint() -> str:
                 for stride in (1, 2):
                     out = pool(terms[0], stride)
                     answers += [out, *torch.autograd.grad(out, terms[0], out.detach())]
+            for kernel, stride, dilation in itertools.product((3, 5), (1, 2), (1, 2)):
+                weight = numbers(shape[1], 1, kernel, kernel, dtype=dtype).detach().contiguous()
+                inputs = terms[0], weight.requires_grad_()
+                out = kernels.relu_depthwise(*inputs, stride, dilation)
+                answers += [out, *torch.autograd.grad(out, inputs, out.detach())]
             for answer in answers:
                 digest.update(answer.detach().contiguous().numpy().tobytes())
     return digest.hexdigest()
@@ -391,7 +366,7 @@ def fingerprint() -> str:
 def test_cpu_levels_and_threads_give_the_same_bits(threads):
     nasx.set_num_threads(threads)
     expected = fingerprint()
-    folders = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
     code = "import nasx, test_kernels; nasx.set_num_threads(1); print(test_kernels.fingerprint())"
     for level in runtime.simd_levels():
         done = subprocess.run(
@@ -470,11 +445,11 @@ def test_small_tensors_autocast_functions_and_exports_go_to_torch(calls, monkeyp
 
     exported = torch.export.export(Pool(), (x,)).graph_module
     assert not any("nasx" in str(node.target) for node in exported.graph.nodes)
-    monkeypatch.setattr(kernels, "_LEAST", x.numel() + 1)
+    monkeypatch.setattr(tensors, "LEAST", x.numel() + 1)
     assert torch.equal(pool(x), expected)
     kernels.weighted_sum([x, x], torch.ones(2))
     assert calls == []
-    monkeypatch.setattr(kernels, "_LEAST", x.numel())
+    monkeypatch.setattr(tensors, "LEAST", x.numel())
     pool(x)
     assert calls == ["max_pool_3x3"]
 

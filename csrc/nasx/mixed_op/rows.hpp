@@ -1,0 +1,58 @@
+// What kernels that work on images row by row share: pieces of rows for threads, and rows that are kept.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "nasx/parallel.hpp"
+
+namespace nasx::mixed_op {
+
+// Pieces for threads: large beside what it costs to hand one out, and to begin one a few rows early.
+inline constexpr std::size_t numbers_at_once = 16384;
+
+// Rows of so many numbers, not zero, that make up a piece.
+inline std::size_t rows_at_once(std::size_t numbers) {
+    return std::max<std::size_t>(1, numbers_at_once / numbers);
+}
+
+// The last `count` rows that were worked on, of which the next output needs most again. They begin as zeros.
+template <class T>
+class LastRows {
+  public:
+    LastRows(std::size_t size, std::size_t count) : size_(size), values_(count * size), held_(count, none) {}
+
+    // Where the row of this number goes; `number` counts through all images, `row` in its own.
+    T* slot(std::size_t row) { return values_.data() + row % held_.size() * size_; }
+    // Whether it must be made; it counts as made from now on.
+    bool lacks(std::size_t row, std::size_t number) {
+        return std::exchange(held_[row % held_.size()], number) != number;
+    }
+
+  private:
+    static constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
+
+    std::size_t size_;
+    std::vector<T> values_;
+    std::vector<std::size_t> held_;
+};
+
+// Calls function(kept, image, row, number) for every row, of `numbers` numbers, of every image, those of a
+// piece in this order; begin() makes what a piece keeps.
+template <class Begin, class Function>
+void for_rows(std::size_t images, std::size_t rows, std::size_t numbers, Begin&& begin, Function&& function) {
+    if (numbers == 0) {
+        return;
+    }
+    parallel_for(0, images * rows, rows_at_once(numbers), [&](std::size_t first, std::size_t last) {
+        auto kept = begin();
+        for (std::size_t i = first; i < last; ++i) {
+            function(kept, i / rows, i % rows, i);
+        }
+    });
+}
+
+}  // namespace nasx::mixed_op
