@@ -21,7 +21,7 @@ LAYERS = [
     ["tasks", "strategies"],
     [
         *("registry", "executors", "trial", "problem", "journal", "result", "progress"),
-        *("vectorized", "weight_sharing", "loop"),
+        *("vectorized", "sampled", "weight_sharing", "loop"),
     ],
     ["comparison", "contest", "importance"],
     ["plots", "testing", "integrations"],
@@ -33,6 +33,7 @@ LAZY = {
     ("architecture", "tasks"),
     ("space", "tasks"),
     ("space", "nn"),
+    ("architecture", "nn"),
     ("spaces", "tasks"),
     ("spaces", "nn"),
     ("nn", "tasks"),

@@ -172,6 +172,15 @@ class Strategy:
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} must be in 0..1; got {value}")
 
+    def _check_numbers(self, **least: float | None) -> None:
+        """Refuse what is no number of at least so much; of more than 0, where that is None."""
+        for name, smallest in least.items():
+            value = getattr(self, name)
+            fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            if not fits or (value <= 0 if smallest is None else value < smallest):
+                bound = "more than 0" if smallest is None else f"at least {smallest:g}"
+                raise ValueError(f"{name} must be a number of {bound}; got {value!r}")
+
     def _check_words(self, name: str, *known: str | int | None) -> None:
         value = getattr(self, name)
         if value not in known:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -135,11 +134,10 @@ class DARTS(SupernetStrategy):
         share = isinstance(part, int | float) and not isinstance(part, bool) and 0 < part < 1
         if part != "valid" and not share:
             raise ValueError(f'architecture_data must be "valid" or a share between 0 and 1; got {part!r}')
-        for name in ("lr", "architecture_lr", "temperature", "final_temperature", "grad_clip"):
-            if name != "grad_clip" or self.grad_clip is not None:
-                _check_number(name, getattr(self, name), None)
-        for name in ("lr_min", "momentum", "weight_decay", "architecture_weight_decay"):
-            _check_number(name, getattr(self, name), 0.0)
+        self._check_numbers(lr=None, architecture_lr=None, temperature=None, final_temperature=None)
+        if self.grad_clip is not None:
+            self._check_numbers(grad_clip=None)
+        self._check_numbers(lr_min=0, momentum=0, weight_decay=0, architecture_weight_decay=0)
         if self.momentum >= 1:
             raise ValueError(f"momentum must be less than 1; got {self.momentum!r}")
         if self.mixed_precision and self.order == 2:
@@ -175,23 +173,18 @@ class DARTS(SupernetStrategy):
         """Train a supernet in place and choose an architecture; see `SupernetStrategy.fit`."""
         require("torch", "nasx.DARTS", "torch")
         from nasx.strategies.differentiable.training import Training
-        from nasx.tasks.training import random_state
 
         training = Training(self, supernet, task, seed=seed, device=device, deadline=deadline)
         history = [] if history is None else history
-        if checkpoint is not None:
-            training.restore(checkpoint, history)
-        with random_state(training.device, seed):  # every epoch seeds itself
-            while len(history) < self.epochs and not self._ends(supernet, history):
-                entry = training.epoch(len(history))
-                if entry is None:
-                    return Fitted(self._chosen(supernet, history), "seconds")
-                history.append(entry)
-                if checkpoint is not None:
-                    training.save(checkpoint, history)
-                if report is not None:
-                    report(entry)
-        supernet.zero_grad(set_to_none=True)
+        in_time = training.run(
+            self.epochs,
+            checkpoint=checkpoint,
+            history=history,
+            report=report,
+            ends=lambda: self._ends(supernet, history),
+        )
+        if not in_time:
+            return Fitted(self._chosen(supernet, history), "seconds")
         genotype = self._chosen(supernet, history)
         self._warn_of_collapse(supernet, genotype)
         return Fitted(genotype, "early_stop" if self._ends(supernet, history) else "epochs")
@@ -225,14 +218,6 @@ class DARTS(SupernetStrategy):
                 "PCDARTS",
                 stacklevel=6,  # who called nasx.search
             )
-
-
-def _check_number(name: str, value: Any, least: float | None) -> None:
-    """Refuse what is no number of at least `least`, or more than 0."""
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not fits or (value <= 0 if least is None else value < least):
-        bound = "more than 0" if least is None else f"at least {least:g}"
-        raise ValueError(f"{name} must be a number of {bound}; got {value!r}")
 
 
 def _sharper(eigenvalues: list[float]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -14,18 +13,18 @@ from torch import Tensor, nn
 from nasx.errors import EvaluationError
 from nasx.nn.supernet import Supernet
 from nasx.strategies.differentiable.gradients import dominant_eigenvalue, second_order_gradient
+from nasx.strategies.epochs import EpochTraining, mean_loss
 from nasx.strategies.supernet import Epoch
 from nasx.tasks.batches import stream
 
 if TYPE_CHECKING:
-    from nasx.checkpoint import Checkpoint
     from nasx.strategies.differentiable.darts import DARTS
-    from nasx.tasks.base import Passes, SupernetTask
+    from nasx.tasks.base import SupernetTask
 
 __all__ = ["Training"]
 
 
-class Training:
+class Training(EpochTraining):
     """A supernet, its two optimisers and its two parts of the data.
 
     Parameters
@@ -54,13 +53,10 @@ class Training:
         device: str | None,
         deadline: float | None,
     ) -> None:
-        self.settings, self.supernet, self.task = settings, supernet, task
-        self.seed, self.deadline = seed, deadline
-        self.device = task.device if device is None else torch.device(device)
-        supernet.to(self.device)
-        self.weights, self.logits = supernet.weight_parameters(), supernet.architecture_parameters()
-        if not self.weights:
-            raise ValueError("supernet must have weights that learn; all of its parameters are frozen")
+        super().__init__(
+            supernet, task, batch_size=settings.batch_size, seed=seed, device=device, deadline=deadline
+        )
+        self.settings, self.logits = settings, supernet.architecture_parameters()
         self.weight_optimizer = torch.optim.SGD(
             self.weights, settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
@@ -77,42 +73,16 @@ class Training:
         )
         part = settings.architecture_data
         if isinstance(part, str):
-            self.batches, self.held_out = self._loader("train"), self._loader(part)
+            self.batches, self.held_out = self.loader("train"), self.loader(part)
         else:
-            self.batches = self._loader("train", (0.0, 1 - part))
-            self.held_out = self._loader("train", (1 - part, 1.0))
+            self.batches = self.loader("train", (0.0, 1 - part))
+            self.held_out = self.loader("train", (1 - part, 1.0))
         self.passes = 0  # over the held-out part
-
-    def _loader(self, split: str, part: tuple[float, float] | None = None) -> Passes:
-        return self.task.loaders(
-            split,
-            self.seed,
-            training=True,
-            device=str(self.device),
-            batch_size=self.settings.batch_size,
-            part=part,
-        )
 
     # -- one epoch -------------------------------------------------------------------------------------------
 
     def epoch(self, number: int) -> Epoch | None:
-        """Train for an epoch.
-
-        Parameters
-        ----------
-        number : int
-            From 0.
-
-        Returns
-        -------
-        dict or None
-            What `history` holds of it; None if time was over before its end.
-
-        Raises
-        ------
-        nasx.errors.EvaluationError
-            If a loss is not finite, or there are no batches.
-        """
+        """Train for an epoch; see `EpochTraining.epoch`."""
         began = time.monotonic()
         torch.manual_seed(stream(self.seed, number, 2))
         rate = self._schedule(number)
@@ -123,7 +93,7 @@ class Training:
         self.supernet.train()
         self.batches.epoch = number
         for batch in self.batches:
-            if self.deadline is not None and time.monotonic() >= self.deadline:
+            if self.is_late:
                 return None
             # The architecture moves first, on the weights as they are.
             if learns:
@@ -131,8 +101,8 @@ class Training:
             losses.append(self.weight_step(batch))
         entry: Epoch = {
             "epoch": number + 1,
-            "loss": _mean(losses, "loss", number),
-            "architecture_loss": _mean(held_out_losses, "architecture loss", number) if learns else None,
+            "loss": mean_loss(losses, "loss", number),
+            "architecture_loss": mean_loss(held_out_losses, "architecture loss", number) if learns else None,
             "lr": rate,
             "temperature": self.supernet.temperature,
             **self._describe(),
@@ -231,65 +201,24 @@ class Training:
 
     # -- between two runs ------------------------------------------------------------------------------------
 
-    def save(self, checkpoint: Checkpoint, history: list[Epoch]) -> None:
-        """Write down everything that the next epoch depends on.
+    def state(self) -> dict[str, Any]:
+        """Give everything that the next epoch depends on, besides its number."""
+        return {
+            "weight_optimizer": self.weight_optimizer.state_dict(),
+            "architecture_optimizer": self.architecture_optimizer.state_dict(),
+            # Empty without mixed precision.
+            "weight_scaler": self.weight_scaler.state_dict(),
+            "architecture_scaler": self.architecture_scaler.state_dict(),
+            "passes": self.passes,
+        }
 
-        Parameters
-        ----------
-        checkpoint : Checkpoint
-            Where.
-        history : list
-            The epochs so far.
-        """
-        checkpoint.save(
-            {
-                "supernet": self.supernet.state_dict(),
-                "weight_optimizer": self.weight_optimizer.state_dict(),
-                "architecture_optimizer": self.architecture_optimizer.state_dict(),
-                # Empty without mixed precision.
-                "weight_scaler": self.weight_scaler.state_dict(),
-                "architecture_scaler": self.architecture_scaler.state_dict(),
-                "passes": self.passes,
-                "history": json.dumps(history),
-            }
-        )
-
-    def restore(self, checkpoint: Checkpoint, history: list[Epoch]) -> None:
-        """Go on from what `save` wrote, if there is anything.
-
-        Parameters
-        ----------
-        checkpoint : Checkpoint
-            Where.
-        history : list
-            Filled with the epochs so far: none if there is nothing, whatever else was kept of them.
-        """
-        state = checkpoint.load()
-        if state is None:
-            history.clear()
-            return
-        with checkpoint.reading():
-            self.supernet.load_state_dict(state["supernet"])
-            self.weight_optimizer.load_state_dict(state["weight_optimizer"])
-            self.architecture_optimizer.load_state_dict(state["architecture_optimizer"])
-            for name in ("weight_scaler", "architecture_scaler"):
-                if state[name] and self.mixed:  # a run may go on on another device
-                    getattr(self, name).load_state_dict(state[name])
-            self.passes = int(state["passes"])
-            epochs = json.loads(state["history"])
-            if not isinstance(epochs, list) or not all(isinstance(entry, dict) for entry in epochs):
-                raise ValueError("its history is no list of epochs")
-            history[:] = epochs
-            if history:
-                self._schedule(len(history) - 1)
-
-
-def _mean(losses: list[Tensor], what: str, number: int) -> float:
-    if not losses:
-        raise EvaluationError("the weights have no images to learn from")
-    value = float(torch.stack(losses).mean())
-    if not math.isfinite(value):
-        raise EvaluationError(
-            f"training diverged: the {what} became {value} in epoch {number + 1}; lower lr or set grad_clip"
-        )
-    return value
+    def load_state(self, state: dict[str, Any], epochs: int) -> None:
+        """Be as after so many epochs, when `state` gave this."""
+        self.weight_optimizer.load_state_dict(state["weight_optimizer"])
+        self.architecture_optimizer.load_state_dict(state["architecture_optimizer"])
+        for name in ("weight_scaler", "architecture_scaler"):
+            if state[name] and self.mixed:  # a run may go on on another device
+                getattr(self, name).load_state_dict(state[name])
+        self.passes = int(state["passes"])
+        if epochs:
+            self._schedule(epochs - 1)
