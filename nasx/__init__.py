@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from nasx.strategies.multi_fidelity.hyperband import Hyperband
     from nasx.strategies.multi_objective.nsga2 import NSGA2
     from nasx.strategies.multi_objective.pareto_search import ParetoSearch
+    from nasx.strategies.one_shot.spos import SPOS
     from nasx.strategies.reinforcement.ppo import PPO
     from nasx.strategies.reinforcement.reinforce import REINFORCE
     from nasx.strategies.supernet import SupernetStrategy
@@ -84,6 +85,7 @@ _EXPORTS = {
     "RandomSearch": "nasx.strategies.baseline.random_search",
     "RegularizedEvolution": "nasx.strategies.evolutionary.regularized",
     "Result": "nasx.result",
+    "SPOS": "nasx.strategies.one_shot.spos",
     "SampledStrategy": "nasx.strategies.base",
     "Space": "nasx.space",
     "StopSearch": "nasx.errors",
@@ -111,6 +113,7 @@ __all__ = [
     "PCDARTS",
     "PPO",
     "REINFORCE",
+    "SPOS",
     "TPE",
     "Architecture",
     "Block",

@@ -298,12 +298,7 @@ class Journal:
         JournalError
             If the record is damaged.
         """
-        rows = self._rows("SELECT value FROM state WHERE key = 'history'")
-        with self._reading():
-            found = json.loads(rows[0][0]) if rows else []
-            if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
-                raise ValueError("the history is no list of epochs")
-        return found
+        return self._listed("history")
 
     def set_history(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Record what the epochs of a supernet gave.
@@ -314,6 +309,45 @@ class Journal:
             All of them, as JSON types.
         """
         self._execute("INSERT OR REPLACE INTO state VALUES ('history', ?)", (json.dumps(history),))
+
+    def baseline(self) -> list[dict[str, float]]:
+        """Read what random sub-networks of a supernet scored.
+
+        Returns
+        -------
+        list of dict
+            The metrics of each; empty if none were scored.
+
+        Raises
+        ------
+        JournalError
+            If the record is damaged.
+        """
+        found = self._listed("baseline")
+        with self._reading():
+            if not {type(value) for metrics in found for value in metrics.values()} <= {float}:
+                raise ValueError("the baseline has metrics that are no numbers")
+        return found
+
+    def set_baseline(self, baseline: Sequence[Mapping[str, float]]) -> None:
+        """Record what random sub-networks of a supernet scored.
+
+        Parameters
+        ----------
+        baseline : sequence of mapping
+            The metrics of each.
+        """
+        self._execute("INSERT OR REPLACE INTO state VALUES ('baseline', ?)", (json.dumps(baseline),))
+
+    def _listed(self, key: str) -> list[dict[str, Any]]:
+        with self._named_errors("it was left as it is"):
+            sql = "SELECT value FROM state WHERE key = ?"
+            rows = self._connection.execute(sql, (key,)).fetchall()
+        with self._reading():
+            found = json.loads(rows[0][0]) if rows else []
+            if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
+                raise ValueError(f"the {key} is no list of records")
+        return found
 
     # -- events ----------------------------------------------------------------------------------------------
 

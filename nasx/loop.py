@@ -70,7 +70,8 @@ def search(
     evaluations : int, optional
         How many architectures to evaluate in all; those of a resumed run count. An evaluation with a part of
         the budget, by a multi-fidelity strategy, counts as that part. Strategies that train a supernet, such
-        as `DARTS`, need no budget: they train for their ``epochs`` and score one architecture.
+        as `DARTS`, need no budget: they train for their ``epochs`` and score one architecture; `SPOS` and the
+        like score so many by shared weights, 1,000 by default.
     seconds : float, optional
         Begin no evaluation after so much time, and wait for those that are out; a resumed run's count.
     objectives : mapping of str to {"minimize", "maximize"}, optional
@@ -174,6 +175,7 @@ def search(
             problem,
             task,
             method,
+            evaluations=evaluations,
             seconds=seconds,
             seed=seed,
             device=device,

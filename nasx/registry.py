@@ -26,6 +26,7 @@ _STRATEGIES: dict[str, str | type[Strategy]] = {
     "random_search": "nasx.strategies.baseline.random_search:RandomSearch",
     "reinforce": "nasx.strategies.reinforcement.reinforce:REINFORCE",
     "regularized_evolution": "nasx.strategies.evolutionary.regularized:RegularizedEvolution",
+    "spos": "nasx.strategies.one_shot.spos:SPOS",
     "tpe": "nasx.strategies.bayesian.tpe:TPE",
 }
 

@@ -60,6 +60,9 @@ class Result:
         What each epoch of a supernet gave, as JSON types: "loss", "architecture_loss", "lr", "temperature",
         the "genotype" that it stood for, its "skips" among its "operations", and the operations'
         "probabilities" and "edge_probabilities".
+    baseline : list of dict
+        Metrics of random architectures by the same shared weights, after one-shot methods: what a search
+        finds is worth what it is above them.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Result:
         trials: Iterable[Trial] = (),
         stopped: Stopped = "running",
         history: Iterable[dict[str, Any]] = (),
+        baseline: Iterable[dict[str, float]] = (),
     ) -> None:
         self.space = space
         self.objectives = dict(objectives)
@@ -82,6 +86,7 @@ class Result:
         self.trials = trials if isinstance(trials, Trials) else Trials(trials)
         self.stopped: Stopped = stopped
         self.history = list(history)
+        self.baseline = list(baseline)
         self.supernet: Any = None
 
     # -- what was found --------------------------------------------------------------------------------------
@@ -165,6 +170,18 @@ class Result:
             if nearest.metrics.get(name, limit) > limit
         )
         return f"none of {len(self.trials)} architectures is within the limits; the nearest has {over}"
+
+    @property
+    def beside_random(self) -> str | None:
+        """What the `baseline` scored, in words: mean and best of each objective; None without one."""
+        if not self.baseline:
+            return None
+        parts = []
+        for name, direction in self.objectives.items():
+            values = [metrics[name] for metrics in self.baseline]
+            best = min(values) if direction == "minimize" else max(values)
+            parts.append(f"{name} {np.mean(values):.4g} on average, {best:.4g} at best")
+        return f"{len(self.baseline)} random ones: {', '.join(parts)}"
 
     def retrain(
         self,
@@ -283,6 +300,7 @@ class Result:
             "space": self.space.to_dict(),
             "trials": [trial.to_dict() for trial in self.trials],
             **({"history": self.history} if self.history else {}),
+            **({"baseline": self.baseline} if self.baseline else {}),
         }
 
     def to_json(self) -> str:
@@ -357,6 +375,9 @@ class Result:
                 if not isinstance(strategy, str) or type(seed) is not int or stopped not in get_args(Stopped):
                     raise ValueError(f"strategy {strategy!r}, seed {seed!r}, stopped {stopped!r}")
                 trials, history = journal.trials(space, spec), journal.history()
+                baseline = journal.baseline()
+                if not all(objectives.keys() <= metrics.keys() for metrics in baseline):
+                    raise ValueError("a baseline without the objectives")
             except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
                 raise JournalError(f"{path} is damaged or empty: {error!r}") from None
             return Result(
@@ -368,6 +389,7 @@ class Result:
                 trials=trials,
                 stopped=stopped,
                 history=history,
+                baseline=baseline,
             )
 
     def __repr__(self) -> str:
@@ -376,4 +398,5 @@ class Result:
             return f"<Result: {self.reason}>"
         values = ", ".join(f"{name}={best.metrics[name]:.4g}" for name in self.objectives)
         front = f", {len(self.pareto_front)} on the front" if len(self.objectives) > 1 else ""
-        return f"<Result of {len(self.trials)} trials by {self.strategy}: best {values}{front}>"
+        beside = f"; {self.beside_random}" if self.baseline else ""
+        return f"<Result of {len(self.trials)} trials by {self.strategy}: best {values}{front}{beside}>"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import copy
-import itertools
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nasx._interrupts import Interrupts
 from nasx.architecture import Architecture
@@ -21,19 +19,16 @@ from nasx.problem import Problem, header
 from nasx.progress import EpochProgress
 from nasx.registry import strategy_name
 from nasx.result import Result
-from nasx.strategies.supernet import Epoch, SupernetStrategy
+from nasx.shared_search import random_architectures, search_inside
+from nasx.strategies.one_shot.base import EVALUATIONS, OneShotStrategy
+from nasx.strategies.supernet import Epoch, Fitted, SupernetStrategy
 from nasx.tasks.base import SupernetTask, Task
-from nasx.trial import State, Trial
-
-if TYPE_CHECKING:
-    from nasx.nn.supernet import Supernet
+from nasx.trial import State, Trial, Trials
 
 __all__ = ["train_supernet"]
 
 # Why a training ends that is not gone on with.
 _ENDS = ("epochs", "early_stop")
-# Batches of training images over which batch normalisation is measured anew for a score.
-_BATCHES = 20
 
 
 def train_supernet(
@@ -41,6 +36,7 @@ def train_supernet(
     task: Task | Callable[..., Any],
     strategy: SupernetStrategy,
     *,
+    evaluations: int | None = None,
     seconds: float | None = None,
     seed: int = 0,
     device: str | None = None,
@@ -58,6 +54,8 @@ def train_supernet(
         One that can train supernets, see `SupernetTask`.
     strategy : SupernetStrategy
         The method; it is left as it is.
+    evaluations : int, optional
+        How many architectures a `OneShotStrategy` scores after the training.
     seconds, seed, device, journal, callbacks, progress
         As for `nasx.search`. Beside the journal, a file ``<journal>.checkpoint`` keeps the training's state
         after every epoch.
@@ -67,7 +65,8 @@ def train_supernet(
     Result
         With ``supernet`` and ``history``; its trial is the architecture that was found, scored on the
         validation images with the weights that it has in the supernet. A run that is resumed after its
-        ``seconds`` were over keeps the trial of what it had found by then.
+        ``seconds`` were over keeps the trial of what it had found by then. After a `OneShotStrategy` the
+        trials are all architectures that were scored, and there is a ``baseline``.
 
     Raises
     ------
@@ -97,16 +96,18 @@ def train_supernet(
     with (
         torch_threads(getattr(task, "threads", None)),
         Interrupts() as interrupts,
-        EpochProgress(result, epochs=strategy.total_epochs, show=progress) as display,
         contextlib.ExitStack() as stack,
     ):
-        run = _Run(problem, task, strategy, result, device=device, interrupts=interrupts)
+        run = _Run(problem, task, strategy, result, device=device, interrupts=interrupts, progress=progress)
         if journal is not None:
             run.journal = stack.enter_context(Journal(journal))
             run.journal.begin(identity)
             run.checkpoint = Checkpoint(Path(f"{os.fspath(journal)}.checkpoint"), identity)
         try:
-            run.go(seconds, callbacks, display.update)
+            if isinstance(strategy, OneShotStrategy):
+                run.train_and_search(strategy, evaluations, seconds, callbacks)
+            else:
+                run.train_and_derive(seconds, callbacks)
         except KeyboardInterrupt:
             result.stopped = "interrupted"
         except StopSearch:
@@ -128,54 +129,29 @@ class _Run:
         *,
         device: str | None,
         interrupts: Interrupts,
+        progress: bool | None,
     ) -> None:
         self.problem, self.task, self.strategy, self.result = problem, task, strategy, result
-        self.device, self.interrupts = device, interrupts
+        self.device, self.interrupts, self.progress = device, interrupts, progress
         self.journal: Journal | None = None
         self.checkpoint: Checkpoint | None = None
 
-    def go(
-        self,
-        seconds: float | None,
-        callbacks: Sequence[Callable[[Result, Trial], None]],
-        report: Callable[[], None],
+    def train_and_derive(
+        self, seconds: float | None, callbacks: Sequence[Callable[[Result, Trial], None]]
     ) -> None:
         """Train, and score what was found."""
         result, began = self.result, time.time()
-        ended: Any = "running" if self.journal is None else self.take_over(self.journal)
+        ended: Any = "running" if self.journal is None else self.take_over(self.journal, _ENDS)
         # One that could not be scored, for want of memory for example, is scored again.
         done = ended in _ENDS and bool(result.trials) and result.trials[-1].state != "failed"
-        if done and self.checkpoint is not None and not self.checkpoint.exists():
-            warnings.warn(
-                f"{self.checkpoint.path} is gone, so result.supernet is None; the rest is in the journal",
-                RuntimeWarning,
-                stacklevel=4,  # who called nasx.search
-            )
-            result.supernet, result.stopped = None, ended
+        if done and self.supernet_is_lost(ended):
             return
-
-        def after(entry: Epoch) -> None:
-            if self.journal is not None:
-                with self.interrupts.held:
-                    self.journal.set_history(result.history)
-            report()
-
-        spent = sum(entry["seconds"] for entry in result.history)
-        fitted = self.strategy.fit(
-            result.supernet,
-            self.task,
-            seed=result.seed,
-            device=self.device,
-            checkpoint=self.checkpoint,
-            history=result.history,
-            report=after,
-            deadline=None if seconds is None else time.monotonic() + seconds - spent,
-        )
-        if self.journal is not None and self.journal.history() != result.history:
-            self.journal.set_history(result.history)  # killed between the checkpoint and the journal
+        fitted = self.train(seconds)
         if done:
             result.stopped = ended
             return
+        if fitted.genotype is None:
+            raise TypeError(f"strategy {result.strategy!r}: fit must give a genotype; it gave None")
         architecture = self.problem.space.architecture(fitted.genotype, spec=self.problem.spec)
         trial = self.trial(architecture, began)
         known = self.is_known(trial)
@@ -192,13 +168,95 @@ class _Run:
         for callback in () if known else callbacks:
             callback(result, trial)
 
-    def take_over(self, journal: Journal) -> Any:
-        """Read what an earlier run has recorded; returns why that ended."""
+    def train_and_search(
+        self,
+        strategy: OneShotStrategy,
+        evaluations: int | None,
+        seconds: float | None,
+        callbacks: Sequence[Callable[[Result, Trial], None]],
+    ) -> None:
+        """Train, and let a sampled strategy search the supernet."""
+        result, problem = self.result, self.problem
+        ended: Any = "running" if self.journal is None else self.take_over(self.journal, ())
+        wanted = EVALUATIONS if evaluations is None else evaluations
+        done = ended == "exhausted" or (ended == "evaluations" and len(result.trials) >= wanted)
+        if done and self.supernet_is_lost(ended):
+            result.baseline[:] = self.journal.baseline() if self.journal is not None else []
+            return
+        limited = bool(problem.limited_costs or problem.space.constraints)
+        if limited and not len(random_architectures(problem, 1, result.seed)):
+            result.stopped = "exhausted"  # before anything is trained in vain
+            return
+        # Costs that are tables keep paths out of the training; those that are measured would take too long.
+        tables = all(getattr(problem.costs[name], "vectorized", False) for name in problem.limited_costs)
+        more: dict[str, Any] = {}
+        if problem.limited_costs and tables:
+            more["cost_violation"] = problem.cost_violation
+        began = time.monotonic() - sum(entry["seconds"] for entry in result.history)
+        if self.train(seconds, **more).stopped == "seconds":
+            result.stopped = "seconds"
+            return
+        spent = sum(trial.seconds for trial in result.trials)
+        result.trials = Trials()  # the search takes them over itself
+        search_inside(
+            problem,
+            self.task,
+            strategy,
+            result,
+            evaluations=evaluations,
+            deadline=None if seconds is None else began + seconds - spent,
+            journal=self.journal,
+            callbacks=callbacks,
+            interrupts=self.interrupts,
+            progress=self.progress,
+        )
+
+    def supernet_is_lost(self, ended: Any) -> bool:
+        """Whether a search that came to its end has lost its checkpoint; the rest is in the journal."""
+        if self.checkpoint is None or self.checkpoint.exists():
+            return False
+        warnings.warn(
+            f"{self.checkpoint.path} is gone, so result.supernet is None; the rest is in the journal",
+            RuntimeWarning,
+            stacklevel=5,  # who called nasx.search
+        )
+        self.result.supernet, self.result.stopped = None, ended
+        return True
+
+    def train(self, seconds: float | None, **more: Any) -> Fitted:
+        """Train, after what an earlier run has trained."""
+        result = self.result
+        spent = sum(entry["seconds"] for entry in result.history)
+        with EpochProgress(result, epochs=self.strategy.total_epochs, show=self.progress) as display:
+
+            def after(entry: Epoch) -> None:
+                if self.journal is not None:
+                    with self.interrupts.held:
+                        self.journal.set_history(result.history)
+                display.update()
+
+            fitted = self.strategy.fit(
+                result.supernet,
+                self.task,
+                seed=result.seed,
+                device=self.device,
+                checkpoint=self.checkpoint,
+                history=result.history,
+                report=after,
+                deadline=None if seconds is None else time.monotonic() + seconds - spent,
+                **more,
+            )
+        if self.journal is not None and self.journal.history() != result.history:
+            self.journal.set_history(result.history)  # killed between the checkpoint and the journal
+        return fitted
+
+    def take_over(self, journal: Journal, ends: Sequence[str]) -> Any:
+        """Read what an earlier run has recorded, and why it ended: one of `ends`, or it goes on."""
         for trial in journal.trials(self.problem.space, self.problem.spec):
             self.result.trials.append(trial)
         self.result.history[:] = journal.history()
         ended = journal.stopped()
-        if ended not in _ENDS:
+        if ended not in ends:
             journal.set_stopped("running")
         return ended
 
@@ -228,7 +286,11 @@ class _Run:
         try:
             if self.problem.costs:
                 metrics = self.problem.metrics_of_costs(architecture.genotype)
-            found = score_shared(self.result.supernet, architecture, self.task, self.result.seed, self.device)
+            from nasx.tasks.shared_weights import SharedWeights
+
+            found = SharedWeights(self.result.supernet, self.task, seed=self.result.seed).evaluate(
+                architecture
+            )
             metrics = self.problem.check_metrics(found, metrics)
             violation = self.problem.violation(metrics) if self.problem.limits else 0.0
             state = "infeasible" if violation > 0 else "complete"
@@ -245,39 +307,3 @@ class _Run:
             started=began,
             seconds=spent,
         )
-
-
-def score_shared(
-    supernet: Supernet, architecture: Architecture, task: Any, seed: int, device: str | None
-) -> Mapping[str, float]:
-    """Measure an architecture on the validation images with its weights in the supernet.
-
-    Parameters
-    ----------
-    supernet : Supernet
-        A trained one; it is left as it is.
-    architecture : Architecture
-        What to score.
-    task : SupernetTask
-        Gives batches, loss and score.
-    seed : int
-        Seed of the batches over which batch normalisations are measured for this architecture.
-    device : str, optional
-        Where; by default where the task does.
-
-    Returns
-    -------
-    mapping of str to float
-        The task's metrics.
-    """
-    from nasx.nn.recalibration import recalibrate
-    from nasx.tasks.batches import stream
-    from nasx.tasks.training import random_state
-
-    network = copy.deepcopy(supernet)
-    place = next(network.parameters()).device
-    batches = itertools.islice(task.loaders("train", seed, training=True, device=device), _BATCHES)
-    with network.path(architecture), random_state(place, stream(seed, 0, 4)):
-        recalibrate(network, batches, lambda batch: task.loss(network, batch))
-        metrics: Mapping[str, float] = task.score(network, "valid", device=device)
-    return metrics

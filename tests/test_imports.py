@@ -21,7 +21,7 @@ LAYERS = [
     ["tasks", "strategies"],
     [
         *("registry", "executors", "trial", "problem", "journal", "result", "progress"),
-        *("vectorized", "sampled", "weight_sharing", "loop"),
+        *("vectorized", "sampled", "shared_search", "weight_sharing", "loop"),
     ],
     ["comparison", "contest", "importance"],
     ["plots", "testing", "integrations"],

@@ -60,6 +60,8 @@ def show(path: str | os.PathLike[str], *, as_json: bool = False) -> int:
         return 1
     console.print(front_table(result))
     console.print(f"best is trial {best.number}: {escape(describe(best.architecture))}")
+    if result.beside_random:
+        console.print(f"by the same shared weights, {escape(result.beside_random)}")
     return 0
 
 

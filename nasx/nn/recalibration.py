@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["frozen_statistics", "recalibrate"]
+__all__ = ["frozen_statistics", "kept_modes", "recalibrate", "recalibrated"]
+
+_NO_BATCHES = "batches must hold at least one batch, or the statistics are of nothing; got none"
 
 
 def _norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
@@ -67,7 +69,95 @@ def recalibrate(network: nn.Module, batches: Iterable[Any], run: Callable[[Any],
             norm.momentum = momentum
         network.eval()
     if empty:
-        raise ValueError("batches must hold at least one batch, or the statistics are of nothing; got none")
+        raise ValueError(_NO_BATCHES)
+
+
+@contextlib.contextmanager
+def kept_modes(network: nn.Module) -> Iterator[None]:
+    """Put every module back into training or evaluation mode, as it was, at the end.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        One that is evaluated for a moment.
+    """
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextlib.contextmanager
+def recalibrated(network: nn.Module, batches: Iterable[Any], run: Callable[[Any], Any]) -> Iterator[None]:
+    """As `recalibrate`, for what `run` computes of a network, until the context ends.
+
+    Only batch normalisations that run are touched, and what they held before is put back: nothing is copied
+    but their statistics, however large the network is around the part that runs.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        In evaluation mode while the context lasts; at the end it is as it was.
+    batches : iterable
+        Training batches.
+    run : callable
+        Runs a part of the network on a batch, always the same.
+
+    Raises
+    ------
+    ValueError
+        If there are batch normalisations and no batches.
+
+    Examples
+    --------
+    >>> norm = nn.BatchNorm1d(1)
+    >>> with recalibrated(norm, [torch.tensor([[1.0], [3.0]]), torch.tensor([[5.0], [7.0]])], norm):
+    ...     norm.running_mean.tolist()
+    [4.0]
+    >>> norm.running_mean.tolist(), norm.training
+    ([0.0], True)
+    """
+    waiting: dict[nn.Module, Any] = {}
+    met: list[tuple[nn.modules.batchnorm._BatchNorm, list[torch.Tensor], float | None]] = []
+
+    def meet(norm: nn.modules.batchnorm._BatchNorm, inputs: Any) -> None:
+        waiting.pop(norm).remove()
+        met.append((norm, [buffer.clone() for buffer in norm.buffers(recurse=False)], norm.momentum))
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over all batches
+        norm.train()
+
+    with kept_modes(network):
+        network.eval()
+        for norm in _norms(network):
+            if norm.track_running_stats:
+                waiting[norm] = norm.register_forward_pre_hook(meet)
+        empty = bool(waiting)
+        try:
+            with torch.no_grad():
+                for batch in batches if waiting else ():
+                    run(batch)
+                    empty = False
+                    if not met:
+                        break
+            if empty:
+                raise ValueError(_NO_BATCHES)
+            for handle in waiting.values():
+                handle.remove()
+            for norm, _, momentum in met:
+                norm.momentum = momentum
+                norm.eval()
+            yield
+        finally:
+            for handle in waiting.values():
+                handle.remove()
+            with torch.no_grad():
+                for norm, before, momentum in met:
+                    norm.momentum = momentum
+                    for buffer, value in zip(norm.buffers(recurse=False), before, strict=True):
+                        buffer.copy_(value)
 
 
 @contextlib.contextmanager

@@ -26,13 +26,13 @@ class Fitted(NamedTuple):
 
     Parameters
     ----------
-    genotype : ndarray of int32, shape (d,)
-        The architecture that was found.
+    genotype : ndarray of int32, shape (d,), or None
+        The architecture that was found; None by methods that only train, and search afterwards.
     stopped : {"epochs", "early_stop", "seconds"}
         Why training ended: all epochs were trained, an early stop was due, or time was over.
     """
 
-    genotype: Genotypes
+    genotype: Genotypes | None
     stopped: Literal["epochs", "early_stop", "seconds"]
 
 

@@ -11,10 +11,12 @@ from nasx.tasks.base import SupernetTask, Task, TaskSpec
 if TYPE_CHECKING:
     from nasx.tasks import datasets, tables
     from nasx.tasks.classification import ImageClassification
+    from nasx.tasks.shared_weights import SharedWeights
     from nasx.tasks.tabular import TabularBenchmark
 
 __all__ = [
     "ImageClassification",
+    "SharedWeights",
     "SupernetTask",
     "TabularBenchmark",
     "Task",
@@ -28,6 +30,9 @@ def __getattr__(name: str) -> Any:
     if name == "ImageClassification":
         require("torch", "nasx.tasks.ImageClassification", "torch")
         return importlib.import_module("nasx.tasks.classification").ImageClassification
+    if name == "SharedWeights":
+        require("torch", "nasx.tasks.SharedWeights", "torch")
+        return importlib.import_module("nasx.tasks.shared_weights").SharedWeights
     if name == "TabularBenchmark":
         return importlib.import_module("nasx.tasks.tabular").TabularBenchmark
     if name in ("datasets", "tables"):
