@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nasx.decisions import Choice
+    from nasx.nn import Supernet
     from nasx.space import Space
     from nasx.tasks.base import TaskSpec
 
@@ -198,6 +199,33 @@ class Architecture(Mapping[str, "Choice"]):
                 "come from a search on a task, so nothing says what the network is for"
             )
         return self._space.build(self, spec)  # type: ignore[arg-type]  # or it needs none, or cannot build
+
+    def extract(self, supernet: Supernet, *, batches: Iterable[Any] | None = None) -> nn.Module:
+        """Take the network out of a supernet, with copies of the weights that it has there.
+
+        Parameters
+        ----------
+        supernet : nasx.nn.Supernet
+            Of the same space, such as ``result.supernet``; it is left as it is.
+        batches : iterable, optional
+            Training batches, such as ``task.loaders("train")``, over which batch normalisations are measured
+            for this network alone. Without them it gives what the supernet gives, whose statistics are of all
+            its paths together.
+
+        Returns
+        -------
+        torch.nn.Module
+            A plain module, in which no class is of nasx; see `nasx.nn.plain`. It can be trained on, written
+            by `nasx.nn.save_network`, and exported by `nasx.nn.to_onnx`.
+
+        Raises
+        ------
+        ValueError
+            If the supernet works on a part of the channels: a whole network's weights are not in it.
+        """
+        from nasx.nn.export import extract
+
+        return extract(supernet, self, batches=batches)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """Draw the architecture.

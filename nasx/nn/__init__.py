@@ -14,11 +14,13 @@ from nasx.nn.darts_supernet import DARTSSupernet  # noqa: E402
 from nasx.nn.drop_path import DropPath  # noqa: E402
 from nasx.nn.elastic import ElasticBatchNorm2d, ElasticConv2d, ElasticLinear, ElasticRepeat  # noqa: E402
 from nasx.nn.evolved import EvolvedModule  # noqa: E402
+from nasx.nn.export import plain, to_onnx  # noqa: E402
 from nasx.nn.mixed import MixedOp, PartialChannels, Zero  # noqa: E402
 from nasx.nn.module_supernet import ModuleSupernet  # noqa: E402
 from nasx.nn.nasbench201 import NASBench201Cell, NASBench201Module, nasbench201_block  # noqa: E402
 from nasx.nn.nasbench201_supernet import NASBench201Supernet  # noqa: E402
 from nasx.nn.recalibration import recalibrate  # noqa: E402
+from nasx.nn.saved import load_network, save_network  # noqa: E402
 from nasx.nn.shufflenet import (  # noqa: E402
     ShuffleNetV2Module,
     ShuffleNetV2Supernet,
@@ -61,7 +63,11 @@ __all__ = [
     "Supernet",
     "Zero",
     "darts_operation",
+    "load_network",
     "nasbench201_block",
+    "plain",
     "recalibrate",
+    "save_network",
     "shufflenet_block",
+    "to_onnx",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from nasx.errors import unknown
@@ -268,10 +268,18 @@ def darts_stem(in_channels: int, channels: int) -> nn.Sequential:
 
 
 def in_fast_layout(features: Tensor) -> Tensor:
-    """Bring images to the layout in which depthwise convolutions train fastest on their device."""
-    if features.device.type == "cpu":
+    """Bring images to the layout in which depthwise convolutions train fastest on their device.
+
+    What is traced stays as it is: a device is known only to tensors with values.
+    """
+    if not _is_traced(features) and features.device.type == "cpu":
         return features.contiguous(memory_format=torch.channels_last)
     return features
+
+
+def _is_traced(value: object) -> bool:
+    """Whether it stands for a tensor that has no values yet."""
+    return isinstance(value, fx.Proxy)
 
 
 class _AuxiliaryHead(nn.Sequential):
@@ -310,7 +318,8 @@ class _FactorizedReduce(nn.Module):
         x = F.relu(x)
         height, width = x.shape[2:]
         odd = x[:, :, 1::2, 1::2]
-        if height % 2 or width % 2:  # there is one odd row or column less
+        # There may be one odd row or column less. What is traced has no sizes yet, and is padded in any case.
+        if _is_traced(x) or height % 2 or width % 2:
             odd = F.pad(odd, (0, width % 2, 0, height % 2))
         out: Tensor = self.norm(torch.cat([self.first(x[:, :, ::2, ::2]), self.second(odd)], 1))
         return out
