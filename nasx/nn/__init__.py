@@ -13,6 +13,9 @@ from nasx.nn.darts import DARTSCell, DARTSModule, darts_operation  # noqa: E402
 from nasx.nn.darts_supernet import DARTSSupernet  # noqa: E402
 from nasx.nn.drop_path import DropPath  # noqa: E402
 from nasx.nn.elastic import ElasticBatchNorm2d, ElasticConv2d, ElasticLinear, ElasticRepeat  # noqa: E402
+from nasx.nn.enas_cell import ENASCellModule  # noqa: E402
+from nasx.nn.enas_macro import ENASMacroModule, enas_layer  # noqa: E402
+from nasx.nn.enas_supernet import ENASCellSupernet, ENASMacroSupernet  # noqa: E402
 from nasx.nn.evolved import EvolvedModule  # noqa: E402
 from nasx.nn.export import plain, to_onnx  # noqa: E402
 from nasx.nn.mixed import MixedOp, PartialChannels, Zero  # noqa: E402
@@ -41,6 +44,10 @@ __all__ = [
     "DARTSModule",
     "DARTSSupernet",
     "DropPath",
+    "ENASCellModule",
+    "ENASCellSupernet",
+    "ENASMacroModule",
+    "ENASMacroSupernet",
     "EdgeChoices",
     "Elastic",
     "ElasticBatchNorm2d",
@@ -63,6 +70,7 @@ __all__ = [
     "Supernet",
     "Zero",
     "darts_operation",
+    "enas_layer",
     "load_network",
     "nasbench201_block",
     "plain",

@@ -15,7 +15,17 @@ from nasx.nn.drop_path import DropPath
 from nasx.nn.mixed import Zero
 from nasx.nn.supernet import EdgeChoices
 
-__all__ = ["DARTSCell", "DARTSModule", "DARTSOperation", "darts_operation", "layout"]
+__all__ = [
+    "DARTSCell",
+    "DARTSModule",
+    "DARTSOperation",
+    "FactorizedReduce",
+    "darts_operation",
+    "darts_stem",
+    "in_fast_layout",
+    "layout",
+    "relu_conv_norm",
+]
 
 _STEM = 3  # the stem is so many times as wide as the first cells
 
@@ -136,10 +146,10 @@ class DARTSCell(nn.Module):
     ) -> None:
         super().__init__()
         if place.reduction_before:
-            self.from_before: nn.Module = _FactorizedReduce(place.before, place.channels, affine)
+            self.from_before: nn.Module = FactorizedReduce(place.before, place.channels, affine)
         else:
-            self.from_before = _relu_conv_norm(place.before, place.channels, affine)
-        self.from_previous = _relu_conv_norm(place.previous, place.channels, affine)
+            self.from_before = relu_conv_norm(place.before, place.channels, affine)
+        self.from_previous = relu_conv_norm(place.previous, place.channels, affine)
         self.places = [(edge.node, edge.source) for edge in edges]
         self.operations = nn.ModuleList(edge.module for edge in edges)
         self.nodes = nodes
@@ -300,14 +310,21 @@ class _AuxiliaryHead(nn.Sequential):
         )
 
 
-class _FactorizedReduce(nn.Module):
+class FactorizedReduce(nn.Module):
     """Halve height and width: two 1x1 convolutions, one on even rows and columns, the other on odd ones.
 
     The pixels are taken out before the convolutions: strided 1x1 convolutions of few channels overwrite
     memory in torch 2.13, on the CPU and with channels last.
+
+    Parameters
+    ----------
+    channels, out_channels : int
+        Of the input and of the output.
+    affine : bool, default True
+        As for `darts_operation`.
     """
 
-    def __init__(self, channels: int, out_channels: int, affine: bool) -> None:
+    def __init__(self, channels: int, out_channels: int, affine: bool = True) -> None:
         super().__init__()
         half = out_channels // 2
         self.first = nn.Conv2d(channels, half, 1, bias=False)
@@ -315,6 +332,7 @@ class _FactorizedReduce(nn.Module):
         self.norm = nn.BatchNorm2d(out_channels, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, channels, H, W)`` to ``(B, out_channels, ceil(H / 2), ceil(W / 2))``."""
         x = F.relu(x)
         height, width = x.shape[2:]
         odd = x[:, :, 1::2, 1::2]
@@ -325,7 +343,8 @@ class _FactorizedReduce(nn.Module):
         return out
 
 
-def _relu_conv_norm(channels: int, out_channels: int, affine: bool) -> nn.Module:
+def relu_conv_norm(channels: int, out_channels: int, affine: bool = True) -> nn.Module:
+    """Make a 1x1 convolution between a ReLU and a batch normalisation."""
     # A ReLU that comes first must not work in place: other edges and cells read the same tensor.
     return nn.Sequential(
         nn.ReLU(),
@@ -360,7 +379,7 @@ def _dilated(kernel_size: int) -> Callable[[int, int, bool], nn.Module]:
 
 
 def _skip(channels: int, stride: int, affine: bool) -> nn.Module:
-    return nn.Identity() if stride == 1 else _FactorizedReduce(channels, channels, affine)
+    return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)
 
 
 _OPERATIONS: Mapping[str, Callable[[int, int, bool], nn.Module]] = {

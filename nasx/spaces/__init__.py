@@ -11,6 +11,7 @@ from nasx.space import Space
 if TYPE_CHECKING:
     from nasx.spaces.convnet import ConvNet
     from nasx.spaces.darts import DARTS
+    from nasx.spaces.enas import ENASCell, ENASMacro
     from nasx.spaces.modules import ModuleSpace
     from nasx.spaces.nasbench201 import NASBench201
     from nasx.spaces.nasbench_graph import NASBenchGraph
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = [
     "DARTS",
     "ConvNet",
+    "ENASCell",
+    "ENASMacro",
     "ModuleSpace",
     "NASBench201",
     "NASBenchGraph",
@@ -32,6 +35,8 @@ __all__ = [
 _SPACES = {
     "ConvNet": "nasx.spaces.convnet",
     "DARTS": "nasx.spaces.darts",
+    "ENASCell": "nasx.spaces.enas",
+    "ENASMacro": "nasx.spaces.enas",
     "NASBench201": "nasx.spaces.nasbench201",
     "NASBenchGraph": "nasx.spaces.nasbench_graph",
     "ShuffleNetV2": "nasx.spaces.shufflenet",

@@ -118,7 +118,8 @@ def test_bad_settings_are_named(settings, message):
 
 def test_registry():
     assert spaces.get("ConvNet") is ConvNet is spaces.ConvNet
-    assert spaces.available_spaces() == ("ConvNet", "DARTS", "NASBench201", "NASBenchGraph", "Topology")
+    names = ("ConvNet", "DARTS", "ENASCell", "ENASMacro", "NASBench201", "NASBenchGraph", "Topology")
+    assert spaces.available_spaces() == names
     assert "ConvNet" in dir(spaces)
     with pytest.raises(ValueError, match=r"unknown space 'Convnet'; did you mean 'ConvNet'\?"):
         spaces.get("Convnet")
