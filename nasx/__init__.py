@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from nasx.strategies.multi_fidelity.hyperband import Hyperband
     from nasx.strategies.multi_objective.nsga2 import NSGA2
     from nasx.strategies.multi_objective.pareto_search import ParetoSearch
+    from nasx.strategies.one_shot.enas import ENAS
     from nasx.strategies.one_shot.spos import SPOS
     from nasx.strategies.reinforcement.ppo import PPO
     from nasx.strategies.reinforcement.reinforce import REINFORCE
@@ -68,6 +69,7 @@ _EXPORTS = {
     "Categorical": "nasx.space",
     "DARTS": "nasx.strategies.differentiable.darts",
     "Comparison": "nasx.comparison",
+    "ENAS": "nasx.strategies.one_shot.enas",
     "Hyperband": "nasx.strategies.multi_fidelity.hyperband",
     "GaussianProcess": "nasx.strategies.bayesian.gaussian_process",
     "GeneticAlgorithm": "nasx.strategies.evolutionary.genetic",
@@ -108,6 +110,7 @@ _EXPORTS = {
 __all__ = [
     "ASHA",
     "DARTS",
+    "ENAS",
     "NEAT",
     "NSGA2",
     "PCDARTS",

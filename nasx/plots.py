@@ -352,17 +352,18 @@ def plot_comparison(comparison: Comparison) -> Figure:
 
 
 def plot_history(result: Result) -> Figure:
-    """Draw how a supernet's training went: losses, and the operations' weights in each group of edges.
+    """Draw how a supernet's training went: losses, and what its strategy learned of the architectures.
 
     Parameters
     ----------
     result : Result
-        Of a strategy that trains a supernet, such as `nasx.DARTS`.
+        Of a strategy that trains a supernet, such as `nasx.DARTS` or `nasx.ENAS`.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Losses over the epochs, and the mean weight of each operation over the edges of the first four groups.
+        Losses over the epochs; the mean weight of each operation over the edges of the first four groups, or
+        the rewards and the entropy of a controller.
 
     Raises
     ------
@@ -371,20 +372,26 @@ def plot_history(result: Result) -> Figure:
     ValueError
         If the result has no history.
     """
-    if not result.history or "probabilities" not in result.history[0]:
+    history = result.history
+    if not history or not {"probabilities", "reward"} & set(history[0]):
         raise ValueError(
-            "result has no history of operations' weights: its strategy learns none by gradients"
+            "result has no history of operations' weights or rewards: its strategy learns neither"
         )
-    groups = list(result.history[0]["probabilities"])[:_GROUPS]
-    figure, axes = _panels(1 + len(groups))
-    epochs = [entry["epoch"] for entry in result.history]
-    for name, color in (("loss", _FRONT), ("architecture_loss", _OTHER)):
-        points = [(entry["epoch"], entry[name]) for entry in result.history if entry[name] is not None]
-        axes[0].plot(*zip(*points, strict=True), color=color, label=name.replace("_", " "))
-    axes[0].set_title("losses", fontsize=9)
-    for axis, group in zip(axes[1:], groups, strict=True):
-        means = np.array([np.mean(entry["probabilities"][group], 0) for entry in result.history])
-        for column, name in enumerate(result.history[0]["columns"][group]):
+    groups = list(history[0].get("probabilities", {}))[:_GROUPS]
+    panels: dict[str, tuple[str, ...]] = {"losses": ("loss", "architecture_loss")}
+    if "reward" in history[0]:
+        panels |= {"rewards": ("reward", "baseline"), "entropy of the controller": ("entropy",)}
+    figure, axes = _panels(len(panels) + len(groups))
+    epochs = [entry["epoch"] for entry in history]
+    for axis, (title, names) in zip(axes, panels.items(), strict=False):
+        for name, color in zip(names, (_FRONT, _OTHER), strict=False):
+            points = [(entry["epoch"], entry[name]) for entry in history if entry.get(name) is not None]
+            if points:
+                axis.plot(*zip(*points, strict=True), color=color, label=name.replace("_", " "))
+        axis.set_title(title, fontsize=9)
+    for axis, group in zip(axes[len(panels) :], groups, strict=True):
+        means = np.array([np.mean(entry["probabilities"][group], 0) for entry in history])
+        for column, name in enumerate(history[0]["columns"][group]):
             axis.plot(epochs, means[:, column], color=_LINES[column % len(_LINES)], label=name)
         axis.set_title(f"{group}: mean weight of each operation", fontsize=9)
     for axis in axes:

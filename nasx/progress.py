@@ -155,7 +155,7 @@ class EpochProgress(Live):
         return len(self._result.history)
 
     def status(self) -> str:
-        """Write epochs, losses, skip connections and time left.
+        """Write epochs, losses or rewards, skip connections and time left.
 
         Returns
         -------
@@ -172,6 +172,7 @@ class EpochProgress(Live):
             f"{len(history)}/{self._epochs}",
             f"loss {last['loss']:.4g}",
             "" if other is None else f"architecture loss {other:.4g}",
+            f"reward {last['reward']:.4g}" if "reward" in last else "",
             f"{last['skips']} of {last['operations']} skip connections" if "skips" in last else "",
             f"{format_seconds((self._epochs - len(history)) * seconds)} left",
         ]

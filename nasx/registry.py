@@ -14,6 +14,7 @@ __all__ = ["available_strategies", "get_strategy", "register_strategy", "strateg
 _STRATEGIES: dict[str, str | type[Strategy]] = {
     "asha": "nasx.strategies.multi_fidelity.asha:ASHA",
     "darts": "nasx.strategies.differentiable.darts:DARTS",
+    "enas": "nasx.strategies.one_shot.enas:ENAS",
     "hyperband": "nasx.strategies.multi_fidelity.hyperband:Hyperband",
     "gaussian_process": "nasx.strategies.bayesian.gaussian_process:GaussianProcess",
     "genetic_algorithm": "nasx.strategies.evolutionary.genetic:GeneticAlgorithm",

@@ -32,6 +32,7 @@ CELLS = nasx.spaces.NASBench201(cells=1, channels=4)
 DARTS_SPACE = nasx.spaces.DARTS(cells=3, channels=4, nodes=2)
 ROUND = {"epochs": 3, "batch_size": 16, "architecture_lr": 0.01}
 QUICK = {"epochs": 1, "batch_size": 48}
+ENAS = nasx.ENAS(epochs=3, batch_size=24, controller_steps=2, controller_samples=3, final_samples=4)
 
 
 def network():
@@ -313,7 +314,7 @@ def test_registered_supernet_strategies_are_these():
         for name in nasx.available_strategies()
         if issubclass(nasx.registry.strategy_class(name), SupernetStrategy)
     ]
-    assert set(names) >= {"darts", "pc_darts"}
+    assert set(names) >= {"darts", "enas", "pc_darts"}
 
 
 # -- stopped and resumed ---------------------------------------------------------------------------------------
@@ -351,8 +352,8 @@ def in_a_child(work):
 
 @pytest.mark.parametrize(
     ("strategy", "most"),
-    [(nasx.DARTS(**ROUND, order=2), 26), (nasx.PCDARTS(**ROUND, warmup_epochs=1), 10)],
-    ids=["darts", "pc_darts"],
+    [(nasx.DARTS(**ROUND, order=2), 26), (nasx.PCDARTS(**ROUND, warmup_epochs=1), 10), (ENAS, 22)],
+    ids=["darts", "pc_darts", "enas"],
 )
 def test_killed_at_random_moments_and_resumed_equals_never_killed(tmp_path, strategy, most):
     path = tmp_path / "run.db"
@@ -382,10 +383,19 @@ def test_killed_at_random_moments_and_resumed_equals_never_killed(tmp_path, stra
     assert_same(run(task, path, strategy=strategy), run(task, strategy=strategy))
 
 
-def test_killed_between_any_two_writes(task, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("strategy", "total"),
+    [
+        # begin, "running", twice (checkpoint, history), asked, told, "epochs"
+        (nasx.DARTS(epochs=2, batch_size=48, architecture_lr=0.01), 9),
+        # The same with one epoch, and the choice that comes last: checkpoint, history.
+        (nasx.ENAS(epochs=1, batch_size=48, controller_steps=1, controller_samples=2, final_samples=2), 9),
+    ],
+    ids=["darts", "enas"],
+)
+def test_killed_between_any_two_writes(task, tmp_path, monkeypatch, strategy, total):
     """Every write to journal and checkpoint is the last one of a process once."""
     path = tmp_path / "run.db"
-    strategy = nasx.DARTS(epochs=2, batch_size=48, architecture_lr=0.01)
     whole = run(task, strategy=strategy)
 
     class Killed(BaseException):
@@ -424,8 +434,7 @@ def test_killed_between_any_two_writes(task, tmp_path, monkeypatch):
         assert timeless(nasx.Result.load(path).history) == timeless(whole.history)
         assert len(nasx.Result.load(path).trials) == 1
         writes += 1
-    # begin, "running", twice (checkpoint, history), asked, told, "epochs"
-    assert writes == 9
+    assert writes == total
 
 
 def test_time_that_is_over_ends_a_search_which_goes_on_to_the_same_bits(tmp_path, whole):

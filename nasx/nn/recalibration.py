@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["frozen_statistics", "kept_modes", "recalibrate", "recalibrated"]
+__all__ = ["batch_statistics", "frozen_statistics", "kept_modes", "recalibrate", "recalibrated"]
 
 _NO_BATCHES = "batches must hold at least one batch, or the statistics are of nothing; got none"
 
@@ -177,3 +177,36 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
     finally:
         for norm in norms:
             norm.track_running_stats = True
+
+
+@contextlib.contextmanager
+def batch_statistics(network: nn.Module) -> Iterator[None]:
+    """Evaluate a network with its batch normalisations by what each batch is, as in training.
+
+    Everything else, such as dropout, is in evaluation mode, and running statistics stay as they are. Networks
+    in a supernet are compared like this where its statistics are those of all of them together.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        At the end all of its modules are in the modes in which they were.
+
+    Examples
+    --------
+    >>> norm = nn.BatchNorm1d(1).eval()
+    >>> with batch_statistics(norm):
+    ...     norm(torch.tensor([[2.0], [4.0]])).round().flatten().tolist()
+    [-1.0, 1.0]
+    >>> norm.running_mean.tolist(), norm.training
+    ([0.0], False)
+    """
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        network.eval()
+        for norm in _norms(network):
+            norm.train()
+        with frozen_statistics(network):
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training

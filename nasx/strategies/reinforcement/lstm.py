@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,27 @@ _RANGE = 0.1  # weights are uniform within it at first
 _SAMPLES = 1024  # drawn to estimate probabilities
 
 
+class Step(NamedTuple):
+    """A decision as the LSTM takes it, for n rows.
+
+    Parameters
+    ----------
+    active : Tensor of bool, shape (n,)
+        Where the decision is taken.
+    choice : Tensor of int, shape (n,)
+        What is chosen, 0 where it is not taken.
+    log_probs : Tensor, shape (n, choices)
+        Of all its choices.
+    hidden : Tensor, shape (n, units)
+        The LSTM's state when it decides.
+    """
+
+    active: Any
+    choice: Any
+    log_probs: Any
+    hidden: Any
+
+
 class LSTMPolicy(Policy):
     """An LSTM of 100 units whose logits are ``2.5 * tanh(logits / 5)``, as in ENAS.
 
@@ -37,6 +59,8 @@ class LSTMPolicy(Policy):
         As for `Policy`.
     seed : int, default 0
         Of the weights.
+    temperature, bound : float, default 5 and 2.5
+        What logits are divided by before the hyperbolic tangent, and what that is multiplied by.
 
     References
     ----------
@@ -46,8 +70,17 @@ class LSTMPolicy(Policy):
 
     kind = "lstm"
 
-    def __init__(self, cardinalities: npt.ArrayLike, conditions: npt.ArrayLike, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        cardinalities: npt.ArrayLike,
+        conditions: npt.ArrayLike,
+        *,
+        seed: int = 0,
+        temperature: float = _TEMPERATURE,
+        bound: float = _BOUND,
+    ) -> None:
         super().__init__(cardinalities, conditions)
+        self.temperature, self.bound = temperature, bound
         h, c = _HIDDEN, int(self.cardinalities.sum())
         shapes = {
             "start": (h,),
@@ -81,8 +114,8 @@ class LSTMPolicy(Policy):
             w["bias"],
             w["heads"],
             w["head_bias"],
-            _TEMPERATURE,
-            _BOUND,
+            self.temperature,
+            self.bound,
             n,
             seed,
             first,
@@ -169,12 +202,24 @@ class LSTMPolicy(Policy):
     def _evaluate(self, tensors: dict[str, Any], rows: Genotypes) -> tuple[Any, Any, Any]:
         """Give log-probabilities, entropies and values, each ``(n, d)``, 0 where inactive."""
         torch = _torch()
+        nothing = torch.zeros(len(rows))
+        columns: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
+        for active, choice, log_probs, hidden in self._walk(tensors, rows):
+            chosen = log_probs.gather(1, choice[:, None])[:, 0]
+            entropy = -(log_probs.exp() * log_probs).sum(dim=1)
+            value = hidden @ tensors["critic"] + tensors["critic_bias"]
+            for column, found in zip(columns, (chosen, entropy, value), strict=True):
+                column.append(torch.where(active, found, nothing))
+        log_prob, entropies, values = (torch.stack(column, dim=1) for column in columns)
+        return log_prob, entropies, values
+
+    def _walk(self, tensors: dict[str, Any], rows: Genotypes) -> Iterator[Step]:
+        """Take the decisions of some rows one after the other."""
+        torch = _torch()
         n, d = rows.shape
         choices = torch.from_numpy(rows.astype(np.int64))
         x = tensors["start"].expand(n, -1)
         hidden, memory = torch.zeros(2, n, _HIDDEN)
-        nothing = torch.zeros(n)
-        columns: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
         begin = 0
         for j in range(d):
             end = begin + int(self.cardinalities[j])
@@ -186,16 +231,10 @@ class LSTMPolicy(Policy):
             memory = torch.where(mask, new, memory)
             hidden = torch.where(mask, leave.sigmoid() * new.tanh(), hidden)
             logits = hidden @ tensors["heads"][begin:end].T + tensors["head_bias"][begin:end]
-            log_probs = (_BOUND * (logits / _TEMPERATURE).tanh()).log_softmax(dim=1)
-            chosen = log_probs.gather(1, choice[:, None])[:, 0]
-            entropy = -(log_probs.exp() * log_probs).sum(dim=1)
-            value = hidden @ tensors["critic"] + tensors["critic_bias"]
-            for column, found in zip(columns, (chosen, entropy, value), strict=True):
-                column.append(torch.where(active, found, nothing))
+            log_probs = (self.bound * (logits / self.temperature).tanh()).log_softmax(dim=1)
+            yield Step(active, choice, log_probs, hidden)
             x = torch.where(mask, tensors["embeddings"][begin + choice], x)
             begin = end
-        log_prob, entropies, values = (torch.stack(column, dim=1) for column in columns)
-        return log_prob, entropies, values
 
     def _descend(self, tensors: dict[str, Any], learning_rate: float, max_norm: float) -> None:
         """Make a step of Adam, with decays 0.9 and 0.999 and epsilon 1e-8, in the arrays."""
