@@ -84,8 +84,9 @@ class ModuleSupernet(Supernet):
         super().__init__(space, {one.name: (1, one.module.weights) for one in found})
         self.network = network
         self.partial_channels = partial_channels
-        # As the network holds them, so that they are copied with it.
-        self._places = tuple((one.name, one.module) for one in found)
+        # As the network holds them, so that they are copied with it; each once, wherever it stands.
+        places = {id(one.module): (one.name, one.module) for one in found}
+        self._places = tuple(places.values())
         where = next(network.parameters(), None)
         if where is not None:
             self.logits.to(where.device)

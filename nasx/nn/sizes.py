@@ -40,7 +40,8 @@ class Elastic(ModuleChoice):
     Notes
     -----
     A supernet computes one size at a time: sizes have no weighted mixture, so that a network with elastic
-    layers cannot be searched by DARTS.
+    layers cannot be searched by DARTS. Weights that a size leaves out have a gradient of zero, not none: an
+    optimiser's momentum and weight decay go on to move them.
 
     Examples
     --------

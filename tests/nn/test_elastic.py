@@ -421,6 +421,39 @@ def test_sizes_have_no_mixture(space):
         ElasticLinear(width, 2)(torch.ones(1, 2))
 
 
+def test_copies_of_supernets_decide_by_themselves(space):
+    supernet = space.supernet().eval()
+    x = torch.randn(2, 1, 6, 6)
+    one, other = (space.decode(row) for row in space.sample(2, seed=3))
+    copies = [copy.deepcopy(supernet), pickle.loads(pickle.dumps(supernet))]
+    with supernet.path(one):
+        expected = supernet(x)
+        for copied in copies:
+            with copied.path(other):
+                assert not torch.equal(copied(x), expected)
+            with copied.path(one):
+                assert torch.equal(copied(x), expected)
+    for copied in copies:
+        nn.init.zeros_(copied.network.head.weight)
+        nn.init.zeros_(copied.network.head.bias)
+        with copied.path(one):
+            assert not copied(x).any()
+    with supernet.path(one):
+        assert torch.equal(supernet(x), expected)
+    assert len({name for name, _ in supernet._places}) == len(space)
+
+
+def test_searches_by_mixtures_are_told_what_to_do():
+    def make():
+        width = Elastic([2, 4], name="width")
+        return nn.Sequential(nn.Flatten(), ElasticLinear(64, width), nn.ReLU(), ElasticLinear(width, 10))
+
+    images, labels = torch.zeros(20, 1, 8, 8), torch.arange(20) % 10
+    task = nasx.tasks.ImageClassification((images, labels), (images, labels), device="cpu", threads=1)
+    with pytest.raises(ValueError, match=r"decision 'width' is an elastic size.*nasx\.SPOS"):
+        nasx.search(nasx.space_of(make), task, strategy=nasx.DARTS(epochs=1))
+
+
 def test_what_is_derived_has_the_strongest_sizes(space):
     supernet = space.supernet()
     with torch.no_grad():
