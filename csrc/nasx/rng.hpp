@@ -28,6 +28,7 @@ enum class Purpose : std::uint32_t {
     mutate_one = 8,
     mutants = 9,
     neighbors = 10,
+    within = 11,
     parzen = 20,
     acquisition = 21,
     posterior = 22,
