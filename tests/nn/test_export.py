@@ -244,7 +244,7 @@ def test_what_cannot_be_read_without_code_is_not_written(tmp_path):
         def forward(self, x):
             return torch.bernoulli(x)
 
-    with pytest.raises(TypeError, match="bernoulli.*is not known to be harmless"):
+    with pytest.raises(TypeError, match=r"bernoulli.*is not known to be harmless"):
         save_network(plain(Seeding()), tmp_path / "net")
     assert not list(tmp_path.iterdir())
 
@@ -294,7 +294,7 @@ def test_damaged_weights_and_files_that_are_not_there(tmp_path):
     whole = (tmp_path / "net.safetensors").read_bytes()
     for damaged in (whole[:100], b"", whole[:-4], b"\xff" * 64):
         (tmp_path / "net.safetensors").write_bytes(damaged)
-        with pytest.raises(ValueError, match="net.safetensors (is|are) damaged"):
+        with pytest.raises(ValueError, match=r"net.safetensors (is|are) damaged"):
             load_network(tmp_path / "net")
     with pytest.raises(FileNotFoundError):
         load_network(tmp_path / "other")
