@@ -15,7 +15,19 @@ from typing import TYPE_CHECKING, Any
 __path__ = extend_path(__path__, __name__)
 
 if TYPE_CHECKING:
-    from nasx import errors, executors, hardware, models, pareto, plots, population, spaces, tasks, testing
+    from nasx import (
+        errors,
+        evaluation,
+        executors,
+        hardware,
+        models,
+        pareto,
+        plots,
+        population,
+        spaces,
+        tasks,
+        testing,
+    )
     from nasx._runtime import get_num_threads, set_num_threads, simd_level
     from nasx.architecture import Architecture, Block
     from nasx.comparison import Comparison
@@ -51,6 +63,7 @@ if TYPE_CHECKING:
 
 _MODULES = (
     "errors",
+    "evaluation",
     "executors",
     "hardware",
     "models",
@@ -146,6 +159,7 @@ __all__ = [
     "available_strategies",
     "compare",
     "errors",
+    "evaluation",
     "executors",
     "get_num_threads",
     "hardware",

@@ -13,7 +13,16 @@ import numpy.typing as npt
 
 from nasx.errors import require
 
-__all__ = ["Pair", "compare_pairs", "holm", "mean_and_error", "rounded", "with_error"]
+__all__ = [
+    "Pair",
+    "compare_pairs",
+    "holm",
+    "kendall_tau",
+    "mean_and_error",
+    "rounded",
+    "spearman_rho",
+    "with_error",
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -176,6 +185,89 @@ def _mann_whitney(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) 
         return 1.0
     stats = require("scipy.stats", "nasx.compare", "compare")
     return float(stats.mannwhitneyu(one, other, alternative="two-sided").pvalue)
+
+
+def kendall_tau(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
+    """Say how well two rankings agree: Kendall's tau-b [1]_, which allows for ties.
+
+    Parameters
+    ----------
+    x, y : array_like of float, shape (n,)
+        Two numbers for each of n things.
+
+    Returns
+    -------
+    float
+        Pairs in the same order less those in opposite ones, as a share, in -1..1; NaN where one of the two is
+        constant. Takes O(n^2) time and O(n) memory.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, or a number is not finite.
+
+    References
+    ----------
+    .. [1] M. G. Kendall, "The treatment of ties in ranking problems", Biometrika 33, 1945.
+
+    Examples
+    --------
+    >>> kendall_tau([1, 2, 3, 4], [1, 2, 4, 3])
+    0.6666666666666666
+    """
+    one, other = _paired(x, y)
+    agree = untied_one = untied_other = 0
+    for i in range(1, len(one)):
+        signs, others = np.sign(one[:i] - one[i]), np.sign(other[:i] - other[i])
+        agree += int(signs @ others)
+        untied_one += int(np.count_nonzero(signs))
+        untied_other += int(np.count_nonzero(others))
+    return agree / math.sqrt(untied_one * untied_other) if untied_one and untied_other else math.nan
+
+
+def spearman_rho(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
+    """Say how well two rankings agree: the correlation of ranks, where equal numbers share their mean rank.
+
+    Parameters
+    ----------
+    x, y : array_like of float, shape (n,)
+        Two numbers for each of n things.
+
+    Returns
+    -------
+    float
+        In -1..1; NaN where one of the two is constant.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, or a number is not finite.
+
+    Examples
+    --------
+    >>> round(spearman_rho([1, 2, 3, 4], [1, 2, 4, 3]), 12)
+    0.8
+    """
+    one, other = (_ranks(values) for values in _paired(x, y))
+    middle = (len(one) + 1) / 2
+    one, other = one - middle, other - middle
+    scale = math.sqrt((one @ one) * (other @ other))
+    return float(one @ other) / scale if scale > 0 else math.nan
+
+
+def _paired(x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    one, other = (np.asarray(values, np.float64) for values in (x, y))
+    if one.ndim != 1 or one.shape != other.shape:
+        raise ValueError(f"x and y must have one shape, (n,); got {one.shape} and {other.shape}")
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        raise ValueError("x and y must hold finite numbers")
+    return one, other
+
+
+def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return (ends - (counts - 1) / 2)[place]
 
 
 def rounded(value: float, error: float) -> str:

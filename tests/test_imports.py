@@ -23,7 +23,7 @@ LAYERS = [
         *("registry", "executors", "trial", "problem", "journal", "result", "progress"),
         *("vectorized", "sampled", "shared_search", "weight_sharing", "loop"),
     ],
-    ["comparison", "contest", "importance"],
+    ["comparison", "contest", "evaluation", "importance"],
     ["plots", "testing", "integrations"],
     ["cli"],
 ]
