@@ -1,0 +1,240 @@
+"""One-shot search against what it is made of: python bench/bench_one_shot.py [--small].
+
+(a) A step on one path of a supernet beside the same step of the path's network alone: equal losses first, then
+    times in turn and the ratio of the minima; and the bytes that are kept for the gradients.
+(b) Scoring candidates, with batch normalisations measured anew, beside the bare forward passes that it needs.
+(c) Candidates proposed and filtered by limits on FLOPs and latency beside a Python loop over dicts: in one go, and
+    by the genetic search in generations, with losses told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections.abc import Callable
+
+from harness import machine  # first: it sets up the process
+
+import numpy as np  # isort: skip
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import nasx
+from nasx import population
+from nasx.strategies.one_shot.training import PathTraining
+from nasx.tasks import ImageClassification, SharedWeights
+
+
+def images(n: int, seed: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, 3, 32, 32, generator=generator), torch.arange(n) % 10
+
+
+def alone(supernet: nn.Module, architecture: nasx.Architecture) -> nn.Module:
+    """A path's network with its weights, and batch normalisations that learn no more than the supernet's."""
+    network = supernet.extract(architecture)
+    for cell in network.body:
+        for norm in cell.modules() if hasattr(cell, "operations") else ():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.weight = norm.bias = None
+                norm.affine = False
+    return network.train()
+
+
+def in_turn(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - began)
+    return times
+
+
+def kept(run: Callable[[], object]) -> int:
+    total = 0
+
+    def pack(tensor: Tensor) -> Tensor:
+        nonlocal total
+        total += tensor.numel() * tensor.element_size()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        run()
+    return total
+
+
+def step(space: nasx.Space, batch_size: int, rounds: int) -> None:
+    batch = images(batch_size, 0)
+    task = ImageClassification(images(64, 1), images(64, 2), normalize=False, device="cpu")
+    print(
+        f"(a) one step, batch {batch_size}: least ms of {rounds} rounds in turn, and their ratio (at most 1.05)"
+    )
+    for name, cell in {
+        "all 3x3 convolutions": [3] * 6,
+        "all 1x1 convolutions": [2] * 6,
+        "all poolings": [4] * 6,
+        "mixed": [3, 1, 4, 0, 2, 3],
+    }.items():
+        torch.manual_seed(0)
+        supernet = space.supernet(task.spec)
+        settings = nasx.SPOS()
+        training = PathTraining(settings, supernet, task, seed=0, device=None, deadline=None)
+        architecture = space.architecture(np.array(cell, np.int32))
+        network = alone(supernet, architecture)
+        optimizer = torch.optim.SGD(
+            network.parameters(), settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
+        )
+        parameters = list(network.parameters())
+        supernet.train()
+
+        def theirs() -> Tensor:
+            optimizer.zero_grad(set_to_none=True)  # noqa: B023 - called in this round
+            loss = F.cross_entropy(network(batch[0]), batch[1])  # noqa: B023
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, settings.grad_clip)  # noqa: B023
+            optimizer.step()  # noqa: B023
+            return loss.detach()
+
+        def ours() -> Tensor:
+            return training.step(batch, [architecture.genotype])  # noqa: B023
+
+        for _ in range(2):
+            torch.testing.assert_close(ours(), theirs(), rtol=1e-4, atol=1e-5)
+        times = in_turn({"alone": theirs, "path": ours}, rounds)
+        least = {key: min(values) * 1e3 for key, values in times.items()}
+        with supernet.path(architecture):
+            memory = kept(lambda: supernet(batch[0])) / kept(lambda: network(batch[0]))  # noqa: B023
+        print(
+            f"  {name:<22} alone {least['alone']:8.2f}  path {least['path']:8.2f}  "
+            f"time x {least['path'] / least['alone']:.3f}  memory x {memory:.3f}",
+            flush=True,
+        )
+
+
+def scoring(space: nasx.Space, candidates: int, batches: int, rounds: int) -> None:
+    task = ImageClassification(
+        images(64 * batches, 1), images(512, 2), batch_size=64, normalize=False, device="cpu"
+    )
+    torch.manual_seed(0)
+    supernet = space.supernet(task.spec).train()
+    shared = SharedWeights(supernet, task, batches=batches)
+    rows = [space.architecture(row) for row in nasx.RandomSearch().setup(space).ask(candidates)]
+    networks = [alone(supernet, architecture) for architecture in rows]
+    training = list(task.loaders("train", 0, training=True))
+    valid = list(task.loaders("valid"))
+    shared.evaluate(rows[0])  # reads its batches once
+
+    def bare(network: nn.Module) -> float:
+        network.eval()
+        norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+        with torch.inference_mode():
+            for norm in norms:
+                norm.train()
+            for x, _ in training[:batches]:
+                network(x)
+            network.eval()
+            return float(sum((network(x).argmax(1) == y).sum() for x, y in valid))
+
+    total = {"bare": 0.0, "scored": 0.0}
+    for architecture, network in zip(rows, networks, strict=True):
+        calls = {"bare": lambda n=network: bare(n), "scored": lambda a=architecture: shared._measured(a)}
+        for key, values in in_turn(calls, rounds).items():
+            total[key] += min(values)
+    print(
+        f"(b) {candidates} candidates scored, {batches} batches of 64 and 512 validation images: bare passes "
+        f"{total['bare']:.2f} s, scored {total['scored']:.2f} s, x {total['scored'] / total['bare']:.3f} (at most 1.1)"
+    )
+
+
+def proposing(candidates: int) -> None:
+    """Twenty blocks of four choices, as in the paper's space without channels."""
+    blocks, choices = 20, 4
+    space = nasx.Space({f"block{i}": nasx.Categorical("357x") for i in range(blocks)})
+    numbers = np.random.default_rng(0)
+    flops, latency = numbers.uniform(5, 30, (2, blocks, choices))
+    tables = [nasx.hardware.LatencyTable(space, list(entries)) for entries in (flops, latency)]
+    limits = [float(np.quantile(table(space.sample(2000)), 0.5)) for table in tables]
+
+    def over(genotypes: np.ndarray) -> np.ndarray:
+        total = np.zeros(len(genotypes))
+        for table, limit in zip(tables, limits, strict=True):
+            total += np.maximum(table(genotypes) - limit, 0)
+        return total
+
+    parents = space.sample(10, seed=1)
+    names = list(space.names)
+    costs = [
+        {name: dict(zip("357x", row, strict=True)) for name, row in zip(names, entries.tolist(), strict=True)}
+        for entries in (flops, latency)
+    ]
+
+    def loop() -> list[dict[str, str]]:
+        rng, found = random.Random(0), []
+        dicts = [dict(space.decode(row)) for row in parents]
+        for i in range(candidates):
+            if i % 2:
+                one, other = rng.sample(dicts, 2)
+                child = {name: rng.choice((one[name], other[name])) for name in names}
+            else:
+                child = {
+                    name: rng.choice("357x") if rng.random() < 0.1 else c
+                    for name, c in rng.choice(dicts).items()
+                }
+            if all(
+                sum(cost[name][choice] for name, choice in child.items()) <= limit
+                for cost, limit in zip(costs, limits, strict=True)
+            ):
+                found.append(child)
+        return found
+
+    def at_once() -> np.ndarray:
+        children = population.offspring(
+            parents, np.zeros(10), space.cardinalities, candidates, size=1, probability=0.5, rates=0.1
+        )
+        return children[over(children) <= 0]
+
+    def by_generations() -> np.ndarray:
+        strategy = nasx.SPOS().searcher(1).setup(space, cost_violation=over)
+        found = []
+        while sum(map(len, found)) < candidates:
+            rows = strategy.ask(strategy.ahead)
+            strategy.tell(rows, rows.sum(1).astype(float))
+            found.append(rows)
+        return np.concatenate(found)[:candidates]
+
+    slow = loop()
+    assert (over(space.encode(slow)) <= 1e-9).all()  # the same limits
+    for name, call in {"at once": at_once, "by generations, new ones only": by_generations}.items():
+        rows = call()
+        assert (over(rows) <= 0).all()
+        times = in_turn({"loop": loop, "nasx": call}, 3)
+        least = {key: min(values) for key, values in times.items()}
+        print(
+            f"(c) {candidates} candidates, {name}: dicts {least['loop']:.3f} s, nasx {least['nasx']:.4f} s, "
+            f"x {least['loop'] / least['nasx']:.1f} (at least 50)",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--small", action="store_true", help="a small network and few rounds")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", choices="abc")
+    options = parser.parse_args()
+    machine("torch")
+    torch.set_num_threads(options.threads)
+    space = nasx.spaces.NASBench201(cells=1 if options.small else 5, channels=16)
+    if options.only in (None, "a"):
+        step(space, 16 if options.small else 64, 12 if options.small else 25)
+    if options.only in (None, "b"):
+        scoring(space, *((8, 3, 2) if options.small else (100, 20, 1)))
+    if options.only in (None, "c"):
+        proposing(20_000 if options.small else 100_000)
+
+
+if __name__ == "__main__":
+    main()
