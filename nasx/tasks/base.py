@@ -200,6 +200,10 @@ class SupernetTask(Protocol):
     """
 
     @property
+    def spec(self) -> TaskSpec | None:
+        """Shape of one input and number of outputs; None if only the task's own model knows."""
+
+    @property
     def device(self) -> torch.device:
         """Where networks are trained unless a call says otherwise."""
 

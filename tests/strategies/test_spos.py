@@ -162,6 +162,53 @@ def test_paths_stay_within_constraints_and_limits(rule):
     assert set(rows[:, 1]) == {0, 1, 2, 3, 4}
 
 
+def test_flops_needs_something_to_count():
+    with pytest.raises(ValueError, match="cost must be given for sampling='flops'"):
+        paths(CELLS, "flops", seed=0)
+
+
+def parameters_of(space, task, rule):
+    """How many parameters the first paths of an epoch have, step by step."""
+    path = training(space, task, sampling=rule)
+    table = nasx.hardware.ParamsTable().bind(space, task.spec)
+    drawn = steps(space, rule, 300, cost=path.cost)
+    return np.array([table(np.array(step)) for step in drawn])
+
+
+def test_sandwiches_hold_the_largest_and_the_smallest_cell(task):
+    found = parameters_of(CELLS, task, "sandwich")
+    table = nasx.hardware.ParamsTable().bind(CELLS, task.spec)
+    everything = table(CELLS.enumerate())
+    assert found.shape == (300, 4)
+    assert (found[:, 0] == everything.max()).all()
+    assert (found[:, 3] == everything.min()).all()
+    assert len(np.unique(found[:, 1:3])) > 20
+
+
+def test_flops_spreads_paths_more_evenly_than_chance_does(task):
+    spread, chance = (parameters_of(CELLS, task, rule)[:, 0].std() for rule in ("flops", "uniform"))
+    assert spread > 1.3 * chance
+
+
+def test_in_a_sandwich_the_first_path_teaches_the_others(task):
+    path = training(CELLS, task, sampling="sandwich", momentum=0.0, weight_decay=0.0, grad_clip=None, lr=0.5)
+    twin = copy.deepcopy(path.supernet).train()
+    rows = [np.full(6, choice, np.int32) for choice in (3, 2)]
+    batch = batch_of(task)
+    path.supernet.train()
+    path.step(batch, rows)
+    with twin.path(CELLS.architecture(rows[0])):
+        loss, teacher = task.loss(twin, batch)
+    with twin.path(CELLS.architecture(rows[1])):
+        _, pupil = task.loss(twin, batch)
+    # The labels do not reach it, and it does not reach its teacher.
+    soft = teacher.detach().softmax(1)
+    (loss - (soft * pupil.log_softmax(1)).sum(1).mean()).backward()
+    for (name, mine), theirs in zip(path.supernet.named_parameters(), twin.parameters(), strict=True):
+        moved = theirs if theirs.grad is None else theirs - 0.5 * theirs.grad
+        torch.testing.assert_close(mine, moved, rtol=1e-4, atol=1e-6, msg=name)
+
+
 @pytest.mark.parametrize("rule", ["uniform", "fair"])
 def test_nothing_within_the_limits_is_an_error_not_an_endless_loop(rule):
     with pytest.raises(EvaluationError, match="none of 65536 random architectures is within the limits"):

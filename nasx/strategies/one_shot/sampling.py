@@ -16,11 +16,12 @@ from nasx import population
 from nasx.errors import EvaluationError, unknown
 from nasx.space import Genotypes, Space
 from nasx.strategies.base import CostViolation
+from nasx.strategies.one_shot.elastic_sampling import CostFunction, by_cost, extremes, sandwich
 
 __all__ = ["RULES", "Rule", "fair", "feasible", "paths", "uniform"]
 
-Rule: TypeAlias = Callable[[Space, int, CostViolation | None], Iterator[list[Genotypes]]]
-"""Takes a space, a seed, and a function from genotypes to how far they are over the limits, or None."""
+Rule: TypeAlias = Callable[[Space, int, CostViolation | None, CostFunction | None], Iterator[list[Genotypes]]]
+"""Takes what `paths` does."""
 
 _BLOCK = 64
 # So many random architectures over the limits, one after another, and there are practically none within.
@@ -30,7 +31,12 @@ _REDRAWS = 100
 
 
 def paths(
-    space: Space, rule: str, *, seed: int, cost_violation: CostViolation | None = None
+    space: Space,
+    rule: str,
+    *,
+    seed: int,
+    cost_violation: CostViolation | None = None,
+    cost: CostFunction | None = None,
 ) -> Iterator[list[Genotypes]]:
     """Say for every step which genotypes are trained in it.
 
@@ -44,6 +50,9 @@ def paths(
         Same seed, same steps.
     cost_violation : callable, optional
         As for `SampledStrategy.setup`: genotypes over the limits are not trained.
+    cost : callable, optional
+        What "flops" spreads paths over, and by which "sandwich" tells large from small; without it that goes
+        by the order of ordered decisions.
 
     Returns
     -------
@@ -53,7 +62,7 @@ def paths(
     Raises
     ------
     ValueError
-        If the rule is unknown.
+        If the rule is unknown, or lacks a cost that it needs.
     nasx.errors.EvaluationError
         While iterating: if practically no architecture is within the limits and constraints.
 
@@ -69,15 +78,17 @@ def paths(
     """
     if rule not in RULES:
         raise ValueError(unknown("sampling", rule, RULES))
-    return RULES[rule](space, seed, cost_violation)
+    return RULES[rule](space, seed, cost_violation, cost)
 
 
-def uniform(space: Space, seed: int, cost_violation: CostViolation | None) -> Iterator[list[Genotypes]]:
+def uniform(
+    space: Space, seed: int, cost_violation: CostViolation | None, cost: CostFunction | None = None
+) -> Iterator[list[Genotypes]]:
     """Give one random architecture a step: each active decision is uniform over its choices [1]_.
 
     Parameters
     ----------
-    space, seed, cost_violation
+    space, seed, cost_violation, cost
         As for `paths`.
 
     Yields
@@ -93,7 +104,9 @@ def uniform(space: Space, seed: int, cost_violation: CostViolation | None) -> It
         yield [row]
 
 
-def fair(space: Space, seed: int, cost_violation: CostViolation | None) -> Iterator[list[Genotypes]]:
+def fair(
+    space: Space, seed: int, cost_violation: CostViolation | None, cost: CostFunction | None = None
+) -> Iterator[list[Genotypes]]:
     """Train every choice of every decision once a step, in random company: strict fairness [1]_.
 
     A step has as many genotypes as the largest decision has choices. A smaller one goes through its choices
@@ -103,7 +116,7 @@ def fair(space: Space, seed: int, cost_violation: CostViolation | None) -> Itera
 
     Parameters
     ----------
-    space, seed, cost_violation
+    space, seed, cost_violation, cost
         As for `paths`.
 
     Yields
@@ -184,5 +197,19 @@ def _within(
     return within
 
 
-RULES: dict[str, Rule] = {"fair": fair, "uniform": uniform}
+def _sandwich(
+    space: Space, seed: int, cost_violation: CostViolation | None, cost: CostFunction | None
+) -> Iterator[list[Genotypes]]:
+    return sandwich(feasible(space, seed, cost_violation), *extremes(space, cost))
+
+
+def _by_flops(
+    space: Space, seed: int, cost_violation: CostViolation | None, cost: CostFunction | None
+) -> Iterator[list[Genotypes]]:
+    if cost is None:
+        raise ValueError("cost must be given for sampling='flops': it spreads paths evenly over that")
+    return by_cost(feasible(space, seed, cost_violation), cost, seed=seed)
+
+
+RULES: dict[str, Rule] = {"fair": fair, "flops": _by_flops, "sandwich": _sandwich, "uniform": uniform}
 """Rules by name."""

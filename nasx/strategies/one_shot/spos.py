@@ -35,8 +35,10 @@ class SPOS(OneShotStrategy):
     batch_size : int, default 64
         Images in a batch, where the data are not loaders.
     sampling : str, default "uniform"
-        Which paths a step trains: "uniform", one random architecture; "fair", as many as there are choices,
-        so that each choice is trained once a step [2]_, with their gradients added up.
+        Which paths a step trains, their gradients added up: "uniform", one random architecture; "fair", as
+        many as there are choices, so that each choice is trained once [2]_; "sandwich", the largest, which
+        learns from labels, and two random ones and the smallest, which learn from its outputs [3]_; "flops",
+        one, small, middling and large ones equally often [4]_.
     lr, lr_min : float, default 0.03 and 0
         Learning rate at the beginning, and towards which it falls. The paper's is 0.5 with batches of 1,024.
     schedule : {"linear", "cosine", "constant"}, default "linear"
@@ -64,14 +66,17 @@ class SPOS(OneShotStrategy):
 
     Notes
     -----
-    Limits on costs keep paths out of the training too, where the costs are tables. Label smoothing is a
-    setting of the task.
+    Limits on costs keep paths out of the training too, where the costs are tables, but for the largest and
+    the smallest of a sandwich. Label smoothing is a setting of the task.
 
     References
     ----------
     .. [1] Z. Guo et al., "Single Path One-Shot Neural Architecture Search with Uniform Sampling", ECCV 2020.
     .. [2] X. Chu, B. Zhang and R. Xu, "FairNAS: Rethinking Evaluation Fairness of Weight Sharing Neural
        Architecture Search", ICCV 2021.
+    .. [3] J. Yu and T. Huang, "Universally Slimmable Networks and Improved Training Techniques", ICCV 2019.
+    .. [4] D. Wang et al., "AttentiveNAS: Improving Neural Architecture Search via Attentive Sampling",
+       CVPR 2021.
 
     Examples
     --------

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from nasx.hardware import FlopsTable
 from nasx.nn.supernet import Supernet
 from nasx.space import Genotypes
 from nasx.strategies.base import CostViolation
 from nasx.strategies.epochs import EpochTraining, mean_loss
+from nasx.strategies.one_shot.distillation import sandwich_losses
 from nasx.strategies.one_shot.sampling import paths
 from nasx.strategies.supernet import Epoch
 from nasx.tasks.batches import stream
@@ -64,6 +66,10 @@ class PathTraining(EpochTraining):
             supernet, task, batch_size=settings.batch_size, seed=seed, device=device, deadline=deadline
         )
         self.settings, self.cost_violation = settings, cost_violation
+        space, rule = supernet.space, settings.sampling
+        # Where operations are counted block by block they also say which architecture is the largest.
+        counts = rule == "flops" or (rule == "sandwich" and (space.has_blocks or not space.ordered.any()))
+        self.cost = FlopsTable().bind(space, task.spec) if counts else None
         self.optimizer = torch.optim.SGD(
             self.weights, settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
@@ -81,6 +87,7 @@ class PathTraining(EpochTraining):
             self.settings.sampling,
             seed=stream(self.seed, number, 5),
             cost_violation=self.cost_violation,
+            cost=self.cost,
         )
         losses: list[Tensor] = []
         self.supernet.train()
@@ -113,7 +120,7 @@ class PathTraining(EpochTraining):
         batch : object
             One of the task's.
         genotypes : sequence of ndarray of int32, shape (d,)
-            The paths.
+            The paths; by the sandwich rule the first one teaches the others.
 
         Returns
         -------
@@ -122,10 +129,8 @@ class PathTraining(EpochTraining):
         """
         self.optimizer.zero_grad(set_to_none=True)
         losses = []
-        for genotype in genotypes:
-            with self.supernet.path(self.supernet.space.architecture(genotype)):
-                value = self._loss(batch)
-                self.scaler.scale(value).backward()  # type: ignore[no-untyped-call]  # untyped in older torch
+        for value in self._losses(batch, genotypes):
+            self.scaler.scale(value).backward()  # type: ignore[no-untyped-call]  # untyped in older torch
             losses.append(value.detach())
         if self.settings.grad_clip is not None:
             self.scaler.unscale_(self.optimizer)
@@ -134,9 +139,18 @@ class PathTraining(EpochTraining):
         self.scaler.update()
         return torch.stack(losses).mean()
 
-    def _loss(self, batch: Any) -> Tensor:
+    def _losses(self, batch: Any, genotypes: Sequence[Genotypes]) -> Iterator[Tensor]:
+        """Give the loss of one path after the other, each while the supernet computes it."""
+        if self.settings.sampling == "sandwich":
+            yield from sandwich_losses(self.supernet, self._loss, batch, genotypes)
+            return
+        for genotype in genotypes:
+            with self.supernet.path(self.supernet.space.architecture(genotype)):
+                yield self._loss(batch)[0]
+
+    def _loss(self, batch: Any) -> tuple[Tensor, Tensor]:
         with torch.autocast(self.device.type, torch.float16, enabled=self.mixed):
-            return self.task.loss(self.supernet, batch)[0]
+            return self.task.loss(self.supernet, batch)
 
     def state(self) -> dict[str, Any]:
         """Give everything that the next epoch depends on, besides its number."""
