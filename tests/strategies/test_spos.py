@@ -171,7 +171,7 @@ def parameters_of(space, task, rule):
     """How many parameters the first paths of an epoch have, step by step."""
     path = training(space, task, sampling=rule)
     table = nasx.hardware.ParamsTable().bind(space, task.spec)
-    drawn = steps(space, rule, 300, cost=path.cost)
+    drawn = steps(space, rule, 300, cost=path.cost, ends=path.ends)
     return np.array([table(np.array(step)) for step in drawn])
 
 

@@ -1,13 +1,12 @@
 """Which paths of a supernet are trained in a step.
 
-A rule is a function from a space, a seed and limits to an endless iterator: for every step it gives the
-genotypes whose gradients are added up before the weights move. `paths` finds a rule by its name.
+A rule is an endless iterator: for every step it gives the genotypes whose gradients are added up before the
+weights move. `paths` finds a rule by its name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +17,10 @@ from nasx.space import Genotypes, Space
 from nasx.strategies.base import CostViolation
 from nasx.strategies.one_shot.elastic_sampling import CostFunction, by_cost, extremes, sandwich
 
-__all__ = ["RULES", "Rule", "fair", "feasible", "paths", "uniform"]
+__all__ = ["RULES", "fair", "feasible", "paths", "uniform"]
 
-Rule: TypeAlias = Callable[[Space, int, CostViolation | None, CostFunction | None], Iterator[list[Genotypes]]]
-"""Takes what `paths` does."""
+RULES = ("fair", "flops", "sandwich", "uniform")
+"""Names of the rules."""
 
 _BLOCK = 64
 # So many random architectures over the limits, one after another, and there are practically none within.
@@ -37,6 +36,7 @@ def paths(
     seed: int,
     cost_violation: CostViolation | None = None,
     cost: CostFunction | None = None,
+    ends: tuple[Genotypes, Genotypes] | None = None,
 ) -> Iterator[list[Genotypes]]:
     """Say for every step which genotypes are trained in it.
 
@@ -51,8 +51,9 @@ def paths(
     cost_violation : callable, optional
         As for `SampledStrategy.setup`: genotypes over the limits are not trained.
     cost : callable, optional
-        What "flops" spreads paths over, and by which "sandwich" tells large from small; without it that goes
-        by the order of ordered decisions.
+        What "flops" spreads paths over.
+    ends : tuple of ndarray of int32, shape (d,), optional
+        The largest and the smallest architecture, for "sandwich"; by default those by `extremes`.
 
     Returns
     -------
@@ -78,17 +79,21 @@ def paths(
     """
     if rule not in RULES:
         raise ValueError(unknown("sampling", rule, RULES))
-    return RULES[rule](space, seed, cost_violation, cost)
+    if rule == "sandwich":
+        return sandwich(feasible(space, seed, cost_violation), *(ends or extremes(space, cost)))
+    if rule == "flops":
+        if cost is None:
+            raise ValueError("cost must be given for sampling='flops': it spreads paths evenly over that")
+        return by_cost(feasible(space, seed, cost_violation), cost, seed=seed)
+    return (fair if rule == "fair" else uniform)(space, seed, cost_violation)
 
 
-def uniform(
-    space: Space, seed: int, cost_violation: CostViolation | None, cost: CostFunction | None = None
-) -> Iterator[list[Genotypes]]:
+def uniform(space: Space, seed: int, cost_violation: CostViolation | None) -> Iterator[list[Genotypes]]:
     """Give one random architecture a step: each active decision is uniform over its choices [1]_.
 
     Parameters
     ----------
-    space, seed, cost_violation, cost
+    space, seed, cost_violation
         As for `paths`.
 
     Yields
@@ -104,9 +109,7 @@ def uniform(
         yield [row]
 
 
-def fair(
-    space: Space, seed: int, cost_violation: CostViolation | None, cost: CostFunction | None = None
-) -> Iterator[list[Genotypes]]:
+def fair(space: Space, seed: int, cost_violation: CostViolation | None) -> Iterator[list[Genotypes]]:
     """Train every choice of every decision once a step, in random company: strict fairness [1]_.
 
     A step has as many genotypes as the largest decision has choices. A smaller one goes through its choices
@@ -116,7 +119,7 @@ def fair(
 
     Parameters
     ----------
-    space, seed, cost_violation, cost
+    space, seed, cost_violation
         As for `paths`.
 
     Yields
@@ -195,21 +198,3 @@ def _within(
     if cost_violation is not None:
         within &= cost_violation(rows) <= 0
     return within
-
-
-def _sandwich(
-    space: Space, seed: int, cost_violation: CostViolation | None, cost: CostFunction | None
-) -> Iterator[list[Genotypes]]:
-    return sandwich(feasible(space, seed, cost_violation), *extremes(space, cost))
-
-
-def _by_flops(
-    space: Space, seed: int, cost_violation: CostViolation | None, cost: CostFunction | None
-) -> Iterator[list[Genotypes]]:
-    if cost is None:
-        raise ValueError("cost must be given for sampling='flops': it spreads paths evenly over that")
-    return by_cost(feasible(space, seed, cost_violation), cost, seed=seed)
-
-
-RULES: dict[str, Rule] = {"fair": fair, "flops": _by_flops, "sandwich": _sandwich, "uniform": uniform}
-"""Rules by name."""

@@ -16,6 +16,7 @@ from nasx.space import Genotypes
 from nasx.strategies.base import CostViolation
 from nasx.strategies.epochs import EpochTraining, mean_loss
 from nasx.strategies.one_shot.distillation import sandwich_losses
+from nasx.strategies.one_shot.elastic_sampling import extremes
 from nasx.strategies.one_shot.sampling import paths
 from nasx.strategies.supernet import Epoch
 from nasx.tasks.batches import stream
@@ -70,6 +71,7 @@ class PathTraining(EpochTraining):
         # Where operations are counted block by block they also say which architecture is the largest.
         counts = rule == "flops" or (rule == "sandwich" and (space.has_blocks or not space.ordered.any()))
         self.cost = FlopsTable().bind(space, task.spec) if counts else None
+        self.ends = extremes(space, self.cost) if rule == "sandwich" else None
         self.optimizer = torch.optim.SGD(
             self.weights, settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
@@ -88,6 +90,7 @@ class PathTraining(EpochTraining):
             seed=stream(self.seed, number, 5),
             cost_violation=self.cost_violation,
             cost=self.cost,
+            ends=self.ends,
         )
         losses: list[Tensor] = []
         self.supernet.train()
