@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from nasx.strategies.multi_objective.nsga2 import NSGA2
     from nasx.strategies.multi_objective.pareto_search import ParetoSearch
     from nasx.strategies.one_shot.enas import ENAS
+    from nasx.strategies.one_shot.few_shot import FewShot
     from nasx.strategies.one_shot.spos import SPOS
     from nasx.strategies.reinforcement.ppo import PPO
     from nasx.strategies.reinforcement.reinforce import REINFORCE
@@ -83,6 +84,7 @@ _EXPORTS = {
     "DARTS": "nasx.strategies.differentiable.darts",
     "Comparison": "nasx.comparison",
     "ENAS": "nasx.strategies.one_shot.enas",
+    "FewShot": "nasx.strategies.one_shot.few_shot",
     "Hyperband": "nasx.strategies.multi_fidelity.hyperband",
     "GaussianProcess": "nasx.strategies.bayesian.gaussian_process",
     "GeneticAlgorithm": "nasx.strategies.evolutionary.genetic",
@@ -136,6 +138,7 @@ __all__ = [
     "Boolean",
     "Categorical",
     "Comparison",
+    "FewShot",
     "GaussianProcess",
     "GeneticAlgorithm",
     "Hyperband",

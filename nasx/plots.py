@@ -61,7 +61,7 @@ def plot(
     ValueError
         If `other` has other objectives.
     """
-    if result.history and other is None:
+    if result.history and "probabilities" in result.history[0] and other is None:
         figure = plot_history(result)
     elif len(result.objectives) == 1:
         figure = plot_progress(result, other=other)

@@ -15,6 +15,7 @@ _STRATEGIES: dict[str, str | type[Strategy]] = {
     "asha": "nasx.strategies.multi_fidelity.asha:ASHA",
     "darts": "nasx.strategies.differentiable.darts:DARTS",
     "enas": "nasx.strategies.one_shot.enas:ENAS",
+    "few_shot": "nasx.strategies.one_shot.few_shot:FewShot",
     "hyperband": "nasx.strategies.multi_fidelity.hyperband:Hyperband",
     "gaussian_process": "nasx.strategies.bayesian.gaussian_process:GaussianProcess",
     "genetic_algorithm": "nasx.strategies.evolutionary.genetic:GeneticAlgorithm",

@@ -92,7 +92,7 @@ def train_supernet(
 
     place = task.device if device is None else torch.device(device)
     with random_state(place, seed):
-        result.supernet = problem.space.supernet(problem.spec, **strategy.supernet_settings)
+        result.supernet = strategy.make_supernet(problem.space, problem.spec)
     with (
         torch_threads(getattr(task, "threads", None)),
         Interrupts() as interrupts,

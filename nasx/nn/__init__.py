@@ -18,6 +18,7 @@ from nasx.nn.enas_macro import ENASMacroModule, enas_layer  # noqa: E402
 from nasx.nn.enas_supernet import ENASCellSupernet, ENASMacroSupernet  # noqa: E402
 from nasx.nn.evolved import EvolvedModule  # noqa: E402
 from nasx.nn.export import plain, to_onnx  # noqa: E402
+from nasx.nn.few_shot import FewShotSupernet  # noqa: E402
 from nasx.nn.mixed import MixedOp, PartialChannels, Zero  # noqa: E402
 from nasx.nn.module_supernet import ModuleSupernet  # noqa: E402
 from nasx.nn.nasbench201 import NASBench201Cell, NASBench201Module, nasbench201_block  # noqa: E402
@@ -56,6 +57,7 @@ __all__ = [
     "ElasticProduct",
     "ElasticRepeat",
     "EvolvedModule",
+    "FewShotSupernet",
     "InputChoice",
     "LayerChoice",
     "MixedOp",

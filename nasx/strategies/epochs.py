@@ -90,6 +90,9 @@ class EpochTraining(ABC):
     def state(self) -> dict[str, Any]:
         """Give everything that the next epoch depends on, besides its number."""
 
+    def prepare(self, state: dict[str, Any]) -> None:  # noqa: B027 - most supernets have one shape
+        """Bring the supernet into the shape that it had, before its weights are loaded."""
+
     @abstractmethod
     def load_state(self, state: dict[str, Any], epochs: int) -> None:
         """Be as after so many epochs, when `state` gave this."""
@@ -195,6 +198,7 @@ class EpochTraining(ABC):
             history.clear()
             return
         with checkpoint.reading():
+            self.prepare(state)
             self.supernet.load_state_dict(state["supernet"])
             epochs = json.loads(state["history"])
             if not isinstance(epochs, list) or not all(isinstance(entry, dict) for entry in epochs):

@@ -13,7 +13,8 @@ from nasx.strategies.base import Strategy
 if TYPE_CHECKING:
     from nasx.checkpoint import Checkpoint
     from nasx.nn.supernet import Supernet
-    from nasx.tasks.base import SupernetTask
+    from nasx.space import Space
+    from nasx.tasks.base import SupernetTask, TaskSpec
 
 __all__ = ["Epoch", "Fitted", "SupernetStrategy"]
 
@@ -40,8 +41,8 @@ class Fitted(NamedTuple):
 class SupernetStrategy(Strategy, ABC):
     """A method that trains one network which holds all architectures of a space.
 
-    `nasx.search` builds ``space.supernet(task.spec, **strategy.supernet_settings)``, calls `fit`, and scores
-    the architecture with the weights that it has in the supernet.
+    `nasx.search` calls `make_supernet`, by default ``space.supernet(task.spec, **strategy.supernet_settings)``,
+    then `fit`, and scores the architecture with the weights that it has in the supernet.
     """
 
     @property
@@ -53,6 +54,23 @@ class SupernetStrategy(Strategy, ABC):
     def supernet_settings(self) -> dict[str, Any]:
         """What ``space.supernet`` is given besides the task's spec."""
         return {}
+
+    def make_supernet(self, space: Space, spec: TaskSpec) -> Supernet:
+        """Make the supernet that `fit` trains.
+
+        Parameters
+        ----------
+        space : Space
+            Whose networks.
+        spec : TaskSpec
+            What they are for.
+
+        Returns
+        -------
+        Supernet
+            Freshly initialised.
+        """
+        return space.supernet(spec, **self.supernet_settings)
 
     @abstractmethod
     def fit(

@@ -509,6 +509,8 @@ def test_random_architectures_are_scored_beside_the_search(task, tmp_path, capsy
     # The same scores as those of the search.
     scored = {trial.metrics["loss"] for trial in run(task, evaluations=27, settings={"epochs": 1}).trials}
     assert {metrics["loss"] for metrics in result.baseline} <= scored
+    result.plot(tmp_path / "best.png")
+    assert (tmp_path / "best.png").stat().st_size > 1000
     show(path)
     assert words in " ".join(capsys.readouterr().out.split())
     assert run(task, settings={"epochs": 1, "baseline": 0}).beside_random is None

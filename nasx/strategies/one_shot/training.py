@@ -50,6 +50,8 @@ class PathTraining(EpochTraining):
         ``time.monotonic()`` from which on no further step is begun.
     cost_violation : callable, optional
         As for `OneShotStrategy.fit`.
+    epochs : int, optional
+        Over which the learning rate falls; by default the settings' own.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class PathTraining(EpochTraining):
         device: str | None,
         deadline: float | None,
         cost_violation: CostViolation | None = None,
+        epochs: int | None = None,
     ) -> None:
         super().__init__(
             supernet, task, batch_size=settings.batch_size, seed=seed, device=device, deadline=deadline
@@ -72,6 +75,7 @@ class PathTraining(EpochTraining):
         counts = rule == "flops" or (rule == "sandwich" and (space.has_blocks or not space.ordered.any()))
         self.cost = FlopsTable().bind(space, task.spec) if counts else None
         self.ends = extremes(space, self.cost) if rule == "sandwich" else None
+        self.epochs = settings.epochs if epochs is None else epochs
         self.optimizer = torch.optim.SGD(
             self.weights, settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
@@ -108,7 +112,7 @@ class PathTraining(EpochTraining):
 
     def _schedule(self, number: int) -> float:
         """Set the learning rate, constant within an epoch, and return it."""
-        s, done = self.settings, number / self.settings.epochs
+        s, done = self.settings, number / self.epochs
         left = {"linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done)), "constant": 1.0}
         rate = s.lr_min + (s.lr - s.lr_min) * left[s.schedule]
         for group in self.optimizer.param_groups:
