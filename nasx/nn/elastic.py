@@ -97,6 +97,8 @@ class ElasticConv2d(ElasticModule):
         _check_groups(groups, in_channels, out_channels)
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        # Looked at in every forward pass: children take longer to find.
+        self._sizes = in_channels, out_channels, kernel_size, groups
         inputs, outputs, kernel = map(largest, (in_channels, out_channels, kernel_size))
         whole = nn.Conv2d(inputs, outputs, kernel, groups=largest(groups), bias=bias)
         self.weight, self.bias = whole.weight, whole.bias
@@ -104,7 +106,7 @@ class ElasticConv2d(ElasticModule):
     @property
     def is_decided(self) -> bool:
         """Whether channels and kernel size are set."""
-        return all(map(is_decided, (self.in_channels, self.out_channels, self.kernel_size)))
+        return all(map(is_decided, self._sizes))
 
     def active(self) -> tuple[Tensor, Tensor | None]:
         """Give the part of the weights that is used now: views where there is one group.
@@ -116,33 +118,36 @@ class ElasticConv2d(ElasticModule):
         bias : Tensor of shape (out_channels,), or None
             The bias.
         """
-        groups, kernel = current(self.groups), current(self.kernel_size)
-        inputs, outputs = current(self.in_channels) // groups, current(self.out_channels)
-        edge = (self.weight.shape[-1] - kernel) // 2
-        weight = self.weight[:, :inputs, edge : edge + kernel, edge : edge + kernel]
-        parts = groups if isinstance(self.groups, int) else 1  # a depthwise one has its first groups
-        bias = None if self.bias is None else _first(self.bias, outputs, parts)
-        return _first(weight, outputs, parts), bias
+        inputs, outputs, kernel, groups = map(current, self._sizes)
+        parts = groups if isinstance(self._sizes[3], int) else 1  # a depthwise one has its first groups
+        weight, bias = self.weight, self.bias
+        edge = (weight.shape[-1] - kernel) // 2
+        if edge:
+            weight = weight[:, :, edge : edge + kernel, edge : edge + kernel]
+        if inputs // groups < weight.shape[1]:
+            weight = weight[:, : inputs // groups]
+        if outputs < len(weight):
+            weight = _first(weight, outputs, parts)
+            bias = None if bias is None else _first(bias, outputs, parts)
+        return weight, bias
 
-    def _options(self) -> dict[str, Any]:
-        padding = self.dilation * (current(self.kernel_size) // 2) if self.padding is None else self.padding
-        return {
-            "stride": self.stride,
-            "padding": padding,
-            "dilation": self.dilation,
-            "groups": current(self.groups),
-        }
+    def _options(self, kernel: int) -> tuple[int, int, int, int]:
+        """Give stride, padding, dilation and groups."""
+        padding = self.dilation * (kernel // 2) if self.padding is None else self.padding
+        return self.stride, padding, self.dilation, current(self._sizes[3])
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, in_channels, H, W)`` to ``(B, out_channels, H', W')``."""
         weight, bias = self.active()
-        return F.conv2d(x, weight, bias, **self._options())
+        return F.conv2d(x, weight, bias, *self._options(weight.shape[-1]))
 
     def extract(self, memo: dict[int, Any] | None = None) -> nn.Conv2d:
         """Make a plain convolution with copies of the weights that are used now."""
         weight, bias = self.active()
-        inputs, outputs, kernel = map(current, (self.in_channels, self.out_channels, self.kernel_size))
-        plain = nn.Conv2d(inputs, outputs, kernel, **self._options(), bias=bias is not None, device="meta")
+        inputs, outputs, kernel, _ = map(current, self._sizes)
+        plain = nn.Conv2d(
+            inputs, outputs, kernel, *self._options(kernel), bias=bias is not None, device="meta"
+        )
         plain.weight = _copied(weight, self.weight)
         if bias is not None and self.bias is not None:
             plain.bias = _copied(bias, self.bias)
@@ -255,6 +260,7 @@ class ElasticBatchNorm2d(nn.BatchNorm2d, ElasticModule):
         check_size(num_features, "num_features")
         super().__init__(largest(num_features), eps, momentum, affine, track_running_stats)
         self.num_features = num_features  # type: ignore[assignment]  # a child in the place of the number
+        self._size, self._whole = num_features, largest(num_features)
 
     @property
     def is_decided(self) -> bool:
@@ -264,18 +270,19 @@ class ElasticBatchNorm2d(nn.BatchNorm2d, ElasticModule):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``(B, num_features, H, W)``, by the batch's statistics in training."""
         self._check_input_dim(x)
-        channels = current(self.num_features)
+        channels = current(self._size)
         keeps, factor = self.training and self.track_running_stats, self.momentum
         if keeps and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             if factor is None:  # the mean over all batches so far
                 factor = 1.0 / float(self.num_batches_tracked)
-        # In-place updates of a part of the statistics.
-        mean, variance = (
-            None if one is None or (self.training and not keeps) else one[:channels]
-            for one in (self.running_mean, self.running_var)
-        )
-        weight, bias = (None if one is None else one[:channels] for one in (self.weight, self.bias))
+        tensors: tuple[Tensor | None, ...] = self.running_mean, self.running_var, self.weight, self.bias
+        if self.training and not keeps:
+            tensors = None, None, *tensors[2:]
+        if channels < self._whole:
+            # Views: a part of the statistics is updated in place.
+            tensors = tuple(None if one is None else one[:channels] for one in tensors)
+        mean, variance, weight, bias = tensors
         by_batch = self.training or mean is None
         return F.batch_norm(x, mean, variance, weight, bias, by_batch, factor or 0.0, self.eps)
 
@@ -380,7 +387,7 @@ def _check_groups(groups: Size, in_channels: Size, out_channels: Size) -> None:
 
 def _first(whole: Tensor, count: int, parts: int) -> Tensor:
     """Take the first of a tensor's rows, or as many in all, the first of each of its parts."""
-    if parts == 1 or count == len(whole):
+    if parts == 1:
         return whole[:count]
     return whole.reshape(parts, -1, *whole.shape[1:])[:, : count // parts].flatten(0, 1)
 
