@@ -543,3 +543,53 @@ def test_costs_of_elastic_networks_are_known(space):
     for row, count in zip(rows, counts, strict=True):
         assert count == sum(p.numel() for p in space.decode(row).build().parameters())
     assert len(np.unique(counts)) == 5
+
+
+def random_network(rng, depth=0):
+    """A random nest of sizes, depths and choices, some of which share names."""
+    kind = rng.integers(5) if depth < 3 else 0
+    name = f"{'abc'[rng.integers(3)]}{depth}" if rng.random() < 0.4 else None
+    if kind == 0:
+        width = Elastic([2, 3], name=rng.choice(["w", "v"]) if rng.random() < 0.5 else None)
+        return nn.Sequential(ElasticLinear(4, width), nn.Tanh(), ElasticLinear(width, 4))
+    parts = [random_network(rng, depth + 1) for _ in range(rng.integers(1, 3))]
+    if kind == 1:
+        return nn.Sequential(*parts)
+    if kind == 2:
+        return LayerChoice(
+            {str(i): part for i, part in enumerate(parts)}, name=name and f"{name}.{len(parts)}"
+        )
+    least = int(rng.integers(2))
+    depths = Elastic(range(least, len(parts) + 1), name=name and f"{name}.{least}.{len(parts)}.depth")
+    return ElasticRepeat(parts, depths)
+
+
+def test_random_nests_run_and_leave_plain_networks():
+    rng = np.random.default_rng(0)
+    tried = shared = conditional = 0
+    while tried < 15:
+        network = nn.Sequential(random_network(rng), random_network(rng))
+        found = find_choices(network)
+        if len(found) < 4:
+            continue
+        try:
+            space = nasx.space_of(network)
+        except ValueError as error:
+            assert "conditions on several decisions" in str(error)  # noqa: PT017 - most networks raise nothing
+            continue
+        tried += 1
+        shared += len(space) < len({id(one.module) for one in found})
+        conditional += bool(len(space.conditions))
+        supernet, x = space.supernet(), torch.randn(2, 4)
+        for row in space.sample(4, seed=tried):
+            architecture = space.decode(row)
+            taken = {name: str(choice) for name, choice in architecture.items()}
+            reached = {one.name for one in found if all(taken.get(o) == c for o, c in one.when.items())}
+            assert taken.keys() == reached
+            with supernet.path(architecture):
+                expected = supernet(x)
+            plain = supernet.extract(architecture)
+            assert ours(plain) == []
+            torch.testing.assert_close(plain(x), expected, rtol=0, atol=1e-6)
+    assert shared > 1
+    assert conditional > 5
