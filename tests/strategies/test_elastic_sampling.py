@@ -93,17 +93,28 @@ def test_parameters_find_the_largest_and_smallest_network(space):
     assert smallest < largest
 
 
-def test_constraints_hold_for_them_too():
-    def small(rows):
-        return rows.sum(axis=1) <= 5
+def test_constraints_and_limits_hold_for_them_too():
+    integers = {f"x{i}": Integer(0, 3) for i in range(3)}
 
-    space = Space({f"x{i}": Integer(0, 3) for i in range(3)}, constraints=[small])
-    with pytest.raises(ValueError, match="constraints of the space forbid"):
-        extremes(space)
-    space = Space({f"x{i}": Integer(0, 3) for i in range(3)}, constraints=[lambda rows: rows[:, 0] < 3])
-    largest, smallest = extremes(space, lambda rows: rows.sum(axis=1))
+    def total(rows):
+        return rows.sum(axis=1)
+
+    for space, allowed in (
+        (Space(integers, constraints=[lambda rows: total(rows) <= 5]), None),
+        (Space(integers), lambda rows: total(rows) <= 5),
+    ):
+        for cost in (None, total):
+            largest, smallest = extremes(space, cost, allowed=allowed)
+            assert largest.sum() == 5
+            assert smallest.tolist() == [0, 0, 0]
+    space = Space(integers, constraints=[lambda rows: rows[:, 0] < 3])
+    largest, smallest = extremes(space, total, allowed=lambda rows: rows[:, 1] > 0)
     assert largest.tolist() == [2, 3, 3]
-    assert smallest.tolist() == [0, 0, 0]
+    assert smallest.tolist() == [0, 1, 0]
+    with pytest.raises(
+        ValueError, match="no architecture that was tried as the largest or smallest is allowed"
+    ):
+        extremes(space, total, allowed=lambda rows: total(rows) == 100)
 
 
 def test_costs_must_be_finite():

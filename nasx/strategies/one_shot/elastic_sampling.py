@@ -6,6 +6,7 @@ move. What is random in them comes from an iterator of random architectures.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -27,18 +28,26 @@ CostFunction: TypeAlias = Callable[[Genotypes], npt.ArrayLike]
 _SWEEPS = 10
 
 
-def extremes(space: Space, cost: CostFunction | None = None) -> tuple[Genotypes, Genotypes]:
+def extremes(
+    space: Space,
+    cost: CostFunction | None = None,
+    *,
+    allowed: Callable[[Genotypes], npt.NDArray[np.bool_]] | None = None,
+) -> tuple[Genotypes, Genotypes]:
     """Find the largest and the smallest architecture.
+
+    Each decision in turn takes the choice of largest or smallest cost until nothing changes: exact where the
+    cost is a sum over decisions or grows with each of them, else a local optimum.
 
     Parameters
     ----------
     space : Space
-        The space.
+        The space; its constraints hold.
     cost : callable, optional
-        What they are the largest and smallest by, such as the number of parameters. Each decision in turn
-        takes the choice of largest or smallest cost until nothing changes: exact where the cost is a sum over
-        decisions or grows with each of them, else a local optimum. By default ordered decisions take their
-        last and first choices, and all others their first.
+        What they are the largest and smallest by, such as the number of parameters. By default ordered
+        decisions take their last and first choices, and all others their first.
+    allowed : callable, optional
+        Maps genotypes ``(n, d)`` to bool ``(n,)``: which ones may be taken.
 
     Returns
     -------
@@ -48,7 +57,8 @@ def extremes(space: Space, cost: CostFunction | None = None) -> tuple[Genotypes,
     Raises
     ------
     ValueError
-        If there is no cost and no decision is ordered, or the constraints allow none that was tried.
+        If there is no cost and no decision is ordered, a cost is not finite, or none that was tried is
+        allowed.
 
     Notes
     -----
@@ -66,50 +76,70 @@ def extremes(space: Space, cost: CostFunction | None = None) -> tuple[Genotypes,
     >>> largest.tolist(), smallest.tolist()
     ([1, 2, 0], [0, -1, 0])
     """
-    if cost is None and not space.ordered.any():
-        raise ValueError(
-            "cost must be given where no decision of the space is ordered: a table of parameters, such as "
-            "nasx.hardware.ParamsTable().bind(space, task.spec)"
-        )
-    return _extreme(space, cost, 1), _extreme(space, cost, -1)
-
-
-def _extreme(space: Space, cost: CostFunction | None, sign: int) -> Genotypes:
+    if cost is None:
+        if not space.ordered.any():
+            raise ValueError(
+                "cost must be given where no decision of the space is ordered: a table of parameters, such "
+                "as nasx.hardware.ParamsTable().bind(space, task.spec)"
+            )
+        cost = functools.partial(_order, space)
     # One choice for every decision, whether it is active or not: so nothing depends on the order of turns.
-    wish = np.where(space.ordered & (sign > 0), space.cardinalities - 1, 0).astype(np.int32)
-    if cost is not None:
-        best = -np.inf
-        for _ in range(_SWEEPS):
-            before = best
-            for j, choices in enumerate(space.cardinalities.tolist()):
-                wishes = np.repeat(wish[None], choices, axis=0)
-                wishes[:, j] = np.arange(choices)
-                scores = _scores(space, cost, sign, _rows(space, wishes))
-                if scores.max() > best:
-                    best = scores.max()
-                    wish = wishes[scores.argmax()]
-            if best == before:
-                break
-    rows = _rows(space, wish[None])
-    if not space.satisfies(rows)[0]:
-        raise ValueError(
-            "the constraints of the space forbid its largest or smallest architecture and all that were "
-            "tried instead; give a cost, or choose the two by hand"
-        )
-    found: Genotypes = rows[0]
-    return found
+    low = np.zeros(len(space), np.int32)
+    high = np.where(space.ordered, space.cardinalities - 1, 0).astype(np.int32)
+    found = []
+    for sign, starts in ((1, (high, low)), (-1, (low, high))):
+        climbs = (_climb(space, cost, sign, start, allowed) for start in starts)
+        best = next((row for row in climbs if row is not None), None)
+        if best is None:
+            raise ValueError(
+                "no architecture that was tried as the largest or smallest is allowed: the constraints of "
+                "the space or the limits are too tight to find one from either end; choose both by hand"
+            )
+        found.append(best)
+    return found[0], found[1]
+
+
+def _order(space: Space, rows: Genotypes) -> npt.NDArray[np.float64]:
+    """Add up how far up ordered decisions are, those that are inactive lowest."""
+    shares = ((rows + 1) / space.cardinalities)[:, space.ordered]
+    return np.asarray(shares.sum(axis=1), np.float64)
+
+
+def _climb(
+    space: Space,
+    cost: CostFunction,
+    sign: int,
+    wish: Genotypes,
+    allowed: Callable[[Genotypes], npt.NDArray[np.bool_]] | None,
+) -> Genotypes | None:
+    """Change one decision after the other for the better; None if nothing allowed is met."""
+    best = -np.inf
+    for _ in range(_SWEEPS):
+        before = best
+        for j, choices in enumerate(space.cardinalities.tolist()):
+            wishes = np.repeat(wish[None], choices, axis=0)
+            wishes[:, j] = np.arange(choices)
+            rows = _rows(space, wishes)
+            may = space.satisfies(rows)
+            if allowed is not None:
+                may &= allowed(rows)
+            scores = np.full(choices, -np.inf)
+            if may.any():
+                scores[may] = sign * _costs(cost, rows[may])
+            if scores.max() > best:
+                best = scores.max()
+                wish = wishes[scores.argmax()]
+        if best == before:
+            break
+    if best == -np.inf:
+        return None
+    taken: Genotypes = _rows(space, wish[None])[0]
+    return taken
 
 
 def _rows(space: Space, wishes: Genotypes) -> Genotypes:
     """Leave out what is inactive."""
     return space.canonicalize(population.repair(wishes, space.cardinalities, conditions=space.conditions))
-
-
-def _scores(space: Space, cost: CostFunction, sign: int, rows: Genotypes) -> npt.NDArray[np.float64]:
-    scores = np.full(len(rows), -np.inf)
-    allowed = space.satisfies(rows)
-    scores[allowed] = sign * _costs(cost, rows[allowed])
-    return scores
 
 
 def _costs(cost: CostFunction, rows: Genotypes) -> npt.NDArray[np.float64]:
