@@ -66,8 +66,8 @@ class SPOS(OneShotStrategy):
 
     Notes
     -----
-    Limits on costs keep paths out of the training too, where the costs are tables, but for the largest and
-    the smallest of a sandwich. Label smoothing is a setting of the task.
+    Limits on costs keep paths out of the training too, where the costs are tables. Label smoothing is a
+    setting of the task.
 
     References
     ----------

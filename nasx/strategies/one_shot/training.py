@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -74,7 +76,7 @@ class PathTraining(EpochTraining):
         # Where operations are counted block by block they also say which architecture is the largest.
         counts = rule == "flops" or (rule == "sandwich" and (space.has_blocks or not space.ordered.any()))
         self.cost = FlopsTable().bind(space, task.spec) if counts else None
-        self.ends = extremes(space, self.cost) if rule == "sandwich" else None
+        self.ends = extremes(space, self.cost, allowed=self._may_be_trained) if rule == "sandwich" else None
         self.epochs = settings.epochs if epochs is None else epochs
         self.optimizer = torch.optim.SGD(
             self.weights, settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
@@ -145,6 +147,12 @@ class PathTraining(EpochTraining):
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return torch.stack(losses).mean()
+
+    def _may_be_trained(self, genotypes: Genotypes) -> npt.NDArray[np.bool_]:
+        """Say which architectures are within the limits, and held by this supernet."""
+        if self.cost_violation is None:
+            return np.ones(len(genotypes), bool)
+        return np.asarray(self.cost_violation(genotypes) <= 0)
 
     def _losses(self, batch: Any, genotypes: Sequence[Genotypes]) -> Iterator[Tensor]:
         """Give the loss of one path after the other, each while the supernet computes it."""
