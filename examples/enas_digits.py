@@ -17,7 +17,14 @@ def main() -> None:
     """Search, draw, train."""
     task = ImageClassification(**load("digits"), augment="standard", lr=0.05, grad_clip=5.0)
     space = nasx.spaces.ENASMacro(layers=6, channels=12)
-    strategy = nasx.ENAS(epochs=15, architecture_data=0.2, restart_epochs=None, controller_lr=0.01)
+    strategy = nasx.ENAS(
+        epochs=15,
+        architecture_data=0.2,
+        restart_epochs=None,
+        controller_lr=0.01,
+        controller_steps=20,
+        controller_samples=5,
+    )
     result = nasx.search(space, task, strategy=strategy, journal="enas_digits.db", progress=True)
     best = result.best
     assert best is not None

@@ -27,6 +27,8 @@ __all__ = [
 ]
 
 _ALL, _FRONT, _OTHER = "#b8bec6", "#1f77b4", "#d1495b"
+# What a history holds of what a strategy learns of the architectures while it trains.
+_LEARNED = {"probabilities", "reward"}
 # At most so many groups of edges have a panel.
 _GROUPS = 4
 # At most so many bars of decisions, the most important ones.
@@ -61,7 +63,7 @@ def plot(
     ValueError
         If `other` has other objectives.
     """
-    if result.history and "probabilities" in result.history[0] and other is None:
+    if other is None and result.history and _LEARNED & result.history[0].keys():
         figure = plot_history(result)
     elif len(result.objectives) == 1:
         figure = plot_progress(result, other=other)
@@ -373,10 +375,8 @@ def plot_history(result: Result) -> Figure:
         If the result has no history.
     """
     history = result.history
-    if not history or not {"probabilities", "reward"} & set(history[0]):
-        raise ValueError(
-            "result has no history of operations' weights or rewards: its strategy learns neither"
-        )
+    if not history:
+        raise ValueError("result has no history: its strategy trains no supernet")
     groups = list(history[0].get("probabilities", {}))[:_GROUPS]
     panels: dict[str, tuple[str, ...]] = {"losses": ("loss", "architecture_loss")}
     if "reward" in history[0]:

@@ -146,7 +146,18 @@ class _Run:
         done = ended in _ENDS and bool(result.trials) and result.trials[-1].state != "failed"
         if done and self.supernet_is_lost(ended):
             return
-        fitted = self.train(seconds)
+        more: dict[str, Any] = {}
+        if self.strategy.keeps_limits and self.problem.limited_costs:
+            # Those that are measured differ from time to time, and take too long.
+            if all(
+                getattr(self.problem.costs[name], "deterministic", True)
+                for name in self.problem.limited_costs
+            ):
+                more["cost_violation"] = self.problem.cost_violation
+            if not len(random_architectures(self.problem, 1, result.seed)):
+                result.stopped = "exhausted"  # before anything is trained in vain
+                return
+        fitted = self.train(seconds, **more)
         if done:
             result.stopped = ended
             return

@@ -65,19 +65,19 @@ def reductions_of(skips: Sequence[Sequence[int]]) -> dict[str, int]:
     Returns
     -------
     dict of str to int
-        ``"<layer>_<value>"`` -> number of that stage, 1 or 2, where this layer, counted from 0, or a later
-        one reads the value.
+        ``"layer<i>_value<k>"`` -> number of the stage that layer i, counted from 0, begins, 1 or 2; for the
+        values k that it or a later one reads.
 
     Examples
     --------
     >>> reductions_of([[], [], [0]])
-    {'1_0': 1, '1_1': 1, '2_0': 2, '2_2': 2}
+    {'layer1_value0': 1, 'layer1_value1': 1, 'layer2_value0': 2, 'layer2_value2': 2}
     """
     found = {}
     for stage, layer in enumerate(stages(len(skips)), start=1):
         for value in range(layer + 1):
             if value == layer or any(value in later for later in skips[layer:]):
-                found[f"{layer}_{value}"] = stage
+                found[_name(layer, value)] = stage
     return found
 
 
@@ -114,7 +114,7 @@ def halved(
 ) -> list[Tensor]:
     """Halve those of a layer's earlier values that `names` lists; the others, which nobody reads, stay."""
     return [
-        reductions[name](value) if (name := f"{layer}_{place}") in names else value
+        reductions[name](value) if (name := _name(layer, place)) in names else value
         for place, value in enumerate(values)
     ]
 
@@ -186,6 +186,11 @@ class ENASMacroModule(nn.Module):
             values.append(norm(out))
         scores: Tensor = self.classifier(values[-1])
         return scores
+
+
+def _name(layer: int, value: int) -> str:
+    """Name what halves a value where a layer begins a stage."""
+    return f"layer{layer}_value{value}"
 
 
 def macro_stem(in_channels: int, channels: int) -> nn.Module:

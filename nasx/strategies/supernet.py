@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from nasx.space import Genotypes
 from nasx.strategies.base import Strategy
@@ -41,9 +41,17 @@ class Fitted(NamedTuple):
 class SupernetStrategy(Strategy, ABC):
     """A method that trains one network which holds all architectures of a space.
 
-    `nasx.search` calls `make_supernet`, by default ``space.supernet(task.spec, **strategy.supernet_settings)``,
-    then `fit`, and scores the architecture with the weights that it has in the supernet.
+    `nasx.search` calls `make_supernet`, then `fit`, and scores the architecture with the weights that it has
+    in the supernet.
+
+    Attributes
+    ----------
+    keeps_limits : bool
+        Whether `fit` takes ``cost_violation`` too, a function of genotypes ``(n, d)`` that says how far each
+        is over the limits on costs, ``(n,)``, and never gives one that is over them.
     """
+
+    keeps_limits: ClassVar[bool] = False
 
     @property
     @abstractmethod

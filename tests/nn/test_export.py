@@ -15,11 +15,13 @@ from torch.nn import functional as F
 import nasx
 from nasx import TaskSpec
 from nasx.nn import ConvBlock, DropPath, LayerChoice, load_network, plain, save_network, to_onnx
-from nasx.spaces import DARTS, NASBench201
+from nasx.spaces import DARTS, ENASCell, ENASMacro, NASBench201
 
 SPEC = TaskSpec((1, 7, 8), 10, "image_classification")  # odd heights: poolings and reductions round up
 IMAGES = {
     "darts": DARTS(cells=3, channels=4, nodes=2),
+    "enas cell": ENASCell(cells=3, channels=4, nodes=3),
+    "enas macro": ENASMacro(layers=4, channels=4),
     "nasbench201": NASBench201(cells=1, channels=4),
     "canonical": NASBench201(cells=1, channels=4, canonical=True),
 }

@@ -139,8 +139,14 @@ def test_reductions_stand_after_one_and_two_thirds():
         (8, 8, 8),
     ]
     # Values of the first stage that are read later than the first reduction, and those of the second.
-    assert reductions_of([[], [], [], [], [], [0, 2]]) == {"2_0": 1, "2_2": 1, "4_0": 2, "4_2": 2, "4_4": 2}
-    assert reductions_of([[], [], [0], [], [], []]) == {"2_0": 1, "2_2": 1, "4_4": 2}
+    assert reductions_of([[], [], [], [], [], [0, 2]]) == {
+        f"layer{layer}_value{value}": layer // 2 for layer, value in ((2, 0), (2, 2), (4, 0), (4, 2), (4, 4))
+    }
+    assert reductions_of([[], [], [0], [], [], []]) == {
+        "layer2_value0": 1,
+        "layer2_value2": 1,
+        "layer4_value4": 2,
+    }
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (2, 7, 5), (1, 1, 1)])
@@ -204,14 +210,14 @@ def test_a_macro_network_adds_what_it_chose():
         r, layer, norm = network.reductions, network.layers, network.norms
         zero = network.stem(images)
         one = norm[0](layer[0](zero))
-        zero, one = r["1_0"](zero), r["1_1"](one)
+        zero, one = r["layer1_value0"](zero), r["layer1_value1"](one)
         two = norm[1](layer[1](one))
-        zero, two = r["2_0"](zero), r["2_2"](two)
-        three = norm[2](layer[2](two) + r["2_1"](one))
+        zero, two = r["layer2_value0"](zero), r["layer2_value2"](two)
+        three = norm[2](layer[2](two) + r["layer2_value1"](one))
         four = norm[3](layer[3](three) + zero)
         torch.testing.assert_close(network(images), network.classifier(four))
     assert four.shape == (2, 16, 2, 2)
-    assert set(r) == {"1_0", "1_1", "2_0", "2_1", "2_2"}
+    assert set(r) == {f"layer{i}_value{k}" for i, k in ((1, 0), (1, 1), (2, 0), (2, 1), (2, 2))}
 
 
 def test_same_torch_seed_same_network(space):

@@ -320,7 +320,7 @@ def test_constraints_are_met():
     few = controller(space).rows(0, block=3)
     assert [next(few).tolist() for _ in range(20)] == rows[:20].tolist()
     space = nasx.Space({"a": nasx.Boolean()}, constraints=[lambda x: x[:, 0] > 1])
-    with pytest.raises(EvaluationError, match="constraints refuse all of 4096 architectures"):
+    with pytest.raises(EvaluationError, match="constraints or limits refuse 4096 architectures in a row"):
         next(controller(space).rows(0))
 
 
@@ -579,6 +579,28 @@ def test_a_search_from_end_to_end(task, name):
     assert again.best.metrics == result.best.metrics
     assert same(again.supernet.state_dict(), result.supernet.state_dict())
     assert again.history[0]["reward"] == result.history[0]["reward"]
+
+
+def test_limits_on_costs_hold_for_all_that_is_drawn(task, monkeypatch):
+    space = MACRO
+    costs = nasx.hardware.get_cost("parameters").bind(space, task.spec)
+    limit = float(np.quantile(costs(space.sample(50)), 0.3))
+    paths = []
+    path = nasx.nn.Supernet.path
+    monkeypatch.setattr(
+        nasx.nn.Supernet, "path", lambda self, one: paths.append(one.genotype) or path(self, one)
+    )
+    options = {"costs": ["parameters"], "limits": {"parameters": limit}}
+    result = nasx.search(space, task, strategy=nasx.ENAS(**QUICK), **options)
+    assert result.best.state == "complete"
+    assert len(paths) > 10
+    assert (costs(np.stack(paths)) <= limit).all()
+    paths.clear()
+    nasx.search(space, task, strategy=nasx.ENAS(**QUICK))
+    assert not (costs(np.stack(paths)) <= limit).all()
+    options["limits"] = {"parameters": 10}
+    result = nasx.search(space, task, strategy=nasx.ENAS(**QUICK), **options)
+    assert (result.stopped, result.history, result.best) == ("exhausted", [], None)
 
 
 def test_the_better_operation_is_found(task):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nasx.errors import EvaluationError
 from nasx.space import Boolean, Genotypes, Space
+from nasx.strategies.base import CostViolation
 from nasx.strategies.reinforcement.lstm import LSTMPolicy
 from nasx.strategies.reinforcement.policies import Floats
 
@@ -51,6 +52,8 @@ class Controller(LSTMPolicy):
         How it learns.
     seed : int
         Of its weights.
+    cost_violation : callable, optional
+        As for `ENAS.fit`: what is over the limits is drawn again.
 
     Attributes
     ----------
@@ -63,7 +66,9 @@ class Controller(LSTMPolicy):
        Sharing", ICML 2018.
     """
 
-    def __init__(self, space: Space, settings: ENAS, *, seed: int) -> None:
+    def __init__(
+        self, space: Space, settings: ENAS, *, seed: int, cost_violation: CostViolation | None = None
+    ) -> None:
         super().__init__(
             space.cardinalities,
             space.conditions,
@@ -71,7 +76,7 @@ class Controller(LSTMPolicy):
             temperature=settings.temperature,
             bound=settings.tanh_constant,
         )
-        self.space, self.enas = space, settings
+        self.space, self.enas, self._cost_violation = space, settings, cost_violation
         self._flags = [isinstance(decision, Boolean) for decision in space.decisions.values()]
         self._sum, self._lessons = 0.0, 0
 
@@ -82,7 +87,7 @@ class Controller(LSTMPolicy):
         return self._sum / weight if self._lessons else 0.0
 
     def rows(self, seed: int, *, block: int = 64) -> Iterator[Genotypes]:
-        """Draw rows that the space's constraints allow, without end.
+        """Draw rows that the space's constraints and the limits allow, without end.
 
         Parameters
         ----------
@@ -105,14 +110,19 @@ class Controller(LSTMPolicy):
         while True:
             drawn, _ = self.draw(block, seed, first)
             first += block
-            allowed = drawn[self.space.satisfies(self.space.canonicalize(drawn))]
-            refused = 0 if len(allowed) else refused + block
-            if refused >= _PATIENCE:
-                raise EvaluationError(
-                    f"the space's constraints refuse all of {refused} architectures that the controller "
-                    "proposes; loosen them, or raise entropy_weight"
-                )
-            yield from allowed
+            canonical = self.space.canonicalize(drawn)
+            for row, network, fits in zip(drawn, canonical, self.space.satisfies(canonical), strict=True):
+                # One at a time: a cost may take longer than all the rest, and most rows are not needed.
+                if fits and (self._cost_violation is None or self._cost_violation(network[None])[0] <= 0):
+                    refused = 0
+                    yield row
+                    continue
+                refused += 1
+                if refused >= _PATIENCE:
+                    raise EvaluationError(
+                        f"constraints or limits refuse {refused} architectures in a row that the controller "
+                        "proposes; loosen them, or raise entropy_weight"
+                    )
 
     def learn(self, rows: Genotypes, rewards: Floats) -> Lesson:
         """Make one step of Adam.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from nasx.errors import require
+from nasx.strategies.base import CostViolation
 from nasx.strategies.supernet import Epoch, Fitted, SupernetStrategy
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class ENAS(SupernetStrategy):
     architecture that the controller draws. Then the controller learns from the other part: what its
     architectures reach there, with the weights as they are, is their reward. At the end many are drawn, and
     the best on all images of that part is taken. Batch normalisations use the statistics of each batch
-    whenever architectures are compared, for the running ones are of all paths together.
+    whenever architectures are compared, for the running ones are of all paths together. Limits on costs, but
+    for measured ones, hold for all that is drawn.
 
     Parameters
     ----------
@@ -95,6 +97,8 @@ class ENAS(SupernetStrategy):
     >>> len(result.history), len(result.best.architecture)
     (2, 6)
     """
+
+    keeps_limits = True
 
     epochs: int = 150
     batch_size: int = 64
@@ -186,16 +190,36 @@ class ENAS(SupernetStrategy):
         history: list[Epoch] | None = None,
         report: Callable[[Epoch], None] | None = None,
         deadline: float | None = None,
+        cost_violation: CostViolation | None = None,
     ) -> Fitted:
-        """Train a supernet in place and choose an architecture; see `SupernetStrategy.fit`.
+        """Train a supernet in place and choose an architecture.
 
-        The last entry of the history says under "final" what the chosen architecture reached on the held-out
-        images, and the mean over all that were drawn.
+        Parameters
+        ----------
+        supernet, task, seed, device, checkpoint, history, report, deadline
+            As for `SupernetStrategy.fit`. The last entry of the history says under "final" what the chosen
+            architecture reached on the held-out images, and the mean over all that were drawn.
+        cost_violation : callable, optional
+            Maps genotypes ``(n, d)`` to how far each is over the limits on costs, ``(n,)``: those over them
+            are neither trained nor rewarded nor chosen.
+
+        Returns
+        -------
+        Fitted
+            The architecture, and whether training came to its end.
         """
         require("torch", "nasx.ENAS", "torch")
         from nasx.strategies.one_shot.enas_training import ENASTraining
 
-        training = ENASTraining(self, supernet, task, seed=seed, device=device, deadline=deadline)
+        training = ENASTraining(
+            self,
+            supernet,
+            task,
+            seed=seed,
+            device=device,
+            deadline=deadline,
+            cost_violation=cost_violation,
+        )
         history = [] if history is None else history
         in_time = training.run(self.epochs, checkpoint=checkpoint, history=history, report=report)
         if in_time:

@@ -16,6 +16,7 @@ from nasx.errors import EvaluationError
 from nasx.nn.recalibration import batch_statistics
 from nasx.nn.supernet import Supernet
 from nasx.space import Genotypes
+from nasx.strategies.base import CostViolation
 from nasx.strategies.epochs import EpochTraining, mean_loss
 from nasx.strategies.one_shot.controller import Controller, Lesson
 from nasx.strategies.reinforcement.policies import Floats
@@ -51,6 +52,8 @@ class ENASTraining(EpochTraining):
         By default the task's.
     deadline : float, optional
         ``time.monotonic()`` from which on no further step is begun.
+    cost_violation : callable, optional
+        As for `ENAS.fit`.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class ENASTraining(EpochTraining):
         seed: int,
         device: str | None,
         deadline: float | None,
+        cost_violation: CostViolation | None = None,
     ) -> None:
         super().__init__(
             supernet, task, batch_size=settings.batch_size, seed=seed, device=device, deadline=deadline
@@ -74,7 +78,9 @@ class ENASTraining(EpochTraining):
             weight_decay=settings.weight_decay,
             nesterov=settings.momentum > 0,
         )
-        self.controller = Controller(supernet.space, settings, seed=stream(seed, 0, _CONTROLLER))
+        self.controller = Controller(
+            supernet.space, settings, seed=stream(seed, 0, _CONTROLLER), cost_violation=cost_violation
+        )
         share = settings.architecture_data
         self.held_out: tuple[str, tuple[float, float] | None]
         if isinstance(share, str):
