@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nasx.nn.blocks import Classifier
 from nasx.nn.darts import FactorizedReduce, darts_operation, darts_stem, in_fast_layout, relu_conv_norm
 from nasx.nn.drop_path import DropPath
+from nasx.nn.nasbench201 import nasbench201_block
 
 __all__ = [
     "ENASCellModule",
@@ -18,6 +19,7 @@ __all__ = [
     "MicroCell",
     "MicroPlace",
     "PlainCell",
+    "cell_block",
     "loose_ends",
     "micro_layout",
     "stages",
@@ -267,6 +269,38 @@ class ENASCellModule(nn.Module):
             before, previous = cell(before, previous)
         scores: Tensor = self.classifier(previous)
         return scores
+
+
+def cell_block(kind: str, channels: int, outputs: int) -> nn.Module:
+    """Make a part of these networks.
+
+    Parameters
+    ----------
+    kind : str
+        "stem", "reduction", "resize", "join" or "head", "sum" for one addition in a node, or an operation of
+        `darts_operation`.
+    channels, outputs : int
+        Channels of its input and of its output, or outputs of a head.
+
+    Returns
+    -------
+    torch.nn.Module
+        The part.
+
+    Raises
+    ------
+    ValueError
+        If there is no such part.
+    """
+    if kind == "stem":
+        return darts_stem(channels, outputs // _STEM)
+    if kind == "reduction":
+        return FactorizedReduce(channels, outputs)
+    if kind in ("resize", "join"):
+        return relu_conv_norm(channels, outputs)
+    if kind == "head":
+        return Classifier(channels, outputs)
+    return nasbench201_block("sum", channels) if kind == "sum" else darts_operation(kind, channels)
 
 
 def _resized(channels: int, out_channels: int) -> nn.Module:

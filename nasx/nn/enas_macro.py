@@ -10,11 +10,13 @@ from nasx.errors import unknown
 from nasx.nn.blocks import Classifier
 from nasx.nn.darts import FactorizedReduce, in_fast_layout
 from nasx.nn.enas_cell import stages
+from nasx.nn.nasbench201 import nasbench201_block
 
 __all__ = [
     "ENASMacroModule",
     "enas_layer",
     "halved",
+    "macro_block",
     "macro_stem",
     "reductions_for",
     "reductions_of",
@@ -186,6 +188,37 @@ class ENASMacroModule(nn.Module):
             values.append(norm(out))
         scores: Tensor = self.classifier(values[-1])
         return scores
+
+
+def macro_block(kind: str, channels: int, outputs: int) -> nn.Module:
+    """Make a part of these networks.
+
+    Parameters
+    ----------
+    kind : str
+        "stem", "reduction", "norm" or "head", "sum" for one addition, or an operation of `enas_layer`.
+    channels, outputs : int
+        Channels of its input and of its output, or outputs of a head.
+
+    Returns
+    -------
+    torch.nn.Module
+        The part.
+
+    Raises
+    ------
+    ValueError
+        If there is no such part.
+    """
+    if kind == "stem":
+        return macro_stem(channels, outputs)
+    if kind == "reduction":
+        return FactorizedReduce(channels, outputs)
+    if kind == "norm":
+        return nn.BatchNorm2d(channels)
+    if kind == "head":
+        return Classifier(channels, outputs)
+    return nasbench201_block("sum", channels) if kind == "sum" else enas_layer(kind, channels)
 
 
 def _name(layer: int, value: int) -> str:

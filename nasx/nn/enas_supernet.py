@@ -36,7 +36,8 @@ from nasx.nn.supernet import EdgeChoices, Supernet, check_portion, copy_weights,
 from nasx.space import Genotypes
 
 if TYPE_CHECKING:
-    from nasx.spaces.enas import ENASCell, ENASMacro
+    from nasx.spaces.enas_cell import ENASCell
+    from nasx.spaces.enas_macro import ENASMacro
     from nasx.tasks.base import TaskSpec
 
 __all__ = ["ENASCellSupernet", "ENASMacroSupernet"]

@@ -11,7 +11,8 @@ from nasx.space import Space
 if TYPE_CHECKING:
     from nasx.spaces.convnet import ConvNet
     from nasx.spaces.darts import DARTS
-    from nasx.spaces.enas import ENASCell, ENASMacro
+    from nasx.spaces.enas_cell import ENASCell
+    from nasx.spaces.enas_macro import ENASMacro
     from nasx.spaces.modules import ModuleSpace
     from nasx.spaces.nasbench201 import NASBench201
     from nasx.spaces.nasbench_graph import NASBenchGraph
@@ -35,8 +36,8 @@ __all__ = [
 _SPACES = {
     "ConvNet": "nasx.spaces.convnet",
     "DARTS": "nasx.spaces.darts",
-    "ENASCell": "nasx.spaces.enas",
-    "ENASMacro": "nasx.spaces.enas",
+    "ENASCell": "nasx.spaces.enas_cell",
+    "ENASMacro": "nasx.spaces.enas_macro",
     "NASBench201": "nasx.spaces.nasbench201",
     "NASBenchGraph": "nasx.spaces.nasbench_graph",
     "ShuffleNetV2": "nasx.spaces.shufflenet",

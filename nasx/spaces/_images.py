@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from nasx.space import Space
     from nasx.tasks.base import TaskSpec
 
-__all__ = ["check_images", "scaled"]
+__all__ = ["check_images", "check_sizes", "scaled"]
 
 
 def check_images(space: Space, spec: TaskSpec) -> None:
@@ -24,3 +24,10 @@ def scaled(channels: int, multiplier: float) -> int:
     """Multiply a number of channels: rounded down, at least 1."""
     # A product such as 0.29 * 100 may be a little less than what is meant.
     return max(1, math.floor(channels * multiplier + 1e-6))
+
+
+def check_sizes(**sizes: tuple[int, int]) -> None:
+    """Raise ValueError for what is no integer of at least the second number."""
+    for name, (value, least) in sizes.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name} must be an integer of at least {least}; got {value!r}")

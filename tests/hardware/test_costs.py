@@ -22,7 +22,7 @@ from nasx.hardware import (
     available_costs,
     get_cost,
 )
-from nasx.spaces import ConvNet, NASBench201, ShuffleNetV2
+from nasx.spaces import ConvNet, ENASCell, ENASMacro, NASBench201, ShuffleNetV2
 
 SPEC = TaskSpec((3, 12, 12), 5, "image_classification")
 
@@ -56,7 +56,15 @@ SHUFFLE = ShuffleNetV2(channels=(12, 20), repeats=(2, 1), stem=5, head=16, multi
 
 
 @pytest.mark.parametrize(
-    "space", [ConvNet(), NASBench201(cells=2, channels=4), SHUFFLE], ids=lambda s: type(s).__name__
+    "space",
+    [
+        ConvNet(),
+        NASBench201(cells=2, channels=4),
+        ENASCell(cells=3, channels=2, nodes=2),
+        ENASMacro(layers=4, channels=2),
+        SHUFFLE,
+    ],
+    ids=lambda s: type(s).__name__,
 )
 def test_parameters_and_flops_of_sixty_random_networks(space):
     rows = space.sample(60, seed=2)
@@ -72,7 +80,15 @@ def test_parameters_and_flops_of_sixty_random_networks(space):
 
 
 @pytest.mark.parametrize(
-    "space", [ConvNet(), NASBench201(cells=1, channels=4), SHUFFLE], ids=lambda s: type(s).__name__
+    "space",
+    [
+        ConvNet(),
+        NASBench201(cells=1, channels=4),
+        ENASCell(cells=3, channels=2, nodes=2),
+        ENASMacro(layers=3, channels=4),
+        SHUFFLE,
+    ],
+    ids=lambda s: type(s).__name__,
 )
 def test_blocks_run_and_each_is_counted_once(space, monkeypatch):
     built = []

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from reference.enas import PlainController
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
@@ -202,6 +203,36 @@ def test_the_learning_rate_restarts_or_falls_once(task):
 
 
 # -- the controller --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("space", [CONDITIONAL, MACRO], ids=["conditional", "macro"])
+def test_the_controller_is_its_plain_twin(space):
+    one = controller(space, entropy_weight=0.5, controller_lr=0.01, baseline_decay=0.9, skip_target=0.3)
+    twin = PlainController(
+        one.weights,
+        space.cardinalities.tolist(),
+        [isinstance(space[name], nasx.Boolean) for name in space],
+        temperature=5.0,
+        bound=2.5,
+        rate=0.01,
+        entropy_weight=0.5,
+        decay=0.9,
+        skips=(0.8, 0.3),
+    )
+    rng = np.random.default_rng(0)
+    fixed = drawn(one, 12, seed=99)
+    begin = one.log_prob(fixed)
+    for step in range(6):
+        rows, rewards = drawn(one, 4, seed=step), rng.random(4)
+        lesson = one.learn(rows, rewards)
+        assert lesson.entropy == pytest.approx(
+            np.mean([float(twin.along(r)[1].detach()) for r in rows]), rel=1e-3
+        )
+        twin.learn(rows.tolist(), rewards)
+        assert one.baseline == pytest.approx(twin.baseline, rel=1e-3)
+    after = np.array([float(twin.along(row)[0].detach()) for row in fixed])
+    assert np.abs(after - begin).max() > 0.05
+    np.testing.assert_allclose(one.log_prob(fixed), after, atol=3e-3)
 
 
 def test_no_gradient_goes_through_the_entropy():

@@ -1,4 +1,4 @@
-"""`ENASCell` and `ENASMacro`: the cells and the whole networks of ENAS."""
+"""`ENASCell`: the cells of ENAS, and the networks they make."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from nasx.space import Boolean, Categorical, Decision, Genotypes, Space
+from nasx.architecture import Block
+from nasx.space import Categorical, Decision, Genotypes, Space
 from nasx.spaces._cells import draw_cells
-from nasx.spaces._images import check_images
+from nasx.spaces._images import check_images, check_sizes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import nn
 
     from nasx.architecture import Architecture
-    from nasx.nn import ENASCellSupernet, ENASMacroSupernet
+    from nasx.nn import ENASCellSupernet
     from nasx.tasks.base import TaskSpec
 
-__all__ = ["ENASCell", "ENASMacro"]
+__all__ = ["ENASCell"]
 
 _KINDS = ("normal", "reduce")
-_MOST_NODES, _MOST_LAYERS = 16, 48
+_MOST = 16  # nodes
+_STEM = 3  # the stem is so many times as wide as the first cells
 
 
 class ENASCell(Space):
@@ -83,9 +85,9 @@ class ENASCell(Space):
     canonical = True
 
     def __init__(self, *, cells: int = 8, channels: int = 20, nodes: int = 5) -> None:
-        _check_sizes(cells=(cells, 3), channels=(channels, 1), nodes=(nodes, 1))
-        if nodes > _MOST_NODES:
-            raise ValueError(f"nodes must be at most {_MOST_NODES}; got {nodes}")
+        check_sizes(cells=(cells, 3), channels=(channels, 1), nodes=(nodes, 1))
+        if nodes > _MOST:
+            raise ValueError(f"nodes must be at most {_MOST}; got {nodes}")
         self.cells, self.channels, self.nodes = cells, channels, nodes
         decisions: dict[str, Decision] = {}
         for kind, node, which in itertools.product(_KINDS, range(nodes), ("first", "second")):
@@ -189,6 +191,68 @@ class ENASCell(Space):
             channels=self.channels,
         )
 
+    def blocks(self, architecture: Architecture, spec: TaskSpec) -> list[Block]:
+        """List the parts of an architecture's network: its operations, and what is around them.
+
+        Parameters
+        ----------
+        architecture : Architecture
+            One of this space.
+        spec : TaskSpec
+            ``input_shape`` ``(C, H, W)`` and the number of outputs.
+
+        Returns
+        -------
+        list of Block
+            Stem, what brings the cells' inputs to one shape, operations, the additions of nodes ("sum"), what
+            joins loose ends, and head.
+
+        Raises
+        ------
+        ValueError
+            If the input is not an image.
+        """
+        check_images(self, spec)
+        images, height, width = spec.input_shape
+        channels = self.channels
+        before = previous = _STEM * channels  # their channels; the sizes are the cell's, or twice it
+        found = [_block("stem", (images, height, width), previous, channels_last=False)]
+        for place in range(self.cells):
+            kind = "normal"
+            if place in (self.cells // 3, 2 * self.cells // 3):
+                kind, channels = "reduce", 2 * channels
+                found += 2 * [_block("reduction", (previous, height, width), channels)]
+                before = previous = channels
+                height, width = -(-height // 2), -(-width // 2)
+            for given in (before, previous):
+                if given != channels:
+                    found.append(_block("resize", (given, height, width), channels))
+            edges = self.cell(architecture, kind)
+            read = {source for _, source, _ in edges}
+            shape = channels, height, width
+            found += [_block(name, shape, channels) for _, _, name in edges]
+            found += self.nodes * [_block("sum", shape, channels)]
+            found.append(_block("join", ((self.nodes + 2 - len(read)) * channels, height, width), channels))
+            before, previous = previous, channels
+        return [*found, _block("head", (channels, height, width), spec.num_outputs)]
+
+    def build_block(self, block: Block) -> nn.Module:
+        """Make one of `blocks`.
+
+        Parameters
+        ----------
+        block : Block
+            One of this space.
+
+        Returns
+        -------
+        torch.nn.Module
+            What `nasx.nn.enas_cell.cell_block` makes.
+        """
+        from nasx.nn.enas_cell import cell_block
+
+        return cell_block(block.kind, **dict(block.settings))
+
     def draw(self, architecture: Architecture, path: str | os.PathLike[str] | None = None) -> Figure:
         """Draw both cells.
 
@@ -248,185 +312,5 @@ class ENASCell(Space):
         )
 
 
-class ENASMacro(Space):
-    """The macro space of ENAS [1]_: every layer of a network chooses its operation and what it adds.
-
-    Layer ``k``, counted from 1, works on the output of the layer before it; ``<k>.operation`` says how. For
-    every value before that one, ``<k>.skip.<value>`` says whether it is added to the layer's output: 0 is the
-    stem's output, ``i`` that of layer ``i``. After one and two thirds of the layers height and width are
-    halved.
-
-    Parameters
-    ----------
-    layers : int, default 12
-        Layers of the network.
-    channels : int, default 36
-        Channels of the first layers; they double when height and width are halved.
-
-    Attributes
-    ----------
-    operations : tuple of str
-        Convolutions, separable convolutions and poolings, as for `nasx.nn.enas_layer`.
-
-    Raises
-    ------
-    ValueError
-        If a number is not a positive integer, or `layers` is not in 3..48.
-
-    References
-    ----------
-    .. [1] H. Pham, M. Guan, B. Zoph, Q. Le and J. Dean, "Efficient Neural Architecture Search via Parameter
-       Sharing", ICML 2018.
-
-    Examples
-    --------
-    >>> from nasx import TaskSpec
-    >>> space = ENASMacro(layers=3, channels=4)
-    >>> space.size == 6**3 * 2**3, ENASMacro().size == 6**12 * 2**66
-    (True, True)
-    >>> list(space)
-    ['1.operation', '2.operation', '2.skip.0', '3.operation', '3.skip.0', '3.skip.1']
-    >>> network = space.decode(space.sample(1)[0]).build(TaskSpec((3, 32, 32), 10, "image_classification"))
-    """
-
-    operations: ClassVar[tuple[str, ...]] = (
-        "conv_3x3",
-        "conv_5x5",
-        "sep_conv_3x3",
-        "sep_conv_5x5",
-        "avg_pool_3x3",
-        "max_pool_3x3",
-    )
-
-    def __init__(self, *, layers: int = 12, channels: int = 36) -> None:
-        _check_sizes(layers=(layers, 3), channels=(channels, 1))
-        if layers > _MOST_LAYERS:
-            raise ValueError(f"layers must be at most {_MOST_LAYERS}; got {layers}")
-        self.layers, self.channels = layers, channels
-        decisions: dict[str, Decision] = {}
-        for layer in range(1, layers + 1):
-            decisions[f"{layer}.operation"] = Categorical(self.operations)
-            decisions |= {f"{layer}.skip.{value}": Boolean() for value in range(layer - 1)}
-        super().__init__(decisions)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The constructor's arguments, as JSON types."""
-        return {"layers": self.layers, "channels": self.channels}
-
-    def network(self, architecture: Mapping[str, Any]) -> tuple[list[str], list[list[int]]]:
-        """List what an architecture's layers do.
-
-        Parameters
-        ----------
-        architecture : mapping of str to str or bool
-            One of this space.
-
-        Returns
-        -------
-        operations : list of str
-            That of each layer.
-        skips : list of list of int
-            For each layer the values that it adds, 0 for the stem's output.
-        """
-        layers = range(1, self.layers + 1)
-        return (
-            [str(architecture[f"{layer}.operation"]) for layer in layers],
-            [
-                [value for value in range(layer - 1) if architecture[f"{layer}.skip.{value}"]]
-                for layer in layers
-            ],
-        )
-
-    def build(self, architecture: Architecture, spec: TaskSpec) -> nn.Module:
-        """Make the network of an architecture.
-
-        Parameters
-        ----------
-        architecture : Architecture
-            One of this space.
-        spec : TaskSpec
-            ``input_shape`` ``(C, H, W)`` and the number of outputs.
-
-        Returns
-        -------
-        nasx.nn.ENASMacroModule
-            Maps ``(B, C, H, W)`` to ``(B, num_outputs)``; freshly initialised from torch's random state.
-
-        Raises
-        ------
-        ValueError
-            If the input is not an image.
-        nasx.errors.MissingDependencyError
-            If torch is not installed.
-        """
-        check_images(self, spec)
-        from nasx.nn import ENASMacroModule
-
-        operations, skips = self.network(architecture)
-        return ENASMacroModule(
-            spec.input_shape[0],
-            spec.num_outputs,
-            operations=operations,
-            skips=skips,
-            channels=self.channels,
-        )
-
-    def draw(self, architecture: Architecture, path: str | os.PathLike[str] | None = None) -> Figure:
-        """Draw the layers and what they add.
-
-        Parameters
-        ----------
-        architecture : Architecture
-            One of this space.
-        path : path-like, optional
-            Write the picture here too.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-            The stem and the layers; grey edges are those that only add.
-        """
-        operations, skips = self.network(architecture)
-        edges = [(layer, layer - 1, name) for layer, name in enumerate(operations, start=1)]
-        edges += [(layer, value, "") for layer, values in enumerate(skips, start=1) for value in values]
-        names = ["stem", *map(str, range(1, self.layers + 1))]
-        return draw_cells({"network": (names, edges)}, path)
-
-    def supernet(
-        self, spec: TaskSpec, *, partial_channels: int = 1, edge_normalization: bool = False
-    ) -> ENASMacroSupernet:
-        """Make the network that holds all of this space's.
-
-        Parameters
-        ----------
-        spec : TaskSpec
-            ``input_shape`` ``(C, H, W)`` and the number of outputs.
-        partial_channels : int, default 1
-            As for `Space.supernet`.
-        edge_normalization : bool, default False
-            Makes no difference: earlier layers have weights of their own in any case.
-
-        Returns
-        -------
-        nasx.nn.ENASMacroSupernet
-            Freshly initialised from torch's random state.
-
-        Raises
-        ------
-        ValueError
-            If the input is not an image, or `partial_channels` does not divide the channels.
-        nasx.errors.MissingDependencyError
-            If torch is not installed.
-        """
-        check_images(self, spec)
-        from nasx.nn import ENASMacroSupernet
-
-        return ENASMacroSupernet(self, spec, partial_channels=partial_channels)
-
-
-def _check_sizes(**sizes: tuple[int, int]) -> None:
-    """Refuse what is no integer of at least the second number."""
-    for name, (value, least) in sizes.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{name} must be an integer of at least {least}; got {value!r}")
+def _block(kind: str, shape: tuple[int, int, int], outputs: int, *, channels_last: bool = True) -> Block:
+    return Block(kind, shape, (("channels", shape[0]), ("outputs", outputs)), channels_last)
