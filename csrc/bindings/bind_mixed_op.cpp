@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "arguments.hpp"
+#include "nasx/mixed_op/batch_norm.hpp"
 #include "nasx/mixed_op/depthwise.hpp"
 #include "nasx/mixed_op/pooling.hpp"
 #include "nasx/mixed_op/weighted_sum.hpp"
@@ -159,6 +160,32 @@ void bind_relu_depthwise_backward(py::ssize_t images, py::ssize_t height, py::ss
     mixed_op::relu_depthwise_backward<T>(shape, passed, from, factors, of_x, of_weights);
 }
 
+template <class T>
+void bind_batch_norm(py::ssize_t rows, py::ssize_t channels, Address x, double epsilon, Address out,
+                     Address means, Address variances, Address scales) {
+    const auto pixels = count(rows, "rows"), width = count(channels, "channels");
+    const T* const from = pointer<const T>(x, "x");
+    T* const to = pointer<T>(out, "out");
+    T* const centres = pointer<T>(means, "means");
+    T* const spreads = pointer<T>(variances, "variances");
+    T* const factors = pointer<T>(scales, "scales");
+    const py::gil_scoped_release release;
+    mixed_op::batch_norm<T>(pixels, width, from, epsilon, to, centres, spreads, factors);
+}
+
+template <class T>
+void bind_batch_norm_backward(py::ssize_t rows, py::ssize_t channels, Address grad, Address x, Address means,
+                              Address scales, Address grad_x) {
+    const auto pixels = count(rows, "rows"), width = count(channels, "channels");
+    const T* const passed = pointer<const T>(grad, "grad");
+    const T* const from = pointer<const T>(x, "x");
+    const T* const centres = pointer<const T>(means, "means");
+    const T* const factors = pointer<const T>(scales, "scales");
+    T* const to = pointer<T>(grad_x, "grad_x");
+    const py::gil_scoped_release release;
+    mixed_op::batch_norm_backward<T>(pixels, width, passed, from, centres, factors, to);
+}
+
 // `type` ends the names: a function does not see what the memory holds.
 template <class T>
 void register_for(py::module_& module, const std::string& type) {
@@ -186,6 +213,12 @@ void register_for(py::module_& module, const std::string& type) {
                py::arg("height"), py::arg("width"), py::arg("channels"), py::arg("kernel"), py::arg("stride"),
                py::arg("dilation"), py::arg("grad"), py::arg("x"), py::arg("weights"), py::arg("grad_x"),
                py::arg("grad_weights"));
+    module.def(name("batch_norm").c_str(), &bind_batch_norm<T>, py::arg("rows"), py::arg("channels"),
+               py::arg("x"), py::arg("epsilon"), py::arg("out"), py::arg("means"), py::arg("variances"),
+               py::arg("scales"));
+    module.def(name("batch_norm_backward").c_str(), &bind_batch_norm_backward<T>, py::arg("rows"),
+               py::arg("channels"), py::arg("grad"), py::arg("x"), py::arg("means"), py::arg("scales"),
+               py::arg("grad_x"));
 }
 
 }  // namespace

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasx.errors import unknown
 from nasx.nn.blocks import Classifier
 from nasx.nn.drop_path import DropPath
+from nasx.nn.layers import AvgPool3x3, BatchNorm, MaxPool3x3, ReLUDepthwise, in_fast_layout, is_traced
 from nasx.nn.mixed import Zero
 from nasx.nn.supernet import EdgeChoices
 
@@ -121,7 +122,7 @@ def darts_operation(
         raise ValueError(unknown("operation", name, _OPERATIONS))
     operation = _OPERATIONS[name](channels, stride, affine)
     if pool_norm and "pool" in name:
-        return nn.Sequential(operation, nn.BatchNorm2d(channels, affine=affine))
+        return nn.Sequential(operation, BatchNorm(channels, affine=affine))
     return operation
 
 
@@ -277,21 +278,6 @@ def darts_stem(in_channels: int, channels: int) -> nn.Sequential:
     )
 
 
-def in_fast_layout(features: Tensor) -> Tensor:
-    """Bring images to the layout in which depthwise convolutions train fastest on their device.
-
-    What is traced stays as it is: a device is known only to tensors with values.
-    """
-    if not _is_traced(features) and features.device.type == "cpu":
-        return features.contiguous(memory_format=torch.channels_last)
-    return features
-
-
-def _is_traced(value: object) -> bool:
-    """Whether it stands for a tensor that has no values yet."""
-    return isinstance(value, fx.Proxy)
-
-
 class _AuxiliaryHead(nn.Sequential):
     """A small classifier on features inside the network, pooled to at most 2x2 pixels."""
 
@@ -329,7 +315,7 @@ class FactorizedReduce(nn.Module):
         half = out_channels // 2
         self.first = nn.Conv2d(channels, half, 1, bias=False)
         self.second = nn.Conv2d(channels, out_channels - half, 1, bias=False)
-        self.norm = nn.BatchNorm2d(out_channels, affine=affine)
+        self.norm = BatchNorm(out_channels, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, channels, H, W)`` to ``(B, out_channels, ceil(H / 2), ceil(W / 2))``."""
@@ -337,7 +323,7 @@ class FactorizedReduce(nn.Module):
         height, width = x.shape[2:]
         odd = x[:, :, 1::2, 1::2]
         # There may be one odd row or column less. What is traced has no sizes yet, and is padded in any case.
-        if _is_traced(x) or height % 2 or width % 2:
+        if is_traced(x) or height % 2 or width % 2:
             odd = F.pad(odd, (0, width % 2, 0, height % 2))
         out: Tensor = self.norm(torch.cat([self.first(x[:, :, ::2, ::2]), self.second(odd)], 1))
         return out
@@ -349,26 +335,25 @@ def relu_conv_norm(channels: int, out_channels: int, affine: bool = True) -> nn.
     return nn.Sequential(
         nn.ReLU(),
         nn.Conv2d(channels, out_channels, 1, bias=False),
-        nn.BatchNorm2d(out_channels, affine=affine),
+        BatchNorm(out_channels, affine=affine),
     )
 
 
 def _depthwise_separable(
-    channels: int, kernel_size: int, stride: int, affine: bool, *, dilation: int = 1, inplace: bool = False
+    channels: int, kernel_size: int, stride: int, affine: bool, *, dilation: int = 1
 ) -> list[nn.Module]:
-    padding = dilation * (kernel_size // 2)
     return [
-        nn.ReLU(inplace=inplace),
-        nn.Conv2d(channels, channels, kernel_size, stride, padding, dilation, groups=channels, bias=False),
+        nn.Identity(),  # weights keep their names: the ReLU that stood here is in the next layer
+        ReLUDepthwise(channels, kernel_size, stride, dilation),
         nn.Conv2d(channels, channels, 1, bias=False),
-        nn.BatchNorm2d(channels, affine=affine),
+        BatchNorm(channels, affine=affine),
     ]
 
 
 def _separable(kernel_size: int) -> Callable[[int, int, bool], nn.Module]:
     return lambda channels, stride, affine: nn.Sequential(
         *_depthwise_separable(channels, kernel_size, stride, affine),
-        *_depthwise_separable(channels, kernel_size, 1, affine, inplace=True),
+        *_depthwise_separable(channels, kernel_size, 1, affine),
     )
 
 
@@ -384,10 +369,8 @@ def _skip(channels: int, stride: int, affine: bool) -> nn.Module:
 
 _OPERATIONS: Mapping[str, Callable[[int, int, bool], nn.Module]] = {
     "none": lambda channels, stride, affine: Zero(stride),
-    "max_pool_3x3": lambda channels, stride, affine: nn.MaxPool2d(3, stride, padding=1),
-    "avg_pool_3x3": lambda channels, stride, affine: nn.AvgPool2d(
-        3, stride, padding=1, count_include_pad=False
-    ),
+    "max_pool_3x3": lambda channels, stride, affine: MaxPool3x3(stride),
+    "avg_pool_3x3": lambda channels, stride, affine: AvgPool3x3(stride),
     "skip_connect": _skip,
     "sep_conv_3x3": _separable(3),
     "sep_conv_5x5": _separable(5),

@@ -16,9 +16,9 @@ from nasx.nn.darts import (
     DARTSOperation,
     darts_operation,
     darts_stem,
-    in_fast_layout,
     layout,
 )
+from nasx.nn.layers import in_fast_layout
 from nasx.nn.mixed import MixedOp, mixed_op
 from nasx.nn.supernet import EdgeChoices, Supernet, check_portion, copy_weights, refuse_partial
 from nasx.space import Genotypes

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from nasx.nn.blocks import Classifier
-from nasx.nn.darts import FactorizedReduce, darts_operation, darts_stem, in_fast_layout, relu_conv_norm
+from nasx.nn.darts import FactorizedReduce, darts_operation, darts_stem, relu_conv_norm
 from nasx.nn.drop_path import DropPath
+from nasx.nn.layers import in_fast_layout
 from nasx.nn.nasbench201 import nasbench201_block
 
 __all__ = [

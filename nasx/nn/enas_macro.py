@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from nasx.errors import unknown
 from nasx.nn.blocks import Classifier
-from nasx.nn.darts import FactorizedReduce, in_fast_layout
+from nasx.nn.darts import FactorizedReduce
 from nasx.nn.enas_cell import stages
+from nasx.nn.layers import in_fast_layout
 from nasx.nn.nasbench201 import nasbench201_block
 
 __all__ = [

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nasx.architecture import Architecture
 from nasx.nn.blocks import Classifier
-from nasx.nn.darts import darts_operation, darts_stem, in_fast_layout
+from nasx.nn.darts import darts_operation, darts_stem
 from nasx.nn.enas_cell import (
     ENASCellModule,
     JoinEnds,
@@ -31,6 +31,7 @@ from nasx.nn.enas_macro import (
     reductions_of,
     widths,
 )
+from nasx.nn.layers import in_fast_layout
 from nasx.nn.mixed import MixedOp, mixed_op
 from nasx.nn.supernet import EdgeChoices, Supernet, check_portion, copy_weights, refuse_partial
 from nasx.space import Genotypes

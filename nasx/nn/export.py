@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from nasx.architecture import Architecture
 from nasx.errors import require
 from nasx.nn.drop_path import DropPath
+from nasx.nn.layers import ReLUDepthwise, as_torch
 from nasx.nn.recalibration import recalibrate
 from nasx.nn.supernet import Supernet
 
@@ -101,7 +102,7 @@ def plain(network: nn.Module) -> nn.Module:
 
 def _taken_apart(network: nn.Module) -> nn.Module:
     training = network.training
-    network = _without_drop_path(network)
+    network = _of_torch(network)
     found = _traced(network) or _replaced_inside(network)
     left = {type(module).__qualname__ for module in found.modules() if _is_ours(module)}
     if left:
@@ -120,14 +121,20 @@ def _is_of_torch(module: nn.Module) -> bool:
     return type(module).__module__.partition(".")[0] == "torch"
 
 
-def _without_drop_path(network: nn.Module) -> nn.Module:
-    if isinstance(network, DropPath):
-        return nn.Identity()
+def _of_torch(network: nn.Module) -> nn.Module:
+    """Take PyTorch's own layers wherever there are any, and leave drop path out."""
+
+    def own(module: nn.Module) -> nn.Module:
+        return nn.Identity() if isinstance(module, DropPath) else as_torch(module)
+
     for parent in list(network.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, DropPath):
-                setattr(parent, name, nn.Identity())
-    return network
+        before = ""
+        for name, child in list(parent.named_children()):
+            if isinstance(child, ReLUDepthwise):
+                setattr(parent, before, nn.ReLU())  # in the place that is kept for it
+            setattr(parent, name, own(child))
+            before = name
+    return own(network)
 
 
 def _traced(network: nn.Module) -> fx.GraphModule | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from nasx.nn.kernels import weighted_sum
+from nasx.nn.kernels.tensors import layout_of
 
 __all__ = ["Choice", "MixedOp", "PartialChannels", "Zero", "mix", "mixed_op"]
 
@@ -64,12 +66,18 @@ def mix(operations: Sequence[nn.Module] | nn.ModuleList, choice: Choice, *args: 
     if isinstance(choice, int):
         only: Tensor = operations[choice](*args, **kwargs)
         return only
-    terms = [
-        operation(*args, **kwargs) * weight
-        for operation, weight in zip(operations, choice.unbind(), strict=True)
-        if not isinstance(operation, Zero)
-    ]
-    return functools.reduce(torch.add, terms) if terms else mix(operations, 0, *args, **kwargs)
+    if len(choice) != len(operations):
+        raise ValueError(
+            f"choice must hold one weight for each of the {len(operations)} operations; got {len(choice)}"
+        )
+    taken = [k for k, operation in enumerate(operations) if not isinstance(operation, Zero)]
+    if not taken:
+        return mix(operations, 0, *args, **kwargs)
+    weights = choice
+    if len(taken) < len(operations):
+        each = choice.unbind()
+        weights = torch.stack([each[k] for k in taken])
+    return weighted_sum([operations[k](*args, **kwargs) for k in taken], weights)
 
 
 class MixedOp(nn.Module):
@@ -197,8 +205,9 @@ class PartialChannels(nn.Module):
     def forward(self, x: Tensor, choice: Choice) -> Tensor:
         """Map ``(B, C, H, W)`` to ``(B, C, ceil(H / stride), ceil(W / stride))``; K divides C."""
         width = x.shape[1] // self.portion
-        rest = x[:, width:]
+        part, rest = x[:, :width], x[:, width:]
+        if layout_of(x) is torch.channels_last:
+            part = part.contiguous(memory_format=torch.channels_last)  # as kernels want it
         if self.stride == 2:
             rest = F.max_pool2d(rest, 2, ceil_mode=True)
-        joined = torch.cat([self.mixed(x[:, :width], choice), rest], 1)
-        return F.channel_shuffle(joined, self.portion)
+        return F.channel_shuffle(torch.cat([self.mixed(part, choice), rest], 1), self.portion)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from nasx.errors import unknown
 from nasx.nn.blocks import Classifier
+from nasx.nn.layers import AvgPool3x3, BatchNorm
 from nasx.nn.mixed import Zero
 
 __all__ = ["NASBench201Cell", "NASBench201Module", "nasbench201_block"]
@@ -226,7 +227,7 @@ def _relu_conv_norm(
     return nn.Sequential(
         nn.ReLU(),
         nn.Conv2d(channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False),
-        nn.BatchNorm2d(out_channels, affine=affine),
+        BatchNorm(out_channels, affine=affine),
     )
 
 
@@ -235,5 +236,5 @@ _OPERATIONS: dict[str, Callable[[int, bool], nn.Module]] = {
     "skip_connect": lambda channels, affine: nn.Identity(),
     "nor_conv_1x1": lambda channels, affine: _relu_conv_norm(channels, 1, affine=affine),
     "nor_conv_3x3": lambda channels, affine: _relu_conv_norm(channels, 3, affine=affine),
-    "avg_pool_3x3": lambda channels, affine: nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False),
+    "avg_pool_3x3": lambda channels, affine: AvgPool3x3(),
 }

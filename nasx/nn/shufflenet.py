@@ -12,8 +12,8 @@ from nasx.architecture import Architecture
 from nasx.errors import unknown
 from nasx.nn.blocks import Classifier
 from nasx.nn.choices import LayerChoice
-from nasx.nn.darts import in_fast_layout
 from nasx.nn.elastic import ElasticBatchNorm2d, ElasticConv2d
+from nasx.nn.layers import in_fast_layout
 from nasx.nn.module_supernet import ModuleSupernet
 from nasx.nn.sizes import Elastic, Size
 from nasx.nn.supernet import copy_weights

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "helpers.hpp"
+#include "nasx/mixed_op/batch_norm.hpp"
 #include "nasx/mixed_op/depthwise.hpp"
 #include "nasx/mixed_op/pooling.hpp"
 #include "nasx/mixed_op/weighted_sum.hpp"
@@ -438,4 +439,99 @@ TEST_CASE("depthwise convolutions of nothing do nothing, and other kernels are r
     CHECK(refused(4, 1, 1) == "kernel must be 3 or 5; got 4");
     CHECK(refused(3, 3, 1) == "stride must be 1 or 2; got 3");
     CHECK(refused(3, 1, 0) == "dilation must be 1 or 2; got 0");
+}
+
+TEST_CASE_TEMPLATE("batch normalisation and its gradient are those of the definition", T, float, double) {
+    const double epsilon = 1e-5;
+    for (const std::size_t threads : {1, 3}) {
+        set_num_threads(threads);
+        for (const std::size_t channels : {1, 3, 4, 8, 16, 17}) {
+            for (const std::size_t rows : {1, 2, 5, 8, 31, 300, 5000}) {
+                for (const double centre : {0.0, 1000.0}) {
+                    CAPTURE(channels);
+                    CAPTURE(rows);
+                    CAPTURE(centre);
+                    const std::size_t n = rows * channels;
+                    auto x = random_numbers<T>(n, 1);
+                    for (T& number : x) {
+                        number += static_cast<T>(centre);
+                    }
+                    const auto grad = random_numbers<T>(n, 2);
+                    std::vector<T> out(n, T{7}), grad_x(n, T{7}), means(channels), variances(channels),
+                        scales(channels);
+                    mixed_op::batch_norm(rows, channels, x.data(), epsilon, out.data(), means.data(),
+                                         variances.data(), scales.data());
+                    mixed_op::batch_norm_backward(rows, channels, grad.data(), x.data(), means.data(),
+                                                  scales.data(), grad_x.data());
+                    bool right = true;
+                    for (std::size_t c = 0; c < channels; ++c) {
+                        double mean = 0, variance = 0, sum = 0, product = 0;
+                        for (std::size_t i = c; i < n; i += channels) {
+                            mean += static_cast<double>(x[i]) / static_cast<double>(rows);
+                        }
+                        for (std::size_t i = c; i < n; i += channels) {
+                            const double difference = static_cast<double>(x[i]) - mean;
+                            variance += difference * difference / static_cast<double>(rows);
+                        }
+                        const double scale = 1 / std::sqrt(variance + epsilon);
+                        for (std::size_t i = c; i < n; i += channels) {
+                            const auto g = static_cast<double>(grad[i]) / static_cast<double>(rows);
+                            sum += g;
+                            product += g * (static_cast<double>(x[i]) - mean) * scale;
+                        }
+                        // Rounding the mean moves all numbers by as much.
+                        const double unit = 1 + centre;
+                        right = right && near(means[c], mean, unit) && near(variances[c], variance, 1.0) &&
+                                near(scales[c], scale, 4 * scale);
+                        for (std::size_t i = c; i < n; i += channels) {
+                            const double normal = (static_cast<double>(x[i]) - mean) * scale;
+                            const double passed =
+                                scale * (static_cast<double>(grad[i]) - sum - normal * product);
+                            right = right && near(out[i], normal, unit * scale) &&
+                                    near(grad_x[i], passed, 4 * unit * scale * scale);
+                        }
+                    }
+                    CHECK(right);
+                }
+            }
+        }
+    }
+}
+
+TEST_CASE("the number of threads changes no bit of a batch normalisation") {
+    const std::size_t rows = 20'011, channels = 12, n = rows * channels;
+    const auto x = random_numbers<float>(n, 1), grad = random_numbers<float>(n, 2);
+    std::vector<std::vector<float>> found;
+    for (const std::size_t threads : {1, 2, 5}) {
+        set_num_threads(threads);
+        std::vector<float> out(2 * n), statistics(3 * channels);
+        mixed_op::batch_norm(rows, channels, x.data(), 1e-5, out.data(), statistics.data(),
+                             statistics.data() + channels, statistics.data() + 2 * channels);
+        mixed_op::batch_norm_backward(rows, channels, grad.data(), x.data(), statistics.data(),
+                                      statistics.data() + 2 * channels, out.data() + n);
+        out.insert(out.end(), statistics.begin(), statistics.end());
+        found.push_back(out);
+    }
+    CHECK(same_bits(found[0], found[1]));
+    CHECK(same_bits(found[0], found[2]));
+}
+
+TEST_CASE("NaN shows in its channel, no rows are refused and no channels are nothing") {
+    std::vector<float> x{1, 2, 3, std::numeric_limits<float>::quiet_NaN(), 5, 6}, out(6), s(6);
+    mixed_op::batch_norm(3, 2, x.data(), 1e-5, out.data(), s.data(), s.data() + 2, s.data() + 4);
+    CHECK(std::isnan(s[1]));
+    CHECK(std::isnan(s[3]));
+    CHECK(std::isnan(out[5]));
+    CHECK(near(s[0], 3.0, 1.0));
+    CHECK(near(out[4], (5.0 - 3.0) / std::sqrt(8.0 / 3.0 + 1e-5), 1.0));
+    const std::string message = test::refusal(
+        [&] { mixed_op::batch_norm(0, 2, x.data(), 1e-5, out.data(), s.data(), s.data(), s.data()); });
+    CHECK(test::has(message, "rows must not be 0"));
+    CHECK(test::refusal([&] {
+              mixed_op::batch_norm_backward(0, 2, x.data(), x.data(), s.data(), s.data(), out.data());
+          }) == message);
+    std::vector<float> untouched{7};
+    mixed_op::batch_norm(3, 0, x.data(), 1e-5, untouched.data(), untouched.data(), untouched.data(),
+                         untouched.data());
+    CHECK(untouched[0] == 7);
 }

@@ -81,7 +81,7 @@ def test_only_zeros_give_zeros():
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="operations must hold at least one candidate; got none"):
         MixedOp({})
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="choice must hold one weight for each of the 4 operations; got 3"):
         MixedOp(operations())(torch.ones(1, 3, 2, 2), torch.ones(3))
     with pytest.raises(IndexError):
         MixedOp(operations())(torch.ones(1, 3, 2, 2), 4)

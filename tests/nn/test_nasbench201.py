@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from nasx.nn import NASBench201Cell, NASBench201Module
+from nasx.nn.layers import BatchNorm
 
 EDGES = [
     (1, 0, "nor_conv_3x3"),
@@ -28,7 +29,7 @@ def test_nodes_are_the_sums_of_their_edges():
 
 def test_operations_are_a_relu_a_convolution_and_a_norm():
     conv, pool, skip, pointwise, _ = NASBench201Cell(4, EDGES).operations
-    assert [type(layer) for layer in conv] == [nn.ReLU, nn.Conv2d, nn.BatchNorm2d]
+    assert [type(layer) for layer in conv] == [nn.ReLU, nn.Conv2d, BatchNorm]
     assert conv[1].kernel_size == (3, 3)
     assert pointwise[1].kernel_size == (1, 1)
     assert conv[1].bias is None

@@ -103,3 +103,19 @@ def depthwise_terms(
             y, z = i * stride + k * dilation - padding, j * stride + m * dilation - padding
             if 0 <= y < height and 0 <= z < width:
                 yield i, j, k, m, y, z
+
+
+def batch_norm(x: np.ndarray, epsilon: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images with means and variances of channels taken out, and those."""
+    x = x.astype(np.float64)
+    means, variances = x.mean((0, 2, 3)), x.var((0, 2, 3))
+    scaled = (x - means[:, None, None]) / np.sqrt(variances + epsilon)[:, None, None]
+    return scaled, means, variances
+
+
+def batch_norm_gradient(grad: np.ndarray, x: np.ndarray, epsilon: float) -> np.ndarray:
+    """What is left of the gradient without its parts along a shift and a scale of each channel, scaled."""
+    normalized, _, variances = batch_norm(x, epsilon)
+    grad = grad.astype(np.float64)
+    along = (grad * normalized).mean((0, 2, 3), keepdims=True) * normalized
+    return (grad - grad.mean((0, 2, 3), keepdims=True) - along) / np.sqrt(variances + epsilon)[:, None, None]

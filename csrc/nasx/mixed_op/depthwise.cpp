@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -79,10 +78,6 @@ class Layout {
     DepthwiseShape shape_;
     std::size_t reach_, segment_;
 };
-
-std::size_t period_of(std::size_t channels) {
-    return channels / std::gcd(channels, std::size_t{8}) * 8;
-}
 
 // Weights (kernel * kernel, period): those of one place in the kernel side by side, repeated.
 template <class T>

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <limits>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -17,6 +18,12 @@ inline constexpr std::size_t numbers_at_once = 16384;
 // Rows of so many numbers, not zero, that make up a piece.
 inline std::size_t rows_at_once(std::size_t numbers) {
     return std::max<std::size_t>(1, numbers_at_once / numbers);
+}
+
+// Numbers per channel are repeated until they fill whole vectors: the least multiple of the channels and
+// of 8.
+inline std::size_t period_of(std::size_t channels) {
+    return channels / std::gcd(channels, std::size_t{8}) * 8;
 }
 
 // The last `count` rows that were worked on, of which the next output needs most again. They begin as zeros.

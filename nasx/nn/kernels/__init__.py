@@ -11,6 +11,7 @@ This package alone hands addresses of tensors to the core: `nasx.nn.kernels.tens
 layout and size.
 """
 
+from nasx.nn.kernels.batch_norms import batch_norm
 from nasx.nn.kernels.depthwise import relu_depthwise
 from nasx.nn.kernels.pooling import avg_pool_3x3, max_pool_3x3
 from nasx.nn.kernels.tensors import kernels_in_use, use_kernels
@@ -18,6 +19,7 @@ from nasx.nn.kernels.weighted_sums import weighted_sum
 
 __all__ = [
     "avg_pool_3x3",
+    "batch_norm",
     "kernels_in_use",
     "max_pool_3x3",
     "relu_depthwise",

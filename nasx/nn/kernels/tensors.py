@@ -45,6 +45,8 @@ NATIVE = {
             "avg_pool_3x3_backward",
             "relu_depthwise",
             "relu_depthwise_backward",
+            "batch_norm",
+            "batch_norm_backward",
         )
     }
     for dtype, suffix in ((torch.float32, "float32"), (torch.float64, "float64"))

@@ -1,0 +1,37 @@
+// Batch normalisation as in training, without scale and shift, and its gradient.
+//
+// Images lie with their channels last, so that they are `rows` pixels of `channels` numbers each, contiguous.
+// T is float or double. Neither the CPU level nor the number of threads changes a bit of the results.
+//
+// Arrays are given by pointers, and those that are written overlap no others. Time: O(rows * channels); the
+// images are read twice in either direction. Room: a few numbers per channel for each block of about 16
+// thousand numbers.
+//
+// S. Ioffe, C. Szegedy, "Batch Normalization: Accelerating Deep Network Training by Reducing Internal
+// Covariate Shift", ICML 2015.
+#pragma once
+
+#include <cstddef>
+
+namespace nasx::mixed_op {
+
+// out (rows, channels) = (x - mean) / sqrt(variance + epsilon), with the mean and the variance of each
+// channel over all rows; means (channels), variances (channels), divided by `rows` and not by one less, and
+// scales (channels), 1 / sqrt(variance + epsilon), are written too. Within a block of rows, means and squared
+// differences from them are added up as T in two passes; blocks are put together as double.
+//
+// Throws std::invalid_argument when there are no rows.
+template <class T>
+void batch_norm(std::size_t rows, std::size_t channels, const T* x, double epsilon, T* out, T* means,
+                T* variances, T* scales);
+
+// grad_x (rows, channels) = the gradient of a loss whose gradient with respect to `out` is `grad`:
+//
+//     scale * (grad - mean of grad - normalised x * mean of (grad * normalised x))
+//
+// Throws as above.
+template <class T>
+void batch_norm_backward(std::size_t rows, std::size_t channels, const T* grad, const T* x, const T* means,
+                         const T* scales, T* grad_x);
+
+}  // namespace nasx::mixed_op
