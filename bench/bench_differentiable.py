@@ -68,8 +68,8 @@ def digits() -> dict[str, Any]:
     return nasx.tasks.datasets.load("digits")
 
 
-def fashion(folder: str, count: int = 5000) -> dict[str, Any]:
-    """The first `count` images to train on, the next 1,000 to validate and all 10,000 to test on."""
+def fashion(folder: str, train: int = 5000, valid: int = 1000) -> dict[str, Any]:
+    """So many images to train on and to validate, and all 10,000 to test on."""
     found = {}
     for name, prefix in (("train", "train"), ("test", "t10k")):
         with gzip.open(Path(folder) / f"{prefix}-images-idx3-ubyte.gz") as file:
@@ -79,8 +79,8 @@ def fashion(folder: str, count: int = 5000) -> dict[str, Any]:
         found[name] = (images, labels)
     images, labels = found["train"]
     return {
-        "train": (images[:count], labels[:count]),
-        "valid": (images[count : count + 1000], labels[count : count + 1000]),
+        "train": (images[:train], labels[:train]),
+        "valid": (images[train : train + valid], labels[train : train + valid]),
         "test": found["test"],
     }
 

@@ -64,7 +64,7 @@ class SupernetStrategy(Strategy, ABC):
         return {}
 
     def make_supernet(self, space: Space, spec: TaskSpec) -> Supernet:
-        """Make the supernet that `fit` trains.
+        """Make the supernet that `fit` trains: ``space.supernet(spec, **strategy.supernet_settings)``.
 
         Parameters
         ----------
