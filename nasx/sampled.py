@@ -27,7 +27,7 @@ from nasx.strategies.base import Losses, SampledStrategy, Violations
 from nasx.strategies.multi_fidelity.base import Budgets, MultiFidelityStrategy
 from nasx.trial import Batch, State, Trial
 
-__all__ = ["Callback", "SampledRun", "trial_seed"]
+__all__ = ["Callback", "SampledRun", "remember_costs", "trial_seed"]
 
 Callback = Callable[[Result, Trial], None]
 
@@ -318,9 +318,7 @@ class SampledRun:
     def resume(self, journal: Journal) -> None:
         """Bring the strategy where it was, and take over what was asked and told."""
         problem = self.problem
-        if problem.remembers_costs:
-            problem.remember_costs(*journal.costs(problem.space, len(problem.costs)))
-            problem.on_cost = functools.partial(journal.measured, problem.space)
+        remember_costs(problem, journal)
         asks = journal.asks(problem.space)
         trials = journal.trials(problem.space, problem.spec, asks=asks)
         position = journal.position()
@@ -371,6 +369,21 @@ class SampledRun:
                 stacklevel=5,  # the caller of search
             )
         return told
+
+
+def remember_costs(problem: Problem, journal: Journal) -> None:
+    """Decide by the costs that an earlier run has measured, and write down those that are measured now.
+
+    Parameters
+    ----------
+    problem : Problem
+        Whose costs; nothing happens if proposals do not depend on measured ones.
+    journal : Journal
+        Where they are kept.
+    """
+    if problem.remembers_costs:
+        problem.remember_costs(*journal.costs(problem.space, len(problem.costs)))
+        problem.on_cost = functools.partial(journal.measured, problem.space)
 
 
 def _equal(a: Budgets | None, b: Budgets | None) -> bool:

@@ -19,6 +19,7 @@ from nasx.problem import Problem, header
 from nasx.progress import EpochProgress
 from nasx.registry import strategy_name
 from nasx.result import Result
+from nasx.sampled import remember_costs
 from nasx.shared_search import random_architectures, search_inside
 from nasx.strategies.one_shot.base import EVALUATIONS, OneShotStrategy
 from nasx.strategies.supernet import Epoch, Fitted, SupernetStrategy
@@ -194,6 +195,8 @@ class _Run:
         if done and self.supernet_is_lost(ended):
             result.baseline[:] = self.journal.baseline() if self.journal is not None else []
             return
+        if self.journal is not None:
+            remember_costs(problem, self.journal)
         limited = bool(problem.limited_costs or problem.space.constraints)
         if limited and not len(random_architectures(problem, 1, result.seed)):
             result.stopped = "exhausted"  # before anything is trained in vain

@@ -600,6 +600,36 @@ def test_killed_between_any_two_writes(tmp_path, task):
     assert writes == 13
 
 
+def test_measured_costs_are_those_of_the_first_run_in_the_next(tmp_path, task):
+    path = tmp_path / "run.db"
+
+    class Noisy:
+        deterministic = False
+
+        def __init__(self, seed):
+            self.random = np.random.default_rng(seed)
+
+        def __call__(self, genotypes):
+            return genotypes.sum(1) + self.random.uniform(0, 3, len(genotypes))
+
+    def noisy(seed, **options):
+        return run(
+            task, path, costs={"ms": Noisy(seed)}, limits={"ms": 4.0}, settings={"epochs": 1}, **options
+        )
+
+    def stop(result, trial):
+        if trial.number == 2:
+            raise nasx.StopSearch
+
+    first = noisy(0, evaluations=6, callbacks=[stop])
+    again = noisy(1, evaluations=6)  # nothing diverges, or it would warn
+    assert [trial.metrics for trial in again.trials[:3]] == [trial.metrics for trial in first.trials]
+    known = {trial.genotype.tobytes(): trial.metrics["ms"] for trial in again.trials}
+    assert len(known) == 6
+    assert all(trial.metrics["ms"] <= 4 for trial in again.trials)
+    assert again.baseline == first.baseline
+
+
 def test_killed_at_random_moments_of_both_phases_and_resumed_equals_never_killed(tmp_path, task, whole):
     path = tmp_path / "run.db"
     random = np.random.default_rng(0)
