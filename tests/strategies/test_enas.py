@@ -575,6 +575,17 @@ def test_the_best_of_the_samples_is_taken(task):
     assert final["mean_reward"] < final["reward"]
 
 
+def test_the_best_is_taken_wherever_it_is(task, monkeypatch):
+    seen = []
+    scores = iter([0.2, 0.1, 0.9, 0.3, 0.9])
+    monkeypatch.setattr(ENASTraining, "_score", lambda self, row, batches: seen.append(row) or next(scores))
+    _, history, fitted = fit(task, final_samples=5)
+    assert len({tuple(row) for row in seen}) == 5
+    assert fitted.genotype.tolist() == seen[2].tolist()
+    final = {"genotype": seen[2].tolist(), "reward": 0.9, "mean_reward": pytest.approx(0.48), "scored": 5}
+    assert history[-1]["final"] == final
+
+
 def test_history_holds_what_the_epoch_was(task):
     _, history, _ = fit(task, MACRO, epochs=2)
     for entry in history:
@@ -699,7 +710,8 @@ def test_killed_in_either_phase_and_resumed_equals_never_killed(task, tmp_path, 
         timeless = [{k: v for k, v in entry.items() if k != "seconds"} for entry in history]
         return supernet.state_dict(), timeless, fitted.genotype.tolist()
 
-    whole = state(*fit(task, epochs=2))
+    options = {"epochs": 2, "architecture_data": 0.5}  # several held-out batches: their order counts
+    whole = state(*fit(task, **options))
     for phase in ("_train_weights", "_train_controller", "choose"):
         checkpoint = Checkpoint(tmp_path / f"{phase}.checkpoint", {})
         method, calls = getattr(ENASTraining, phase), []
@@ -714,10 +726,10 @@ def test_killed_in_either_phase_and_resumed_equals_never_killed(task, tmp_path, 
         with monkeypatch.context() as patch:
             patch.setattr(ENASTraining, phase, killed)
             with pytest.raises(KeyboardInterrupt):
-                fit(task, epochs=2, checkpoint=checkpoint)
-            weights, *rest = state(*fit(task, epochs=2, checkpoint=checkpoint))
+                fit(task, checkpoint=checkpoint, **options)
+            weights, *rest = state(*fit(task, checkpoint=checkpoint, **options))
         assert same(weights, whole[0])
         assert tuple(rest) == whole[1:]
     # What is finished is not scored again.
     monkeypatch.setattr(ENASTraining, "_score", None)
-    assert state(*fit(task, epochs=2, checkpoint=checkpoint))[1:] == whole[1:]
+    assert state(*fit(task, checkpoint=checkpoint, **options))[1:] == whole[1:]
