@@ -11,6 +11,7 @@ show from which size on they win.
 from __future__ import annotations
 
 import argparse
+import copy
 import functools
 import time
 from collections.abc import Callable, Sequence
@@ -19,11 +20,13 @@ from typing import NamedTuple
 from harness import compare, describe  # first: it sets up the process
 
 import torch  # isort: skip
+import darts_twin
 from torch import Tensor
 from torch.nn import functional as F
 
 import nasx
-from nasx.nn import kernels
+from nasx.nn import MixedOp, kernels
+from nasx.nn.darts import darts_operation
 from nasx.nn.kernels import tensors
 
 SHAPES = [(64, 16, 32, 32), (64, 32, 16, 16), (64, 64, 8, 8)]
@@ -47,6 +50,7 @@ class Kernel(NamedTuple):
     bytes_out: float
     operations_in: float
     operations_out: float
+    size: int = 0  # of the kernels of a depthwise convolution
 
 
 def products(weights: Tensor, *terms: Tensor) -> Tensor:
@@ -99,6 +103,57 @@ def pooling(stride: int) -> list[Kernel]:
     ]
 
 
+def depthwise(size: int, stride: int, dilation: int) -> Kernel:
+    def plain(x: Tensor, weight: Tensor) -> Tensor:
+        padding = dilation * (size // 2)
+        return F.conv2d(F.relu(x), weight, None, stride, padding, dilation, groups=x.shape[1])
+
+    return Kernel(
+        name=f"depthwise {size}x{size}, {stride}, {dilation}",
+        target=5,
+        ours=lambda x, weight: kernels.relu_depthwise(x, weight, stride, dilation),
+        theirs={"torch": plain},
+        terms=0,
+        stride=stride,
+        bytes_in=4 + 4 + 4,
+        bytes_out=4 + 4,
+        operations_in=2,
+        operations_out=6 * size**2,
+        size=size,
+    )
+
+
+def normalized(weights: Tensor, *terms: Tensor) -> Tensor:
+    return products(weights, *(F.batch_norm(term, None, None, training=True) for term in terms))
+
+
+NORMALIZED = [
+    Kernel(
+        name="batch norm",
+        target=1,
+        ours=lambda x: kernels.batch_norm(x)[0],
+        theirs={"torch": lambda x: F.batch_norm(x, None, None, training=True)},
+        terms=0,
+        stride=1,
+        bytes_in=4 * (2 + 1 + 4 + 1),
+        bytes_out=0,
+        operations_in=4 + 2 + 4 + 5,
+        operations_out=0,
+    ),
+    Kernel(
+        name=f"normalised sum of {TERMS}",
+        target=2,
+        ours=lambda weights, *terms: kernels.normalized_sum(terms, [True] * len(terms), weights)[0],
+        theirs={"torch": normalized},
+        terms=TERMS,
+        stride=1,
+        bytes_in=0,
+        bytes_out=4 * (5 * TERMS + 3),
+        operations_in=0,
+        operations_out=16 * TERMS,
+    ),
+]
+
 KERNELS = [
     Kernel(
         name=f"weighted sum of {TERMS}",
@@ -114,6 +169,13 @@ KERNELS = [
     ),
     *pooling(1),
     *pooling(2),
+    depthwise(3, 1, 1),
+    depthwise(5, 1, 1),
+    depthwise(3, 1, 2),
+    depthwise(5, 1, 2),
+    depthwise(5, 2, 1),
+    depthwise(5, 2, 2),
+    *NORMALIZED,
 ]
 
 
@@ -135,12 +197,49 @@ def inputs_of(
     inputs = [images(*shape) for _ in range(max(1, kernel.terms))]
     if kernel.terms:
         inputs.insert(0, torch.randn(kernel.terms, generator=generator).softmax(0))
+    if kernel.size:
+        inputs.append(torch.randn(shape[1], 1, kernel.size, kernel.size, generator=generator))
     return [x.requires_grad_() for x in inputs], grad
 
 
 def same(theirs: list[Tensor], ours: list[Tensor]) -> bool:
     """Equal to 1e-4 of the largest number."""
     return all(bool((a - b).abs().max() <= 1e-4 * a.abs().max()) for a, b in zip(theirs, ours, strict=True))
+
+
+def whole(shape: tuple[int, int, int, int]) -> None:
+    """Compare a whole mixed operation of DARTS with its twin, with the gradients of all weights."""
+    torch.manual_seed(0)
+    twin = darts_twin.MixedOp(shape[1], 1)
+    ours = MixedOp(
+        {
+            name: darts_operation(name, shape[1], affine=False, pool_norm=True)
+            for name in darts_twin.OPERATIONS
+        }
+    )
+    ours.load_state_dict(twin.state_dict())
+    weights, x, grad = torch.randn(TERMS).softmax(0), torch.randn(shape), torch.randn(shape)
+
+    def call(mixed: torch.nn.Module, layout: torch.memory_format) -> Callable[[], list[Tensor]]:
+        mixed = copy.deepcopy(mixed).to(memory_format=layout)
+        images, passed = (one.clone().contiguous(memory_format=layout) for one in (x, grad))
+        inputs = [images.requires_grad_(), weights.clone().requires_grad_()]
+
+        def run() -> list[Tensor]:
+            out = mixed(*inputs)
+            return [out, *torch.autograd.grad(out, [*inputs, *mixed.parameters()], passed)]
+
+        return run
+
+    for name, layout in LAYOUTS.items():
+        compare(
+            f"mixed operation {'x'.join(map(str, shape))}",
+            f"eager {name}",
+            call(twin, layout),
+            call(ours, torch.channels_last),
+            same,
+            target=2.5 if shape[-1] <= 8 else 4,
+        )
 
 
 def least(call: Callable[[], object], rounds: int = 15) -> float:
@@ -167,12 +266,19 @@ def peak() -> float:
     return 2 * 1536**3 / least(lambda: a @ a, 5)
 
 
-def run(shapes: Sequence[tuple[int, int, int, int]], threads: int, *, compiled: bool) -> None:
+def run(
+    chosen: Sequence[Kernel],
+    shapes: Sequence[tuple[int, int, int, int]],
+    threads: int,
+    *,
+    compiled: bool,
+    mixed: bool,
+) -> None:
     torch.set_num_threads(threads)
     nasx.set_num_threads(threads)
     describe("torch")
     rows = []
-    for kernel in KERNELS:
+    for kernel in chosen:
         for shape in shapes:
             ours = functools.partial(step, kernel.ours, *inputs_of(kernel, shape, torch.channels_last))
             formulations = dict(kernel.theirs)
@@ -195,6 +301,9 @@ def run(shapes: Sequence[tuple[int, int, int, int]], threads: int, *, compiled: 
             best = min(ratios, key=lambda peer: ratios[peer])
             print(f"    against the best, {best}: {ratios[best]:.2f}, wanted {kernel.target:g}")
             rows.append((kernel, shape, least(ours)))
+    if mixed:
+        for shape in shapes:
+            whole(shape)
     bounds(rows)
 
 
@@ -228,13 +337,16 @@ def bounds(rows: Sequence[tuple[Kernel, tuple[int, int, int, int], float]]) -> N
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--only", default="", help="kernels whose names begin so")
     parser.add_argument("--compile", action="store_true", help="also time torch.compile")
     parser.add_argument("--small", action="store_true", help="small images, all by the kernels")
     options = parser.parse_args()
     if options.small:
-        tensors.LEAST = 0
+        tensors.LEAST = dict.fromkeys(tensors.LEAST, 0)
     for threads in options.threads:
-        run(SMALL if options.small else SHAPES, threads, compiled=options.compile)
+        chosen = [kernel for kernel in KERNELS if kernel.name.startswith(options.only)]
+        mixed = not options.small and not options.only
+        run(chosen, SMALL if options.small else SHAPES, threads, compiled=options.compile, mixed=mixed)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@
 #include "arguments.hpp"
 #include "nasx/mixed_op/batch_norm.hpp"
 #include "nasx/mixed_op/depthwise.hpp"
+#include "nasx/mixed_op/normalized_sum.hpp"
 #include "nasx/mixed_op/pooling.hpp"
 #include "nasx/mixed_op/weighted_sum.hpp"
 
@@ -186,6 +187,49 @@ void bind_batch_norm_backward(py::ssize_t rows, py::ssize_t channels, Address gr
     mixed_op::batch_norm_backward<T>(pixels, width, passed, from, centres, factors, to);
 }
 
+std::vector<std::uint8_t> flags(const std::vector<bool>& values) {
+    return {values.begin(), values.end()};
+}
+
+template <class T>
+void bind_normalized_sum(py::ssize_t rows, py::ssize_t channels, const std::vector<Address>& terms,
+                         const std::vector<bool>& normalized, Address weights, double epsilon, Address out,
+                         Address means, Address variances, Address scales) {
+    const auto pixels = count(rows, "rows"), width = count(channels, "channels");
+    const auto arrays = pointers<T>(terms, "terms");
+    const auto which = flags(normalized);
+    const auto factors = numbers<T>(weights, arrays.size(), "weights");
+    T* const to = pointer<T>(out, "out");
+    T* const centres = pointer<T>(means, "means");
+    T* const spreads = pointer<T>(variances, "variances");
+    T* const steps = pointer<T>(scales, "scales");
+    const py::gil_scoped_release release;
+    mixed_op::normalized_sum<T>(pixels, width, arrays, which, factors, epsilon, to, centres, spreads, steps);
+}
+
+// A zero among grad_terms says that this gradient is not wanted.
+template <class T>
+void bind_normalized_sum_backward(py::ssize_t rows, py::ssize_t channels, Address grad,
+                                  const std::vector<Address>& terms, const std::vector<bool>& normalized,
+                                  Address weights, Address means, Address scales,
+                                  const std::vector<Address>& grad_terms, Address grad_weights) {
+    const auto pixels = count(rows, "rows"), width = count(channels, "channels");
+    const T* const passed = pointer<const T>(grad, "grad");
+    const auto arrays = pointers<T>(terms, "terms");
+    const auto which = flags(normalized);
+    const auto factors = numbers<T>(weights, arrays.size(), "weights");
+    const T* const centres = pointer<const T>(means, "means");
+    const T* const steps = pointer<const T>(scales, "scales");
+    std::vector<T*> of_terms;
+    for (const Address address : grad_terms) {
+        of_terms.push_back(maybe_pointer<T>(address));
+    }
+    T* const of_weights = pointer<T>(grad_weights, "grad_weights");
+    const py::gil_scoped_release release;
+    mixed_op::normalized_sum_backward<T>(pixels, width, passed, arrays, which, factors, centres, steps,
+                                         of_terms, of_weights);
+}
+
 // `type` ends the names: a function does not see what the memory holds.
 template <class T>
 void register_for(py::module_& module, const std::string& type) {
@@ -219,6 +263,13 @@ void register_for(py::module_& module, const std::string& type) {
     module.def(name("batch_norm_backward").c_str(), &bind_batch_norm_backward<T>, py::arg("rows"),
                py::arg("channels"), py::arg("grad"), py::arg("x"), py::arg("means"), py::arg("scales"),
                py::arg("grad_x"));
+    module.def(name("normalized_sum").c_str(), &bind_normalized_sum<T>, py::arg("rows"), py::arg("channels"),
+               py::arg("terms"), py::arg("normalized"), py::arg("weights"), py::arg("epsilon"),
+               py::arg("out"), py::arg("means"), py::arg("variances"), py::arg("scales"));
+    module.def(name("normalized_sum_backward").c_str(), &bind_normalized_sum_backward<T>, py::arg("rows"),
+               py::arg("channels"), py::arg("grad"), py::arg("terms"), py::arg("normalized"),
+               py::arg("weights"), py::arg("means"), py::arg("scales"), py::arg("grad_terms"),
+               py::arg("grad_weights"));
 }
 
 }  // namespace

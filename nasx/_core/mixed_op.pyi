@@ -96,3 +96,51 @@ def batch_norm_float64(
 def batch_norm_backward_float64(
     rows: int, channels: int, grad: int, x: int, means: int, scales: int, grad_x: int
 ) -> None: ...
+def normalized_sum_float32(
+    rows: int,
+    channels: int,
+    terms: Sequence[int],
+    normalized: Sequence[bool],
+    weights: int,
+    epsilon: float,
+    out: int,
+    means: int,
+    variances: int,
+    scales: int,
+) -> None: ...
+def normalized_sum_backward_float32(
+    rows: int,
+    channels: int,
+    grad: int,
+    terms: Sequence[int],
+    normalized: Sequence[bool],
+    weights: int,
+    means: int,
+    scales: int,
+    grad_terms: Sequence[int],
+    grad_weights: int,
+) -> None: ...
+def normalized_sum_float64(
+    rows: int,
+    channels: int,
+    terms: Sequence[int],
+    normalized: Sequence[bool],
+    weights: int,
+    epsilon: float,
+    out: int,
+    means: int,
+    variances: int,
+    scales: int,
+) -> None: ...
+def normalized_sum_backward_float64(
+    rows: int,
+    channels: int,
+    grad: int,
+    terms: Sequence[int],
+    normalized: Sequence[bool],
+    weights: int,
+    means: int,
+    scales: int,
+    grad_terms: Sequence[int],
+    grad_weights: int,
+) -> None: ...

@@ -122,18 +122,35 @@ class BatchNorm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, H, W)`` to the same shape."""
-        count = x.numel() // max(1, self.num_features)
-        if not self.training or self.affine or x.dim() != 4 or count < 2 or not batch_norms.takes(x):
+        if not self.alone or x.dim() != 4 or not batch_norms.takes(x):
             return super().forward(x)
         out, means, variances = batch_norms.batch_norm(x, self.eps)
-        if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
-            assert self.num_batches_tracked is not None  # as long as there are statistics
-            self.num_batches_tracked.add_(1)
-            share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-            with torch.no_grad():
-                self.running_mean.lerp_(means, share)
-                self.running_var.lerp_(variances * (count / (count - 1)), share)
+        self.keep(means, variances, x.numel() // x.shape[1])
         return out
+
+    @property
+    def alone(self) -> bool:
+        """Whether it works by the statistics of a batch alone, without scale and shift."""
+        return self.training and not self.affine
+
+    def keep(self, means: Tensor, variances: Tensor, count: int) -> None:
+        """Let running statistics follow those of a batch.
+
+        Parameters
+        ----------
+        means, variances : Tensor of shape (C,)
+            Of the batch's channels; variances are divided by the count.
+        count : int
+            Numbers of each channel, at least 2.
+        """
+        if not self.track_running_stats or self.running_mean is None or self.running_var is None:
+            return
+        assert self.num_batches_tracked is not None  # as long as there are statistics
+        self.num_batches_tracked.add_(1)
+        share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        with torch.no_grad():
+            self.running_mean.lerp_(means, share)
+            self.running_var.lerp_(variances * (count / (count - 1)), share)
 
 
 _OF_TORCH: dict[type[nn.Module], type[nn.Module]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -9,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nasx.nn.kernels import weighted_sum
+from nasx.nn.kernels import kernels_in_use, normalized_sums, weighted_sum
 from nasx.nn.kernels.tensors import layout_of
+from nasx.nn.layers import BatchNorm
 
 __all__ = ["Choice", "MixedOp", "PartialChannels", "Zero", "mix", "mixed_op"]
 
@@ -77,7 +79,42 @@ def mix(operations: Sequence[nn.Module] | nn.ModuleList, choice: Choice, *args: 
     if len(taken) < len(operations):
         each = choice.unbind()
         weights = torch.stack([each[k] for k in taken])
-    return weighted_sum([operations[k](*args, **kwargs) for k in taken], weights)
+    terms, norms = [], []
+    for k in taken:
+        body, norm = _without_norm(operations[k])
+        terms.append(body(*args, **kwargs))
+        norms.append(norm)
+    return _add_up(terms, norms, weights)
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def _without_norm(operation: nn.Module) -> tuple[Callable[..., Tensor], BatchNorm | None]:
+    """Take a batch normalisation off the end of an operation, if it may be computed with the sum."""
+    last = operation[-1] if type(operation) is nn.Sequential and len(operation) else None
+    if type(last) is not BatchNorm or not last.alone or not kernels_in_use():
+        return operation, None
+    if any(getattr(module, name) for module in (operation, last) for name in _HOOKS):
+        return operation, None  # whoever watches them is to see them run
+    layers = list(operation.children())[:-1]
+    return lambda x: functools.reduce(lambda value, layer: layer(value), layers, x), last
+
+
+def _add_up(terms: list[Tensor], norms: list[BatchNorm | None], weights: Tensor) -> Tensor:
+    """Compute the weighted sum of terms, of which some are still to be normalised."""
+    epsilons = {norm.eps for norm in norms if norm is not None}
+    if len(epsilons) != 1 or terms[0].dim() != 4 or not normalized_sums.takes(terms, weights):
+        return weighted_sum(
+            [term if norm is None else norm(term) for term, norm in zip(terms, norms, strict=True)], weights
+        )
+    total, means, variances = normalized_sums.normalized_sum(
+        terms, [norm is not None for norm in norms], weights, epsilons.pop()
+    )
+    for k, norm in enumerate(norms):
+        if norm is not None:
+            norm.keep(means[k], variances[k], total.numel() // total.shape[1])
+    return total
 
 
 class MixedOp(nn.Module):

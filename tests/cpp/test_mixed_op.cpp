@@ -13,6 +13,7 @@
 #include "helpers.hpp"
 #include "nasx/mixed_op/batch_norm.hpp"
 #include "nasx/mixed_op/depthwise.hpp"
+#include "nasx/mixed_op/normalized_sum.hpp"
 #include "nasx/mixed_op/pooling.hpp"
 #include "nasx/mixed_op/weighted_sum.hpp"
 #include "nasx/parallel.hpp"
@@ -534,4 +535,88 @@ TEST_CASE("NaN shows in its channel, no rows are refused and no channels are not
     mixed_op::batch_norm(3, 0, x.data(), 1e-5, untouched.data(), untouched.data(), untouched.data(),
                          untouched.data());
     CHECK(untouched[0] == 7);
+}
+
+TEST_CASE_TEMPLATE("normalised sums and their gradients are normalisations and then a sum", T, float,
+                   double) {
+    const double epsilon = 1e-5;
+    std::vector<std::vector<T>> first;
+    for (const std::size_t threads : {1, 3}) {
+        set_num_threads(threads);
+        for (const std::size_t channels : {1, 3, 8, 17}) {
+            for (const std::size_t rows : {2, 9, 40, 3000}) {
+                CAPTURE(channels);
+                CAPTURE(rows);
+                const std::size_t n = rows * channels, count = 3;
+                std::vector<std::vector<T>> terms, found(count, std::vector<T>(n, T{7}));
+                for (std::size_t k = 0; k < count; ++k) {
+                    terms.push_back(random_numbers<T>(n, k));
+                }
+                const std::vector<std::uint8_t> normalized{1, 0, 1};
+                const auto weights = random_numbers<T>(count, 5), grad = random_numbers<T>(n, 6);
+                const auto arrays = addresses(terms);
+                std::vector<T> out(n, T{7}), statistics(3 * count * channels), products(count);
+                T *means = statistics.data(), *scales = means + 2 * count * channels;
+                mixed_op::normalized_sum<T>(rows, channels, arrays, normalized, weights, epsilon, out.data(),
+                                            means, means + count * channels, scales);
+                std::vector<T*> to;
+                for (auto& array : found) {
+                    to.push_back(array.data());
+                }
+                mixed_op::normalized_sum_backward<T>(rows, channels, grad.data(), arrays, normalized, weights,
+                                                     means, scales, to, products.data());
+                std::vector<double> expected(n);
+                const double unit = std::sqrt(static_cast<double>(n) + 1);
+                bool right = true;
+                for (std::size_t k = 0; k < count; ++k) {
+                    std::vector<T> plain = terms[k], m(channels), v(channels), s(channels), passed(n),
+                                   scaled(n);
+                    std::transform(grad.begin(), grad.end(), scaled.begin(),
+                                   [&](T g) { return weights[k] * g; });
+                    passed = scaled;
+                    if (normalized[k] != 0) {
+                        mixed_op::batch_norm(rows, channels, terms[k].data(), epsilon, plain.data(), m.data(),
+                                             v.data(), s.data());
+                        mixed_op::batch_norm_backward(rows, channels, scaled.data(), terms[k].data(),
+                                                      m.data(), s.data(), passed.data());
+                        right = right && std::equal(m.begin(), m.end(), means + k * channels);
+                    }
+                    double product = 0, most = 1;
+                    for (const T scale : s) {
+                        most = std::max(most, static_cast<double>(scale));
+                    }
+                    for (std::size_t i = 0; i < n; ++i) {
+                        expected[i] += static_cast<double>(weights[k]) * static_cast<double>(plain[i]);
+                        product += static_cast<double>(grad[i]) * static_cast<double>(plain[i]);
+                        right = right && near(found[k][i], static_cast<double>(passed[i]), 4 * most);
+                    }
+                    right = right && near(products[k], product, 4 * most * unit);
+                }
+                for (std::size_t i = 0; i < n; ++i) {
+                    right = right && near(out[i], expected[i], 8.0);
+                }
+                CHECK(right);
+                if (channels == 17 && rows == 3000) {
+                    first.insert(first.end(), {out, found[0], found[2], statistics, products});
+                }
+            }
+        }
+    }
+    for (std::size_t i = 0; i < 5; ++i) {  // threads change no bit
+        CHECK(same_bits(first[i], first[i + 5]));
+    }
+    const std::vector<T> x(4);
+    std::vector<T> y(20);
+    const std::vector<const T*> one{x.data()};
+    const std::vector<std::uint8_t> flags{1, 1};
+    const auto refused = [&](std::size_t rows, std::size_t terms, std::size_t flagged) {
+        return test::refusal([&] {
+            mixed_op::normalized_sum<T>(rows, 1, std::span(one).first(terms), std::span(flags).first(flagged),
+                                        std::span(x).first(terms), epsilon, y.data(), y.data(), y.data(),
+                                        y.data());
+        });
+    };
+    CHECK(test::has(refused(0, 1, 1), "rows must not be 0"));
+    CHECK(test::has(refused(1, 0, 0), "terms must hold at least one array"));
+    CHECK(test::has(refused(1, 1, 2), "normalized must have one entry for each of the 1 terms; got 2"));
 }

@@ -2,93 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <stdexcept>
-#include <type_traits>
 #include <vector>
 
-#include "nasx/cpu.hpp"
-#include "nasx/mixed_op/rows.hpp"
-#include "nasx/parallel.hpp"
-#include "nasx/simd/batch_norm.hpp"
+#include "nasx/mixed_op/blocks.hpp"
 
 namespace nasx::mixed_op {
-namespace {
-
-// Numbers of a block: what is read twice stays in the first cache.
-constexpr std::size_t block_size = 4096;
-constexpr std::size_t blocks_at_once = numbers_at_once / block_size;
-
 template <class T>
-const simd::BatchNormLoops<T>& loops() {
-    const simd::BatchNormKernels* kernels = &simd::baseline_batch_norm;
-#ifdef NASX_HAS_AVX2
-    if (simd_level() == SimdLevel::avx2) {
-        kernels = &simd::avx2_batch_norm;
-    }
-#endif
-    if constexpr (std::is_same_v<T, float>) {
-        return kernels->singles;
-    } else {
-        return kernels->doubles;
-    }
-}
-
-// Blocks of whole rows. They depend on sizes alone, so that sums do.
-struct Blocks {
-    std::size_t rows, channels, period, in_block, count;
-
-    Blocks(std::size_t rows_, std::size_t channels_)
-        : rows(rows_),
-          channels(channels_),
-          period(period_of(channels_)),
-          in_block(std::max<std::size_t>(1, block_size / period) * (period / channels)),
-          count((rows + in_block - 1) / in_block) {}
-
-    std::size_t begin(std::size_t block) const { return block * in_block * channels; }
-    std::size_t rows_of(std::size_t block) const { return std::min(in_block, rows - block * in_block); }
-
-    // Calls function(block) for all of them.
-    template <class Function>
-    void run(Function function) const {
-        parallel_for(0, count, blocks_at_once, [&](std::size_t first, std::size_t last) {
-            for (std::size_t block = first; block < last; ++block) {
-                function(block);
-            }
-        });
-    }
-
-    // Numbers (channels) as often as a period has them.
-    template <class T>
-    std::vector<T> repeated(const T* numbers) const {
-        std::vector<T> out(period);
-        for (std::size_t i = 0; i < period; ++i) {
-            out[i] = numbers[i % channels];
-        }
-        return out;
-    }
-
-    // sums (channels), as double, of numbers (period) that belong to the same.
-    template <class T>
-    void fold(const std::vector<T>& numbers, double* sums) const {
-        std::fill_n(sums, channels, 0.0);
-        for (std::size_t i = 0; i < period; ++i) {
-            sums[i % channels] += static_cast<double>(numbers[i]);
-        }
-    }
-};
-
-void check(std::size_t rows) {
-    if (rows == 0) {
-        throw std::invalid_argument("rows must not be 0: there is no mean of nothing; got 0");
-    }
-}
-
-}  // namespace
-
-template <class T>
-void batch_norm(std::size_t rows, std::size_t channels, const T* x, double epsilon, T* out, T* means,
-                T* variances, T* scales) {
-    check(rows);
+void batch_statistics(std::size_t rows, std::size_t channels, const T* x, double epsilon, T* means,
+                      T* variances, T* scales) {
+    check_rows(rows);
     if (channels == 0) {
         return;
     }
@@ -101,13 +23,13 @@ void batch_norm(std::size_t rows, std::size_t channels, const T* x, double epsil
         double* const sum = sums.data() + block * channels;
         T* const centre = centres.data() + block * channels;
         std::vector<T> added(blocks.period);
-        loops<T>().add(from, blocks.period, n, added.data());
+        norm_loops<T>().add(from, blocks.period, n, added.data());
         blocks.fold(added, sum);
         for (std::size_t c = 0; c < channels; ++c) {
             centre[c] = static_cast<T>(sum[c] / static_cast<double>(here));
         }
         std::fill(added.begin(), added.end(), T{0});
-        loops<T>().add_squares(from, blocks.repeated(centre).data(), blocks.period, n, added.data());
+        norm_loops<T>().add_squares(from, blocks.repeated(centre).data(), blocks.period, n, added.data());
         blocks.fold(added, squares.data() + block * channels);
     });
     const auto all = static_cast<double>(rows);
@@ -130,18 +52,28 @@ void batch_norm(std::size_t rows, std::size_t channels, const T* x, double epsil
         variances[c] = static_cast<T>(variance);
         scales[c] = static_cast<T>(1 / std::sqrt(variance + epsilon));
     }
+}
+
+template <class T>
+void batch_norm(std::size_t rows, std::size_t channels, const T* x, double epsilon, T* out, T* means,
+                T* variances, T* scales) {
+    batch_statistics(rows, channels, x, epsilon, means, variances, scales);
+    if (channels == 0) {
+        return;
+    }
+    const Blocks blocks(rows, channels);
     const std::vector<T> all_means = blocks.repeated(means), all_scales = blocks.repeated(scales);
     blocks.run([&](std::size_t block) {
         const std::size_t begin = blocks.begin(block);
-        loops<T>().normalize(x + begin, all_means.data(), all_scales.data(), blocks.period,
-                             blocks.rows_of(block) * channels, out + begin);
+        norm_loops<T>().normalize(x + begin, all_means.data(), all_scales.data(), blocks.period,
+                                  blocks.rows_of(block) * channels, out + begin);
     });
 }
 
 template <class T>
 void batch_norm_backward(std::size_t rows, std::size_t channels, const T* grad, const T* x, const T* means,
                          const T* scales, T* grad_x) {
-    check(rows);
+    check_rows(rows);
     if (channels == 0) {
         return;
     }
@@ -151,8 +83,8 @@ void batch_norm_backward(std::size_t rows, std::size_t channels, const T* grad, 
     blocks.run([&](std::size_t block) {
         const std::size_t begin = blocks.begin(block);
         std::vector<T> added(blocks.period), multiplied(blocks.period);
-        loops<T>().add_products(grad + begin, x + begin, all_means.data(), blocks.period,
-                                blocks.rows_of(block) * channels, added.data(), multiplied.data());
+        norm_loops<T>().add_products(grad + begin, x + begin, all_means.data(), blocks.period,
+                                     blocks.rows_of(block) * channels, added.data(), multiplied.data());
         blocks.fold(added, sums.data() + block * channels);
         blocks.fold(multiplied, products.data() + block * channels);
     });
@@ -171,12 +103,14 @@ void batch_norm_backward(std::size_t rows, std::size_t channels, const T* grad, 
     const std::vector<T> all_slopes = blocks.repeated(slopes.data());
     blocks.run([&](std::size_t block) {
         const std::size_t begin = blocks.begin(block);
-        loops<T>().pass_back(grad + begin, x + begin, all_means.data(), all_shifts.data(), all_slopes.data(),
-                             all_scales.data(), blocks.period, blocks.rows_of(block) * channels,
-                             grad_x + begin);
+        norm_loops<T>().pass_back(grad + begin, x + begin, all_means.data(), all_shifts.data(),
+                                  all_slopes.data(), all_scales.data(), blocks.period,
+                                  blocks.rows_of(block) * channels, grad_x + begin);
     });
 }
 
+template void batch_statistics(std::size_t, std::size_t, const float*, double, float*, float*, float*);
+template void batch_statistics(std::size_t, std::size_t, const double*, double, double*, double*, double*);
 template void batch_norm(std::size_t, std::size_t, const float*, double, float*, float*, float*, float*);
 template void batch_norm(std::size_t, std::size_t, const double*, double, double*, double*, double*, double*);
 template void batch_norm_backward(std::size_t, std::size_t, const float*, const float*, const float*,

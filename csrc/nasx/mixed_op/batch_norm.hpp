@@ -15,12 +15,16 @@
 
 namespace nasx::mixed_op {
 
-// out (rows, channels) = (x - mean) / sqrt(variance + epsilon), with the mean and the variance of each
-// channel over all rows; means (channels), variances (channels), divided by `rows` and not by one less, and
-// scales (channels), 1 / sqrt(variance + epsilon), are written too. Within a block of rows, means and squared
-// differences from them are added up as T in two passes; blocks are put together as double.
+// means (channels) and variances (channels) = those of each channel over all rows, the second divided by
+// `rows` and not by one less; scales (channels) = 1 / sqrt(variance + epsilon). Within a block of rows, means
+// and squared differences from them are added up as T in two passes; blocks are put together as double.
 //
 // Throws std::invalid_argument when there are no rows.
+template <class T>
+void batch_statistics(std::size_t rows, std::size_t channels, const T* x, double epsilon, T* means,
+                      T* variances, T* scales);
+
+// out (rows, channels) = (x - mean) * scale, with these statistics, which are written too. Throws as above.
 template <class T>
 void batch_norm(std::size_t rows, std::size_t channels, const T* x, double epsilon, T* out, T* means,
                 T* variances, T* scales);

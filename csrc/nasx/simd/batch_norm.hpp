@@ -27,6 +27,9 @@ struct BatchNormLoops {
     // out[i] = (x[i] - means[i % period]) * scales[i % period].
     void (*normalize)(const T* x, const T* means, const T* scales, size_t period, size_t n, T* out);
 
+    // The same added to what is in `out`.
+    void (*add_normalized)(const T* x, const T* means, const T* scales, size_t period, size_t n, T* out);
+
     // grad_x[i] = (grad[i] - shifts[i % period] - (x[i] - means[i % period]) * slopes[i % period]) *
     // scales[i % period].
     void (*pass_back)(const T* grad, const T* x, const T* means, const T* shifts, const T* slopes,

@@ -61,7 +61,12 @@ def batch_norm(x: Tensor, epsilon: float = 1e-5) -> tuple[Tensor, Tensor, Tensor
 
 def takes(x: Tensor) -> bool:
     """Say whether the kernel takes images."""
-    return tensors.active() and x.numel() >= tensors.LEAST and tensors.fits(x, x.dtype, torch.channels_last)
+    return (
+        tensors.active()
+        and tensors.worthwhile("batch_norm", x.numel())
+        and x.numel() >= 2 * x.shape[1]  # one number for a channel is an error
+        and tensors.fits(x, x.dtype, torch.channels_last)
+    )
 
 
 def _check(x: Tensor, epsilon: float) -> None:

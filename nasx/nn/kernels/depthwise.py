@@ -53,7 +53,7 @@ def relu_depthwise(x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1
     _check(x, weight, stride, dilation)
     if not (
         tensors.active()
-        and x.numel() >= tensors.LEAST
+        and tensors.worthwhile("relu_depthwise", x.numel())
         and tensors.fits(x, x.dtype, torch.channels_last)
         and tensors.fits(weight, x.dtype, torch.contiguous_format)
     ):

@@ -42,7 +42,7 @@ def max_pool_3x3(x: Tensor, stride: int = 1) -> Tensor:
               [13., 15.]]]])
     """
     tensors.check_images(x, stride)
-    if not _fits_pooling(x):
+    if not _fits_pooling(x, stride, "max_pool_3x3"):
         return F.max_pool2d(x, 3, stride, padding=1)
     if torch.compiler.is_compiling():
         compiled: Tensor = torch.ops.nasx.max_pool_3x3(x, stride)[0]
@@ -79,7 +79,7 @@ def avg_pool_3x3(x: Tensor, stride: int = 1) -> Tensor:
               [ 8.5000, 10.0000]]]])
     """
     tensors.check_images(x, stride)
-    if not _fits_pooling(x):
+    if not _fits_pooling(x, stride, "avg_pool_3x3"):
         return F.avg_pool2d(x, 3, stride, padding=1, count_include_pad=False)
     if torch.compiler.is_compiling():
         compiled: Tensor = torch.ops.nasx.avg_pool_3x3(x, stride)
@@ -87,8 +87,15 @@ def avg_pool_3x3(x: Tensor, stride: int = 1) -> Tensor:
     return tensors.apply(_AvgPool, x, stride)
 
 
-def _fits_pooling(x: Tensor) -> bool:
-    return tensors.active() and x.numel() >= tensors.LEAST and tensors.fits(x, x.dtype, torch.channels_last)
+def _fits_pooling(x: Tensor, stride: int, kernel: str) -> bool:
+    outputs = x.numel() // stride**2
+    if kernel == "max_pool_3x3" and stride == 2 and x.shape[1] < 8:
+        kernel += " of few channels at stride 2"
+    return (
+        tensors.active()
+        and tensors.worthwhile(kernel, outputs)
+        and tensors.fits(x, x.dtype, torch.channels_last)
+    )
 
 
 def _largest(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:

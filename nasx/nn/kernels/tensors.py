@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,11 +28,21 @@ __all__ = [
     "outputs_like",
     "register",
     "use_kernels",
+    "worthwhile",
 ]
 
-# Tensors of fewer numbers stay with PyTorch, whose own operators cost tens of microseconds less to call. On
-# the safe side until it is measured: `bench/bench_mixed_op.py --small` shows from which size on kernels win.
-LEAST = 32768
+# Tensors of fewer numbers stay with PyTorch, whose own operators cost tens of microseconds less to call:
+# measured on one core with `bench/bench_mixed_op.py --small`. Those of poolings are of their outputs.
+LEAST = {
+    "weighted_sum": 1024,
+    "normalized_sum": 8192,
+    "relu_depthwise": 0,
+    "batch_norm": 131072,
+    "max_pool_3x3": 32768,
+    "avg_pool_3x3": 32768,
+    # Pixels narrower than a register, and no two neighbours in one loop: PyTorch is always faster.
+    "max_pool_3x3 of few channels at stride 2": sys.maxsize,
+}
 
 NATIVE = {
     dtype: {
@@ -47,6 +58,8 @@ NATIVE = {
             "relu_depthwise_backward",
             "batch_norm",
             "batch_norm_backward",
+            "normalized_sum",
+            "normalized_sum_backward",
         )
     }
     for dtype, suffix in ((torch.float32, "float32"), (torch.float64, "float64"))
@@ -120,6 +133,11 @@ def active() -> bool:
         and torch._C._get_tracing_state() is None
         and not getattr(torch.compiler, "is_exporting", bool)()  # torch 2.4 cannot tell
     )
+
+
+def worthwhile(kernel: str, numbers: int) -> bool:
+    """Say whether a kernel is faster than PyTorch for so many numbers."""
+    return numbers >= LEAST[kernel]
 
 
 def fits(x: Tensor, dtype: torch.dtype, layout: torch.memory_format) -> bool:

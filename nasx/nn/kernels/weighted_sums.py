@@ -58,18 +58,19 @@ def weighted_sum(terms: Sequence[Tensor], weights: Tensor) -> Tensor:
     if not (
         tensors.active()
         and len(terms) > 1  # else it is one product
-        and first.numel() >= tensors.LEAST
+        and tensors.worthwhile("weighted_sum", first.numel())
         and tensors.fits(weights, first.dtype, torch.contiguous_format)
         and all(tensors.fits(term, first.dtype, layout) for term in terms)
     ):
-        return _plain_sum(terms, weights)
+        return plain_sum(terms, weights)
     if torch.compiler.is_compiling():
         compiled: Tensor = torch.ops.nasx.weighted_sum(list(terms), weights)
         return compiled
     return tensors.apply(_WeightedSum, weights, *terms)
 
 
-def _plain_sum(terms: Sequence[Tensor], weights: Tensor) -> Tensor:
+def plain_sum(terms: Sequence[Tensor], weights: Tensor) -> Tensor:
+    """Compute the sum by operators of PyTorch."""
     products = (term * weight for term, weight in zip(terms, weights.unbind(), strict=True))
     return functools.reduce(torch.add, products)
 

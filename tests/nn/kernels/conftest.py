@@ -11,7 +11,7 @@ from nasx.nn.kernels import tensors
 @pytest.fixture(autouse=True)
 def small_tensors(monkeypatch):
     """Kernels take tensors of any size here, and nothing that a test sets stays."""
-    monkeypatch.setattr(tensors, "LEAST", 0)
+    monkeypatch.setattr(tensors, "LEAST", dict.fromkeys(tensors.LEAST, 0))
     threads = nasx.get_num_threads()
     torch.manual_seed(0)
     kernels.use_kernels(True)

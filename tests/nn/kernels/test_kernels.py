@@ -80,7 +80,7 @@ def test_weighted_sums_are_the_twins_and_torchs(shape, last, dtype, threads, cal
         assert calls == ["weighted_sum", "weighted_sum_backward"]
         calls.clear()
 
-        plain = weighted_sums._plain_sum(terms, weights)
+        plain = weighted_sums.plain_sum(terms, weights)
         assert torch.equal(out, plain)  # the same operations in the same order
         assert out.is_contiguous(memory_format=layout)
         for ours, theirs in zip(found, torch.autograd.grad(plain, [*terms, weights], grad), strict=True):
@@ -334,7 +334,7 @@ def test_compiled_functions_are_one_graph_and_the_same(calls):
 
 def fingerprint() -> str:
     """One hash over outputs and gradients; computed here and in processes at other levels."""
-    tensors.LEAST = 0
+    tensors.LEAST = dict.fromkeys(tensors.LEAST, 0)
     digest = hashlib.sha256()
     generator = torch.Generator().manual_seed(0)
 
@@ -357,6 +357,13 @@ def fingerprint() -> str:
                 inputs = terms[0], weight.requires_grad_()
                 out = kernels.relu_depthwise(*inputs, stride, dilation)
                 answers += [out, *torch.autograd.grad(out, inputs, out.detach())]
+            if terms[0].numel() > 1:
+                out, *statistics = kernels.batch_norm(terms[0])
+                answers += [out, *statistics, *torch.autograd.grad(out, terms[0], terms[1].detach())]
+                flags = [True, False, True, True, False]
+                out, *statistics = kernels.normalized_sum(terms, flags, weights)
+                inputs = weights, *terms
+                answers += [out, *statistics, *torch.autograd.grad(out, inputs, terms[1].detach())]
             for answer in answers:
                 digest.update(answer.detach().contiguous().numpy().tobytes())
     return digest.hexdigest()
@@ -445,11 +452,11 @@ def test_small_tensors_autocast_functions_and_exports_go_to_torch(calls, monkeyp
 
     exported = torch.export.export(Pool(), (x,)).graph_module
     assert not any("nasx" in str(node.target) for node in exported.graph.nodes)
-    monkeypatch.setattr(tensors, "LEAST", x.numel() + 1)
+    monkeypatch.setattr(tensors, "LEAST", dict.fromkeys(tensors.LEAST, x.numel() + 1))
     assert torch.equal(pool(x), expected)
     kernels.weighted_sum([x, x], torch.ones(2))
     assert calls == []
-    monkeypatch.setattr(tensors, "LEAST", x.numel())
+    monkeypatch.setattr(tensors, "LEAST", dict.fromkeys(tensors.LEAST, x.numel()))
     pool(x)
     assert calls == ["max_pool_3x3"]
 

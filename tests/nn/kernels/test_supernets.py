@@ -9,8 +9,6 @@ import nasx
 from nasx.nn import kernels
 from nasx.strategies.differentiable.training import Training
 
-KERNELS = {"weighted_sum", "relu_depthwise", "max_pool_3x3", "avg_pool_3x3", "batch_norm"}
-
 
 @functools.cache
 def task():
@@ -30,6 +28,12 @@ def nasbench(portion=1):
     return space.supernet(task().spec, partial_channels=portion, edge_normalization=portion > 1)
 
 
+KERNELS = {
+    darts: {"normalized_sum", "relu_depthwise", "max_pool_3x3", "avg_pool_3x3", "batch_norm"},
+    nasbench: {"normalized_sum", "avg_pool_3x3"},
+}
+
+
 @pytest.mark.parametrize("portion", [1, 2])
 @pytest.mark.parametrize("make", [darts, nasbench])
 def test_outputs_and_all_gradients_agree(make, portion, calls):
@@ -42,9 +46,7 @@ def test_outputs_and_all_gradients_agree(make, portion, calls):
         loss = torch.nn.functional.cross_entropy(scores, labels)
         answers.append([scores, *torch.autograd.grad(loss, list(supernet.parameters()))])
         if on:
-            assert {name.removesuffix("_backward") for name in calls} | (
-                {"relu_depthwise", "max_pool_3x3"} if make is nasbench else set()
-            ) >= KERNELS
+            assert {name.removesuffix("_backward") for name in calls} == KERNELS[make]
             assert {f"{name}_backward" for name in calls if "backward" not in name} <= set(calls)
             calls.clear()
     assert calls == []

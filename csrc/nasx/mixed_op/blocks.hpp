@@ -1,0 +1,85 @@
+// What kernels on pixels with statistics for each channel share: blocks of pixels, and their hot loops.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <stdexcept>
+#include <type_traits>
+#include <vector>
+
+#include "nasx/cpu.hpp"
+#include "nasx/mixed_op/rows.hpp"
+#include "nasx/parallel.hpp"
+#include "nasx/simd/batch_norm.hpp"
+
+namespace nasx::mixed_op {
+
+template <class T>
+const simd::BatchNormLoops<T>& norm_loops() {
+    const simd::BatchNormKernels* kernels = &simd::baseline_batch_norm;
+#ifdef NASX_HAS_AVX2
+    if (simd_level() == SimdLevel::avx2) {
+        kernels = &simd::avx2_batch_norm;
+    }
+#endif
+    if constexpr (std::is_same_v<T, float>) {
+        return kernels->singles;
+    } else {
+        return kernels->doubles;
+    }
+}
+
+// Blocks of whole rows, which are pixels. They depend on sizes alone, so that sums do.
+struct Blocks {
+    // Numbers of a block: what is read twice stays in the first cache.
+    static constexpr std::size_t size = 4096;
+
+    std::size_t rows, channels, period, in_block, count;
+
+    Blocks(std::size_t rows_, std::size_t channels_)
+        : rows(rows_),
+          channels(channels_),
+          period(period_of(channels_)),
+          in_block(std::max<std::size_t>(1, size / period) * (period / channels)),
+          count((rows + in_block - 1) / in_block) {}
+
+    std::size_t begin(std::size_t block) const { return block * in_block * channels; }
+    std::size_t rows_of(std::size_t block) const { return std::min(in_block, rows - block * in_block); }
+
+    // Calls function(block) for all of them.
+    template <class Function>
+    void run(Function function) const {
+        parallel_for(0, count, numbers_at_once / size, [&](std::size_t first, std::size_t last) {
+            for (std::size_t block = first; block < last; ++block) {
+                function(block);
+            }
+        });
+    }
+
+    // Numbers (channels) as often as a period has them.
+    template <class T>
+    std::vector<T> repeated(const T* numbers) const {
+        std::vector<T> out(period);
+        for (std::size_t i = 0; i < period; ++i) {
+            out[i] = numbers[i % channels];
+        }
+        return out;
+    }
+
+    // sums (channels), as double, of numbers (period) that belong to the same.
+    template <class T>
+    void fold(const std::vector<T>& numbers, double* sums) const {
+        std::fill_n(sums, channels, 0.0);
+        for (std::size_t i = 0; i < period; ++i) {
+            sums[i % channels] += static_cast<double>(numbers[i]);
+        }
+    }
+};
+
+inline void check_rows(std::size_t rows) {
+    if (rows == 0) {
+        throw std::invalid_argument("rows must not be 0: there is no mean of nothing; got 0");
+    }
+}
+
+}  // namespace nasx::mixed_op

@@ -1,0 +1,35 @@
+// A weighted sum of K batch-normalised arrays in one, as mixed operations take it of their candidates'
+// outputs, and its gradients: what is normalised is never in memory.
+//
+// Arrays are (rows, channels) as in batch_norm.hpp, with its blocks and its promises about bits; some of them
+// may go into the sum as they are. O(K * rows * channels): forward every term is read twice and the sum
+// written once; backward every term is read twice, and its gradient written once. Room: K * channels doubles
+// for each block of about 4096 numbers.
+//
+// Both functions throw std::invalid_argument when there are no rows or no terms, or spans that do not hold
+// one entry for each term.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace nasx::mixed_op {
+
+// out (rows, channels) = the sum over k of weights[k] * (terms[k] - means[k]) * scales[k], from the first on.
+// Where normalized[k] is not 0, means, variances and scales, each (terms, channels), are set to those of
+// batch_statistics; elsewhere to 0, 1 and 1.
+template <class T>
+void normalized_sum(std::size_t rows, std::size_t channels, std::span<const T* const> terms,
+                    std::span<const std::uint8_t> normalized, std::span<const T> weights, double epsilon,
+                    T* out, T* means, T* variances, T* scales);
+
+// Gradients of a loss whose gradient with respect to `out` is `grad`: of the terms, where grad_terms[k] is
+// not null, and of the weights, grad_weights (terms).
+template <class T>
+void normalized_sum_backward(std::size_t rows, std::size_t channels, const T* grad,
+                             std::span<const T* const> terms, std::span<const std::uint8_t> normalized,
+                             std::span<const T> weights, const T* means, const T* scales,
+                             std::span<T* const> grad_terms, T* grad_weights);
+
+}  // namespace nasx::mixed_op
