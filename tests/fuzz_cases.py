@@ -32,6 +32,9 @@ PATIENT = {
     "iterations": [-1, 0, 5, 2**63, None, 1.5],
     "random": [-1, 0, 50, 2**63, None, 1.5],
     "draws": [-1, 0, 50, 2**63, None, 1.5],
+    "resolution": [-1, 0, 1, 300, 2**62, 2**63, None, 1.5],
+    "budget.nodes": [-1, 0, 300, 2**64, None, 1.5],
+    "cap": [-1, 0, 1, 30, 2**62, 2**63, None, 1.5],
 }
 
 
@@ -359,6 +362,16 @@ VALUES: dict[str, Callable[[Case], Any]] = {
     "intercept": lambda c: c.random.random(),
     "joint": lambda c: c.chance(0.5),
     "equal_good": lambda c: c.chance(0.5),
+    # sums under limits
+    "scores": lambda c: c.floats(1, c.choices),
+    "costs": lambda c: c.floats(c.m, c.choices),
+    "sample_under.costs": lambda c: c.floats(1, c.choices),
+    "intercepts": lambda c: c.floats(c.m),
+    "limits": lambda c: c.floats(c.m, low=-2 * c.d, high=2 * c.d + 1),
+    "limit": lambda c: c.random.uniform(-2 * c.d, 3 * c.d),
+    "resolution": lambda c: c.pick(1, 10, 100, 1000),
+    "budget.nodes": lambda c: c.pick(0, 1, 100, 10_000),
+    "cap": lambda c: c.pick(1, 10, 300),
     # policies and how they learn
     "logits": lambda c: c.floats(c.choices),
     "critic": lambda c: c.floats(c.choices + 1),

@@ -147,6 +147,7 @@ Matrix<T> matrix_of(py::array_t<T>& array) {
             static_cast<std::size_t>(array.shape(1))};
 }
 
+void register_budget(py::module_ module);
 void register_evolution(py::module_ module);
 void register_gaussian_process(py::module_ module);
 void register_latency_table(py::module_ module);

@@ -12,6 +12,7 @@ PYBIND11_MODULE(_core, module) {
     register_population(module.def_submodule("population", "Operations on genotype matrices."));
     register_neat(module.def_submodule("neat", "Networks whose structure evolves."));
     register_outcomes(module.def_submodule("outcomes", "Told results made uniform."));
+    register_budget(module.def_submodule("budget", "Search under limits of sums over decisions."));
     register_evolution(module.def_submodule("evolution", "Steps of evolutionary methods."));
     register_gaussian_process(
         module.def_submodule("gaussian_process", "Gaussian processes and acquisition functions."));

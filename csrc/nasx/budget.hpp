@@ -73,7 +73,8 @@ struct Best {
 //    Operations Research 16, 1968). Its tables bound whatever is left of the decisions.
 // 3. Branch and bound with these bounds, on costs that are not rounded. It ends with the optimum, up to
 //    rounding of its sum (10^-12 of it), or at settings.nodes with the best that was found and a bound. With
-//    one limit that is never worse than the optimum on costs that are rounded up.
+//    one limit that is never worse than the best of what is d cells or more below the limit, whatever the
+//    number of nodes.
 //
 // Throws std::invalid_argument also when nothing is within the limits, or was found within settings.nodes.
 Best best_under(const Sums& scores, const Sums& costs, std::span<const double> limits,

@@ -195,10 +195,10 @@ SumsFront pareto_of_sums(const Sums& costs, std::size_t cap) {
         widest = std::max(widest, static_cast<std::size_t>(count));
     }
     // Points are numbered by 32 bits, and all of a decision's are in memory at once.
-    constexpr std::size_t most_points = std::size_t{1} << 26;
-    if (cap < 1 || cap > most_points / widest || cap > 2 * most_points / d) {
+    constexpr std::size_t most_points = std::size_t{1} << 24;
+    if (cap < 1 || cap > most_points / widest || cap > 4 * most_points / d) {
         throw std::invalid_argument("cap must be at least 1 and at most " +
-                                    std::to_string(std::min(most_points / widest, 2 * most_points / d)) +
+                                    std::to_string(std::min(most_points / widest, 4 * most_points / d)) +
                                     " for these decisions; got " + std::to_string(cap));
     }
     struct Origin {

@@ -305,6 +305,9 @@ void Search::relax() {
         }
         for (std::size_t i = 0; i < m_; ++i) {
             prices[i] = std::max(0.0, prices[i] + step * gap / norm * slope[i]);
+            if (!(prices[i] < std::numeric_limits<double>::max() * 1e-9)) {
+                return;  // scores of 10^300
+            }
         }
     }
 }

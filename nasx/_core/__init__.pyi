@@ -1,3 +1,4 @@
+from nasx._core import budget as budget
 from nasx._core import evolution as evolution
 from nasx._core import gaussian_process as gaussian_process
 from nasx._core import latency_table as latency_table

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasx.errors import unknown
 from nasx.hardware.block_times import BlockTimes
+from nasx.hardware.budget import BudgetResult, SumsFront, best_under, pareto_of_sums, sample_under
 from nasx.hardware.costs import Connections, Cost, NetworkCost, Nodes
 from nasx.hardware.counted import FlopsTable, MemoryTable, ParamsTable
 from nasx.hardware.latency_table import LatencyTable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BlockTimes",
+    "BudgetResult",
     "Connections",
     "Cost",
     "FlopsTable",
@@ -27,9 +29,13 @@ __all__ = [
     "NetworkCost",
     "Nodes",
     "ParamsTable",
+    "SumsFront",
     "available_costs",
+    "best_under",
     "get_cost",
     "measure_latency",
+    "pareto_of_sums",
+    "sample_under",
 ]
 
 _COSTS: Mapping[str, type[Cost]] = MappingProxyType(
