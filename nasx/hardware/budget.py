@@ -258,7 +258,7 @@ def sample_under(
     within the limit is. Costs are rounded *down* to cells for that, and a row that turns out to be over the
     limit is drawn again: with d decisions only rows within d cells of the limit can be, so that this is
     seldom. Nothing within the limit is left out, as rounding up would leave out what is within d cells below
-    it, and the rows are uniform to about 1e-14.
+    it, and the rows are uniform to about 1e-14. Where several genotypes describe one network, each counts.
 
     References
     ----------
