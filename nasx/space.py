@@ -74,6 +74,10 @@ class Space:
     needs_spec: bool = True
     """Whether `build` has to be told what the network is for: shape of the inputs, number of outputs."""
 
+    neighbouring_blocks: bool = False
+    """Whether there are no conditions, and each of `blocks` depends on one decision or two neighbouring ones
+    alone: what is counted on blocks is then a sum over decisions, and looked up in a table."""
+
     def __init__(self, decisions: Mapping[str, Decision], *, constraints: Sequence[Constraint] = ()) -> None:
         if not decisions:
             raise ValueError("decisions is empty; a space needs at least one")

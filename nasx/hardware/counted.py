@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import json
 import os
 from abc import abstractmethod
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from nasx._arguments import count, floats
 from nasx.architecture import Block
+from nasx.hardware.additive_table import AdditiveTable
 from nasx.hardware.costs import NetworkCost
 from nasx.hardware.table_files import check_space, read_table, write_table
 
@@ -169,8 +171,37 @@ class CountedCost(CountedTable):
     """A cost counted on the network without computing anything: it is built on torch's "meta" device.
 
     Where a space says what its networks are made of (`Space.blocks`), each block is counted once and a
-    network is a sum; else each network is built. Subclasses define `_count`.
+    network is a sum; else each network is built. Where blocks depend on neighbouring decisions alone
+    (`Space.neighbouring_blocks`), many networks are looked up in a table of all choices, to the same numbers.
+    Subclasses define `_count`.
     """
+
+    _table: AdditiveTable | None = None
+    _asked = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The table is quickly made again: what it is made of has been counted.
+        return self.__dict__ | {"_table": None}
+
+    def bind(self, space: Space, spec: TaskSpec | None) -> Self:
+        """Say whose architectures will be built and what for; see `CountedTable.bind`."""
+        bound = super().bind(space, spec)
+        bound._table, bound._asked = None, 0
+        return bound
+
+    @property
+    def vectorized(self) -> bool:
+        """Whether many architectures are looked up in a table."""
+        return self._space is not None and self._space.neighbouring_blocks
+
+    def _compute(self, genotypes: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+        if self._table is None and self.vectorized:
+            assert self._space is not None
+            sizes = self._space.cardinalities
+            self._asked += len(genotypes)
+            if self._asked >= int(sizes.sum() + (sizes[:-1] * sizes[1:]).sum()):  # what the table takes
+                self._table = _tabulated(self._space, super()._compute)
+        return super()._compute(genotypes) if self._table is None else self._table(genotypes)
 
     def _measure(self, architecture: Architecture, spec: TaskSpec) -> float:
         space = architecture.space
@@ -287,6 +318,29 @@ class MemoryTable(CountedTable):
 
         shape = (self._batch_size, *spec.input_shape)
         return float(peak_bytes(architecture.build, shape, reorders=self._device == "cpu"))
+
+
+def _tabulated(
+    space: Space, count_rows: Callable[[npt.NDArray[np.int32]], npt.NDArray[np.float64]]
+) -> AdditiveTable:
+    """Write down what each choice and each pair of neighbouring ones adds to the first architecture's cost.
+
+    Counts are integers, so that sums of their differences are exact.
+    """
+    sizes = space.cardinalities.tolist()
+    first = np.zeros((1, len(space)), np.int32)
+    base = count_rows(first)[0]
+    entries, pairs = [], []
+    for j, size in enumerate(sizes):
+        rows = np.repeat(first, size, axis=0)
+        rows[:, j] = np.arange(size)
+        entries.append(count_rows(rows) - base)
+    for j, shape in enumerate(itertools.pairwise(sizes)):
+        rows = np.repeat(first, shape[0] * shape[1], axis=0)
+        rows[:, j : j + 2] = np.indices(shape).reshape(2, -1).T
+        both = count_rows(rows).reshape(shape) - base
+        pairs.append(both - entries[j][:, None] - entries[j + 1])
+    return AdditiveTable(space, entries, pairs=pairs, intercept=base)
 
 
 def on_meta(build: Callable[[], nn.Module]) -> nn.Module:

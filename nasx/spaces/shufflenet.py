@@ -105,6 +105,7 @@ class ShuffleNetV2(Space):
     """
 
     operations: ClassVar[tuple[str, ...]] = _OPERATIONS
+    neighbouring_blocks = True
 
     def __init__(
         self,

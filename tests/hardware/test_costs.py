@@ -22,6 +22,7 @@ from nasx.hardware import (
     available_costs,
     get_cost,
 )
+from nasx.hardware.costs import NetworkCost
 from nasx.spaces import ConvNet, ENASCell, ENASMacro, NASBench201, ShuffleNetV2
 
 SPEC = TaskSpec((3, 12, 12), 5, "image_classification")
@@ -103,6 +104,30 @@ def test_blocks_run_and_each_is_counted_once(space, monkeypatch):
     for block in set(blocks):
         with torch.device("meta"):
             build(space, block)(torch.empty(2, *block.input_shape))
+
+
+@pytest.mark.parametrize("cost", [ParamsTable, FlopsTable])
+@pytest.mark.parametrize("multipliers", [(0.5, 1, 1.5), None])
+def test_where_blocks_depend_on_neighbouring_decisions_a_table_gives_the_same_numbers(
+    cost, multipliers, monkeypatch
+):
+    space = ShuffleNetV2(channels=(12, 20), repeats=(2, 1), stem=5, head=16, multipliers=multipliers)
+    rows = space.sample(200, seed=4)
+    table = cost().bind(space, SPEC)
+    one_by_one = NetworkCost._compute(table.bind(space, SPEC), rows[:30])
+    assert table.vectorized
+    assert table(rows[:10]).tolist() == one_by_one[:10].tolist()  # few: counted
+    assert table._table is None
+    assert table(rows)[:30].tolist() == one_by_one.tolist()
+    # From now on nothing is counted, also in other processes and in copies.
+    monkeypatch.setattr(ShuffleNetV2, "blocks", None)
+    more = space.sample(5000, seed=5)
+    expected = table(more)
+    assert pickle.loads(pickle.dumps(table))(more).tolist() == expected.tolist()
+    assert len(np.unique(expected)) > 20
+    again = table.bind(space, TaskSpec((1, 8, 8), 10, "image_classification"))
+    assert again._table is None
+    assert not cost().bind(ConvNet(), SPEC).vectorized
 
 
 def test_a_multiply_add_counts_as_two_and_frozen_parameters_not_at_all(lines):
