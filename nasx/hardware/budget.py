@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -142,14 +141,12 @@ def best_under(
     >>> best_under(scores, [latency, size], [4.0, 50]).genotype
     array([1, 0], dtype=int32)
     """
-    if isinstance(limits, bool):
-        raise TypeError(f"limits must be numbers; got {limits!r}")
-    if isinstance(limits, Real):
+    if np.ndim(limits) == 0:
         if _is_several(tables):
             raise ValueError("limits must be a sequence, one for each of the tables; got one number")
-        tables, limits = [tables], [float(limits)]  # type: ignore[list-item]
-    bounds = floats(limits, "limits", 1)
-    several = _several(tables, "tables")
+        several, bounds = [cast(Additive, tables)], _number(limits, "limits")
+    else:
+        several, bounds = _several(tables, "tables"), floats(limits, "limits", 1)
     if len(several) != len(bounds):
         raise ValueError(f"limits must have one value for each of {len(several)} tables; got {len(bounds)}")
     made = _sums([scores, *several], ["scores", *(f"tables[{i}]" for i in range(len(several)))])
@@ -273,14 +270,12 @@ def sample_under(
            [0, 1],
            [1, 0]], dtype=int32), array([329, 334, 337]))
     """
-    if isinstance(limit, bool) or not isinstance(limit, Real):
-        raise TypeError(f"limit must be a number; got {limit!r}")
     made = _sums([table], ["table"])
     return _native.sample_under(
         made.cardinalities,
         made.entries,
         float(made.intercepts[0]),
-        float(limit),
+        float(_number(limit, "limit")[0]),
         count(resolution, "resolution"),
         count(n, "n", least=0),
         unsigned(seed, "seed"),
@@ -296,6 +291,14 @@ class _Sums(NamedTuple):
     cardinalities: npt.NDArray[np.int32]
     entries: _Floats  # a row for each sum, a column for each choice of each decision
     intercepts: _Floats
+
+
+def _number(value: npt.ArrayLike, name: str) -> _Floats:
+    """Return one number as an array of one."""
+    array = np.asarray(value)
+    if array.ndim or array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be a number; got {value!r}")
+    return array.astype(np.float64).reshape(1)
 
 
 def _is_several(tables: object) -> bool:

@@ -275,8 +275,8 @@ def test_tables_that_are_no_sums_over_free_decisions_are_refused():
         (GOOD, 1.5, ValueError, "at most 1.5; the least reachable is 2"),
         ([GOOD, GOOD], [5.0, -1.0], ValueError, "sum 1 of at most -1; the least reachable is 2"),
         (GOOD, np.nan, ValueError, "limits must be finite"),
-        (GOOD, None, ValueError, "limits must"),
-        (GOOD, True, TypeError, "limits must be numbers"),
+        (GOOD, None, TypeError, "limits must be a number; got None"),
+        (GOOD, True, TypeError, "limits must be a number; got True"),
         ([GOOD], [1.0, 2.0], ValueError, "one value for each of 1 tables; got 2"),
         ([{"a": [1, 2], "b": [1, 3]}], 5.0, ValueError, "limits must be a sequence"),
         ({"a": [1, 2], "b": [1, 3]}, [5.0], TypeError, "tables must be a sequence of tables"),
@@ -312,5 +312,7 @@ def test_other_bad_arguments_are_named():
         sample_under(GOOD, 5.0, -1)
     with pytest.raises(TypeError, match="limit must be a number"):
         sample_under(GOOD, None, 3)
+    with pytest.raises(TypeError, match="limit must be a number"):
+        sample_under(GOOD, [5.0], 3)
     with pytest.raises(ValueError, match="resolution is too coarse"):
         sample_under([[0.0, 0.9]] * 200, 1.0, 3, resolution=1)
