@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 import nasx
 from nasx import TaskSpec
-from nasx.nn import ConvBlock, DropPath, LayerChoice, load_network, plain, save_network, to_onnx
-from nasx.spaces import DARTS, ENASCell, ENASMacro, NASBench201
+from nasx.nn import ConvBlock, DropPath, Elastic, LayerChoice, load_network, plain, save_network, to_onnx
+from nasx.spaces import DARTS, ENASCell, ENASMacro, NASBench201, ShuffleNetV2
 
 SPEC = TaskSpec((1, 7, 8), 10, "image_classification")  # odd heights: poolings and reductions round up
 IMAGES = {
@@ -24,6 +24,9 @@ IMAGES = {
     "enas macro": ENASMacro(layers=4, channels=4),
     "nasbench201": NASBench201(cells=1, channels=4),
     "canonical": NASBench201(cells=1, channels=4, canonical=True),
+    "shufflenet": ShuffleNetV2(
+        channels=(12, 20), repeats=(1, 2), stem=6, stem_stride=1, head=16, multipliers=(0.5, 1, 2)
+    ),
 }
 
 
@@ -69,7 +72,8 @@ def worn(supernet, inputs):
         if isinstance(norm, nn.modules.batchnorm._BatchNorm):
             norm.running_mean.normal_()
             norm.running_var.uniform_(0.5, 2)
-    supernet(inputs)
+    if not any(isinstance(module, Elastic) for module in supernet.modules()):  # sizes have no mixture
+        supernet(inputs)
     return supernet.eval()
 
 

@@ -15,6 +15,7 @@ from nasx.nn import Elastic, ElasticLinear
 from nasx.spaces import NASBench201, ShuffleNetV2
 from nasx.strategies.one_shot.distillation import sandwich_losses, soft_cross_entropy
 from nasx.strategies.one_shot.elastic_sampling import by_cost, extremes, sandwich
+from nasx.strategies.one_shot.sampling import paths
 
 
 def draws(space, seed=0):
@@ -272,3 +273,63 @@ def test_a_sandwich_step_adds_up_the_gradients_of_labels_and_of_the_teacher():
     # Paths end with the iteration.
     with pytest.raises(ValueError, match="no weighted mixture"):
         supernet(x)
+
+
+# -- as rules of a search ----------------------------------------------------------------------------------------
+
+
+def widths():
+    width, hidden = Elastic([4, 8], name="width"), Elastic([4, 8, 16], name="hidden")
+    return nn.Sequential(
+        nn.Flatten(),
+        ElasticLinear(64, width),
+        nn.Tanh(),
+        ElasticLinear(width, hidden),
+        ElasticLinear(hidden, 10),
+    )
+
+
+def test_rules_are_found_by_name():
+    space = nasx.space_of(widths)
+    cost = ParamsTable().bind(space, TaskSpec((1, 8, 8), 10, "image_classification"))
+    for step in take(paths(space, "sandwich", seed=0, cost=cost), 5):
+        assert [row.tolist() for row in (step[0], step[-1])] == [[1, 2], [0, 0]]
+        assert len(step) == 4
+    assert {len(step) for step in take(paths(space, "flops", seed=0, cost=cost), 5)} == {1}
+    over = take(paths(space, "flops", seed=0, cost=cost, cost_violation=lambda rows: rows[:, 0] - 0.0), 20)
+    assert {step[0][0].item() for step in over} == {0}
+    within = paths(space, "sandwich", seed=0, cost=cost, cost_violation=lambda rows: rows[:, 0] - 0.0)
+    assert [row.tolist() for row in next(within)][::3] == [[0, 2], [0, 0]]
+
+
+@pytest.mark.parametrize("sampling", ["sandwich", "flops"])
+def test_searches_train_by_these_rules(sampling):
+    torch.manual_seed(0)
+    labels = torch.arange(120) % 10
+    images = F.one_hot(labels, 64).float().view(-1, 1, 8, 8) + 0.1 * torch.randn(120, 1, 8, 8)
+    task = nasx.tasks.ImageClassification(
+        (images, labels), (images, labels), device="cpu", threads=1, augment=None
+    )
+    strategy = nasx.SPOS(epochs=12, sampling=sampling, lr=0.3, batch_size=40, baseline=0)
+    results = [nasx.search(nasx.space_of(widths), task, strategy=strategy, evaluations=6) for _ in range(2)]
+    losses = [entry["loss"] for entry in results[0].history]
+    assert losses[-1] < 0.7 * losses[0]
+    assert results[0].best.metrics["error"] < 0.3
+    assert results[0].history[-1]["loss"] == results[1].history[-1]["loss"]
+
+
+def test_parts_of_a_split_supernet_train_sandwiches_of_their_own():
+    torch.manual_seed(0)
+    images, labels = torch.randn(24, 1, 8, 8), torch.arange(24) % 10
+    task = nasx.tasks.ImageClassification((images, labels), (images, labels), device="cpu", threads=1)
+    settings = {"epochs": 1, "sampling": "sandwich", "batch_size": 12, "weight_decay": 0.0, "baseline": 0}
+    space = nasx.space_of(widths)
+    whole = nasx.search(space, task, strategy=nasx.SPOS(**settings), evaluations=1).supernet
+    strategy = nasx.FewShot(child_epochs=1, split="width", **settings)
+    result = nasx.search(space, task, strategy=strategy, evaluations=6)
+    before, narrow, wide = (one.network[1].weight.detach() for one in (whole, *result.supernet.members))
+    # The narrow part has moved its own four units only, whichever is the largest of the space.
+    assert torch.equal(narrow[4:], before[4:])
+    assert not torch.equal(narrow[:4], before[:4])
+    assert not torch.equal(wide[4:], before[4:])
+    assert len(result.trials) == 6

@@ -17,7 +17,7 @@ from nasx.space import Genotypes, Space
 from nasx.strategies.base import CostViolation
 from nasx.strategies.one_shot.elastic_sampling import CostFunction, by_cost, extremes, sandwich
 
-__all__ = ["RULES", "fair", "feasible", "paths", "uniform"]
+__all__ = ["RULES", "ends_within", "fair", "feasible", "paths", "uniform"]
 
 RULES = ("fair", "flops", "sandwich", "uniform")
 """Names of the rules."""
@@ -51,9 +51,9 @@ def paths(
     cost_violation : callable, optional
         As for `SampledStrategy.setup`: genotypes over the limits are not trained.
     cost : callable, optional
-        What "flops" spreads paths over.
+        What "flops" spreads paths over, and what "sandwich" finds the ends by.
     ends : tuple of ndarray of int32, shape (d,), optional
-        The largest and the smallest architecture, for "sandwich"; by default those by `extremes`.
+        The largest and the smallest architecture, for "sandwich"; by default what `ends_within` gives.
 
     Returns
     -------
@@ -80,12 +80,33 @@ def paths(
     if rule not in RULES:
         raise ValueError(unknown("sampling", rule, RULES))
     if rule == "sandwich":
-        return sandwich(feasible(space, seed, cost_violation), *(ends or extremes(space, cost)))
+        ends = ends or ends_within(space, cost, cost_violation)
+        return sandwich(feasible(space, seed, cost_violation), *ends)
     if rule == "flops":
         if cost is None:
             raise ValueError("cost must be given for sampling='flops': it spreads paths evenly over that")
         return by_cost(feasible(space, seed, cost_violation), cost, seed=seed)
     return (fair if rule == "fair" else uniform)(space, seed, cost_violation)
+
+
+def ends_within(
+    space: Space, cost: CostFunction | None, cost_violation: CostViolation | None
+) -> tuple[Genotypes, Genotypes]:
+    """Find the largest and the smallest architecture that meet the constraints and the limits on costs.
+
+    Parameters
+    ----------
+    space, cost
+        As for `extremes`.
+    cost_violation
+        As for `paths`.
+
+    Returns
+    -------
+    largest, smallest : ndarray of int32, shape (d,)
+        Their genotypes.
+    """
+    return extremes(space, cost, allowed=lambda rows: _within(space, rows, cost_violation))
 
 
 def uniform(space: Space, seed: int, cost_violation: CostViolation | None) -> Iterator[list[Genotypes]]:

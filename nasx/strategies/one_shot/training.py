@@ -7,8 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -18,8 +16,7 @@ from nasx.space import Genotypes
 from nasx.strategies.base import CostViolation
 from nasx.strategies.epochs import EpochTraining, mean_loss
 from nasx.strategies.one_shot.distillation import sandwich_losses
-from nasx.strategies.one_shot.elastic_sampling import extremes
-from nasx.strategies.one_shot.sampling import paths
+from nasx.strategies.one_shot.sampling import ends_within, paths
 from nasx.strategies.supernet import Epoch
 from nasx.tasks.batches import stream
 
@@ -33,8 +30,8 @@ __all__ = ["PathTraining"]
 class PathTraining(EpochTraining):
     """A supernet and the optimiser of its weights, which move by the gradients of one path or a few.
 
-    What is on no path of a step has no gradient at all, rather than one of zero: so neither momentum nor
-    weight decay moves it.
+    A layer that is on no path of a step has no gradient at all, rather than one of zero: so neither momentum
+    nor weight decay moves it. They do move what an elastic layer leaves unused.
 
     Parameters
     ----------
@@ -76,7 +73,7 @@ class PathTraining(EpochTraining):
         # Where operations are counted block by block they also say which architecture is the largest.
         counts = rule == "flops" or (rule == "sandwich" and (space.has_blocks or not space.ordered.any()))
         self.cost = FlopsTable().bind(space, task.spec) if counts else None
-        self.ends = extremes(space, self.cost, allowed=self._may_be_trained) if rule == "sandwich" else None
+        self.ends = ends_within(space, self.cost, cost_violation) if rule == "sandwich" else None
         self.epochs = settings.epochs if epochs is None else epochs
         self.optimizer = torch.optim.SGD(
             self.weights, settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
@@ -147,12 +144,6 @@ class PathTraining(EpochTraining):
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return torch.stack(losses).mean()
-
-    def _may_be_trained(self, genotypes: Genotypes) -> npt.NDArray[np.bool_]:
-        """Say which architectures are within the limits, and held by this supernet."""
-        if self.cost_violation is None:
-            return np.ones(len(genotypes), bool)
-        return np.asarray(self.cost_violation(genotypes) <= 0)
 
     def _losses(self, batch: Any, genotypes: Sequence[Genotypes]) -> Iterator[Tensor]:
         """Give the loss of one path after the other, each while the supernet computes it."""
