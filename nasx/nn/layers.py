@@ -69,10 +69,11 @@ class MaxPool3x3(nn.MaxPool2d):
 
     def __init__(self, stride: int = 1) -> None:
         super().__init__(3, stride, padding=1)
+        self.step = stride
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, H, W)`` to ``(B, C, ceil(H / stride), ceil(W / stride))``."""
-        return kernels.max_pool_3x3(x, self.stride)
+        return kernels.max_pool_3x3(x, self.step)
 
 
 class AvgPool3x3(nn.AvgPool2d):
@@ -92,10 +93,11 @@ class AvgPool3x3(nn.AvgPool2d):
 
     def __init__(self, stride: int = 1) -> None:
         super().__init__(3, stride, padding=1, count_include_pad=False)
+        self.step = stride
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, H, W)`` to ``(B, C, ceil(H / stride), ceil(W / stride))``."""
-        return kernels.avg_pool_3x3(x, self.stride)
+        return kernels.avg_pool_3x3(x, self.step)
 
 
 class BatchNorm(nn.BatchNorm2d):
