@@ -4,8 +4,8 @@ Every formulation in PyTorch is compared in both layouts; the kernels work on ch
 supernets do. Outputs and all gradients are first shown to be equal. A second table says what the bytes that a
 kernel must move cost at the bandwidth that a copy of as much memory has here, what its operations cost at the
 peak of a matrix product, and how far from that it is; bench/README.md derives the bytes and the operations.
-`--compile` also prints torch.compile's times; `--small` takes small images instead, all by the kernels, to
-show from which size on they win.
+`--cpu-time` measures one thread where others use the machine. `--compile` also prints torch.compile's times;
+`--small` takes small images instead, all by the kernels, to show from which size on they win.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from harness import compare, describe  # first: it sets up the process
+import harness  # first: it sets up the process
+from harness import compare, describe
 
 import torch  # isort: skip
 import darts_twin
@@ -202,9 +203,9 @@ def inputs_of(
     return [x.requires_grad_() for x in inputs], grad
 
 
-def same(theirs: list[Tensor], ours: list[Tensor]) -> bool:
-    """Equal to 1e-4 of the largest number."""
-    return all(bool((a - b).abs().max() <= 1e-4 * a.abs().max()) for a, b in zip(theirs, ours, strict=True))
+def same(theirs: list[Tensor], ours: list[Tensor], within: float = 1e-4) -> bool:
+    """Equal to so much of the largest number."""
+    return all(bool((a - b).abs().max() <= within * a.abs().max()) for a, b in zip(theirs, ours, strict=True))
 
 
 def whole(shape: tuple[int, int, int, int]) -> None:
@@ -220,10 +221,12 @@ def whole(shape: tuple[int, int, int, int]) -> None:
     ours.load_state_dict(twin.state_dict())
     weights, x, grad = torch.randn(TERMS).softmax(0), torch.randn(shape), torch.randn(shape)
 
-    def call(mixed: torch.nn.Module, layout: torch.memory_format) -> Callable[[], list[Tensor]]:
-        mixed = copy.deepcopy(mixed).to(memory_format=layout)
-        images, passed = (one.clone().contiguous(memory_format=layout) for one in (x, grad))
-        inputs = [images.requires_grad_(), weights.clone().requires_grad_()]
+    def call(
+        mixed: torch.nn.Module, layout: torch.memory_format, dtype: torch.dtype = torch.float32
+    ) -> Callable[[], list[Tensor]]:
+        mixed = copy.deepcopy(mixed).to(dtype).to(memory_format=layout)
+        images, passed = (one.to(dtype, copy=True, memory_format=layout) for one in (x, grad))
+        inputs = [images.requires_grad_(), weights.to(dtype, copy=True).requires_grad_()]
 
         def run() -> list[Tensor]:
             out = mixed(*inputs)
@@ -231,13 +234,17 @@ def whole(shape: tuple[int, int, int, int]) -> None:
 
         return run
 
+    # The twin's own gradients of weights are off by 1e-3 with channels last, in single precision.
+    exact = call(twin, torch.channels_last, torch.float64)()
+    if not same(exact, call(ours, torch.channels_last)()):
+        raise AssertionError(f"mixed operation {shape}: nasx and the twin give different answers")
     for name, layout in LAYOUTS.items():
         compare(
             f"mixed operation {'x'.join(map(str, shape))}",
             f"eager {name}",
             call(twin, layout),
             call(ours, torch.channels_last),
-            same,
+            functools.partial(same, within=5e-3),
             target=2.5 if shape[-1] <= 8 else 4,
         )
 
@@ -247,9 +254,9 @@ def least(call: Callable[[], object], rounds: int = 15) -> float:
     call()
     found = []
     for _ in range(rounds):
-        begun = time.perf_counter()
+        begun = harness.clock()
         call()
-        found.append(time.perf_counter() - begun)
+        found.append(harness.clock() - begun)
     return min(found)
 
 
@@ -340,7 +347,10 @@ def main() -> None:
     parser.add_argument("--only", default="", help="kernels whose names begin so")
     parser.add_argument("--compile", action="store_true", help="also time torch.compile")
     parser.add_argument("--small", action="store_true", help="small images, all by the kernels")
+    parser.add_argument("--cpu-time", action="store_true", help="of one thread, on a machine that is shared")
     options = parser.parse_args()
+    if options.cpu_time:
+        harness.clock, options.threads = time.process_time, [1]
     if options.small:
         tensors.LEAST = dict.fromkeys(tensors.LEAST, 0)
     for threads in options.threads:

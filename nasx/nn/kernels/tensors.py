@@ -37,7 +37,7 @@ LEAST = {
     "weighted_sum": 1024,
     "normalized_sum": 8192,
     "relu_depthwise": 0,
-    "batch_norm": 131072,
+    "batch_norm": 2**20,
     "max_pool_3x3": 32768,
     "avg_pool_3x3": 32768,
     # Pixels narrower than a register, and no two neighbours in one loop: PyTorch is always faster.
