@@ -22,7 +22,7 @@ from nasx.strategies.baseline.random_search import RandomSearch
 from nasx.strategies.one_shot.base import EVALUATIONS, OneShotStrategy
 from nasx.trial import Trial
 
-__all__ = ["random_architectures", "search_inside"]
+__all__ = ["random_architectures", "score_baseline", "search_inside"]
 
 
 def random_architectures(problem: Problem, n: int, seed: int) -> Genotypes:
@@ -46,6 +46,57 @@ def random_architectures(problem: Problem, n: int, seed: int) -> Genotypes:
         return np.empty((0, len(problem.space)), np.int32)
     cost_violation = problem.cost_violation if problem.limited_costs else None
     return RandomSearch().setup(problem.space, seed=seed, cost_violation=cost_violation).ask(n)
+
+
+def score_baseline(
+    problem: Problem,
+    shared: Any,
+    n: int,
+    result: Result,
+    *,
+    deadline: float | None,
+    journal: Journal | None,
+    interrupts: Interrupts,
+) -> bool:
+    """Score random architectures by shared weights, for comparison with what a search finds.
+
+    Parameters
+    ----------
+    problem : Problem
+        The space, objectives, costs and limits.
+    shared : SharedWeights
+        Scores them.
+    n : int
+        How many.
+    result : Result
+        Its ``baseline`` is filled.
+    deadline : float, optional
+        ``time.monotonic()`` from which on nothing more is scored.
+    journal : Journal, optional
+        What is in there is not done again.
+    interrupts : Interrupts
+        Holds Ctrl-C back while something is written.
+
+    Returns
+    -------
+    bool
+        False if time was over: there is no baseline then.
+    """
+    from nasx.tasks.batches import stream
+
+    if journal is not None:
+        result.baseline[:] = journal.baseline()
+    if result.baseline:
+        return True
+    for genotype in random_architectures(problem, n, stream(result.seed, 0, 6)):
+        if deadline is not None and time.monotonic() >= deadline:
+            result.baseline.clear()
+            return False
+        _score(problem, shared, genotype, result)
+    if journal is not None and result.baseline:
+        with interrupts.held:
+            journal.set_baseline(result.baseline)
+    return True
 
 
 def search_inside(
@@ -84,23 +135,15 @@ def search_inside(
     interrupts : Interrupts
         Holds Ctrl-C back while something is written.
     """
-    from nasx.tasks.batches import stream
     from nasx.tasks.shared_weights import SharedWeights
 
     evaluations = EVALUATIONS if evaluations is None else evaluations
     shared = SharedWeights(result.supernet, task, seed=result.seed, batches=strategy.recalibration_batches)
-    if journal is not None:
-        result.baseline[:] = journal.baseline()
-    if strategy.baseline and not result.baseline:
-        for genotype in random_architectures(problem, strategy.baseline, stream(result.seed, 0, 6)):
-            if deadline is not None and time.monotonic() >= deadline:
-                result.baseline.clear()
-                result.stopped = "seconds"
-                return
-            _score(problem, shared, genotype, result)
-        if journal is not None and result.baseline:
-            with interrupts.held:
-                journal.set_baseline(result.baseline)
+    if not score_baseline(
+        problem, shared, strategy.baseline, result, deadline=deadline, journal=journal, interrupts=interrupts
+    ):
+        result.stopped = "seconds"
+        return
     inner = strategy.searcher(len(problem.names))
     inner.setup(
         problem.space,

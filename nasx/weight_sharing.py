@@ -20,7 +20,7 @@ from nasx.progress import EpochProgress
 from nasx.registry import strategy_name
 from nasx.result import Result
 from nasx.sampled import remember_costs
-from nasx.shared_search import random_architectures, search_inside
+from nasx.shared_search import random_architectures, score_baseline, search_inside
 from nasx.strategies.one_shot.base import EVALUATIONS, OneShotStrategy
 from nasx.strategies.supernet import Epoch, Fitted, SupernetStrategy
 from nasx.tasks.base import SupernetTask, Task
@@ -148,19 +148,19 @@ class _Run:
         if done and self.supernet_is_lost(ended):
             return
         more: dict[str, Any] = {}
-        if self.strategy.keeps_limits and self.problem.limited_costs:
-            # Those that are measured differ from time to time, and take too long.
-            if all(
-                getattr(self.problem.costs[name], "deterministic", True)
-                for name in self.problem.limited_costs
-            ):
-                more["cost_violation"] = self.problem.cost_violation
-            if not len(random_architectures(self.problem, 1, result.seed)):
+        problem, limited = self.problem, self.problem.limited_costs
+        # Costs that are measured differ from time to time, and take too long.
+        known = all(getattr(problem.costs[name], "deterministic", True) for name in limited)
+        if self.strategy.keeps_limits and limited and known:
+            if not len(random_architectures(problem, 1, result.seed)):
                 result.stopped = "exhausted"  # before anything is trained in vain
                 return
+            more["cost_violation"] = problem.cost_violation
+        began_at = time.monotonic() - sum(entry["seconds"] for entry in result.history)
         fitted = self.train(seconds, **more)
         if done:
             result.stopped = ended
+            result.baseline[:] = self.journal.baseline() if self.journal is not None else []
             return
         if fitted.genotype is None:
             raise TypeError(f"strategy {result.strategy!r}: fit must give a genotype; it gave None")
@@ -170,6 +170,8 @@ class _Run:
         if not known:
             self.record(trial)
         result.stopped = fitted.stopped
+        if trial.state != "failed" and fitted.stopped != "seconds":
+            self.score_baseline(None if seconds is None else began_at + seconds)
         if trial.state == "failed":
             warnings.warn(
                 "what was found could not be scored; with a journal, the same call tries again\n"
@@ -179,6 +181,25 @@ class _Run:
             )
         for callback in () if known else callbacks:
             callback(result, trial)
+
+    def score_baseline(self, deadline: float | None) -> None:
+        """Score random architectures beside what was found, where the strategy asks for it."""
+        if not self.strategy.baseline:
+            return
+        from nasx.tasks.shared_weights import SharedWeights
+
+        result = self.result
+        in_time = score_baseline(
+            self.problem,
+            SharedWeights(result.supernet, self.task, seed=result.seed),
+            self.strategy.baseline,
+            result,
+            deadline=deadline,
+            journal=self.journal,
+            interrupts=self.interrupts,
+        )
+        if not in_time:
+            result.stopped = "seconds"
 
     def train_and_search(
         self,

@@ -32,7 +32,8 @@ CELLS = nasx.spaces.NASBench201(cells=1, channels=4)
 DARTS_SPACE = nasx.spaces.DARTS(cells=3, channels=4, nodes=2)
 ROUND = {"epochs": 3, "batch_size": 16, "architecture_lr": 0.01}
 QUICK = {"epochs": 1, "batch_size": 48}
-ENAS = nasx.ENAS(epochs=3, batch_size=24, controller_steps=2, controller_samples=3, final_samples=4)
+FEW = {"controller_steps": 2, "controller_samples": 3, "final_samples": 4, "baseline": 2}
+ENAS = nasx.ENAS(epochs=3, batch_size=24, **(FEW | {"baseline": 0}))
 
 
 def network():
@@ -95,6 +96,7 @@ def assert_same(one, other, trials=1):
     assert one.trials[-1].architecture == other.trials[-1].architecture
     assert one.trials[-1].metrics == other.trials[-1].metrics
     assert one.stopped == other.stopped
+    assert one.baseline == other.baseline
 
 
 # -- what comes out --------------------------------------------------------------------------------------------
@@ -388,8 +390,8 @@ def test_killed_at_random_moments_and_resumed_equals_never_killed(tmp_path, stra
     [
         # begin, "running", twice (checkpoint, history), asked, told, "epochs"
         (nasx.DARTS(epochs=2, batch_size=48, architecture_lr=0.01), 9),
-        # The same with one epoch, and the choice that comes last: checkpoint, history.
-        (nasx.ENAS(epochs=1, batch_size=48, controller_steps=1, controller_samples=2, final_samples=2), 9),
+        # The same with one epoch, the choice that comes last (checkpoint, history), and random ones.
+        (nasx.ENAS(epochs=1, batch_size=48, **FEW), 10),
     ],
     ids=["darts", "enas"],
 )
@@ -420,7 +422,10 @@ def test_killed_between_any_two_writes(task, tmp_path, monkeypatch, strategy, to
         with monkeypatch.context() as patch:
             counted = dying_after(writes)
             for owner, name in (
-                *((Journal, name) for name in ("begin", "set_history", "asked", "told", "set_stopped")),
+                *(
+                    (Journal, name)
+                    for name in ("begin", "set_history", "asked", "told", "set_stopped", "set_baseline")
+                ),
                 (Checkpoint, "save"),
             ):
                 patch.setattr(owner, name, counted(getattr(owner, name)))

@@ -49,9 +49,13 @@ class SupernetStrategy(Strategy, ABC):
     keeps_limits : bool
         Whether `fit` takes ``cost_violation`` too, a function of genotypes ``(n, d)`` that says how far each
         is over the limits on costs, ``(n,)``, and never gives one that is over them.
+    baseline : int
+        How many random architectures are scored beside what it finds, by the same weights; 0 unless it is a
+        setting.
     """
 
     keeps_limits: ClassVar[bool] = False
+    baseline = 0  # no field: methods that want one make it their setting
 
     @property
     @abstractmethod

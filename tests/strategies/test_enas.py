@@ -25,7 +25,14 @@ from nasx.tasks.datasets import load
 
 CELLS = nasx.spaces.NASBench201(cells=1, channels=4)
 MACRO = nasx.spaces.ENASMacro(layers=3, channels=4)
-QUICK = {"epochs": 1, "batch_size": 24, "controller_steps": 2, "controller_samples": 3, "final_samples": 4}
+QUICK = {
+    "epochs": 1,
+    "batch_size": 24,
+    "controller_steps": 2,
+    "controller_samples": 3,
+    "final_samples": 4,
+    "baseline": 3,
+}
 CONDITIONAL = nasx.Space(
     {
         "a": nasx.Categorical("xy"),
@@ -612,6 +619,8 @@ def test_a_search_from_end_to_end(task, name):
     assert result.stopped == "epochs"
     assert result.best is not None
     assert result.best.architecture.genotype.tolist() == result.history[-1]["final"]["genotype"]
+    assert len(result.baseline) == 3
+    assert "3 random ones" in repr(result)
     network = result.supernet.extract(result.best.architecture).eval()
     supernet = result.supernet.eval()
     x = torch.randn(3, 1, 8, 8)

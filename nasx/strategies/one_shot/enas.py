@@ -75,6 +75,9 @@ class ENAS(SupernetStrategy):
         other decisions, the layers.
     final_samples : int, default 100
         Architectures that are drawn at the end.
+    baseline : int, default 20
+        How many random architectures are scored beside the one that is found, ``result.baseline``: what the
+        controller is worth is what it finds above them.
 
     Raises
     ------
@@ -93,7 +96,8 @@ class ENAS(SupernetStrategy):
     >>> data = nasx.tasks.datasets.load("digits")
     >>> task = nasx.tasks.ImageClassification(data["train"], data["valid"], device="cpu")
     >>> space = nasx.spaces.NASBench201(cells=1, channels=4)
-    >>> result = nasx.search(space, task, strategy=ENAS(epochs=2, controller_steps=2, final_samples=4))
+    >>> strategy = ENAS(epochs=2, controller_steps=2, final_samples=4, baseline=2)
+    >>> result = nasx.search(space, task, strategy=strategy)
     >>> len(result.history), len(result.best.architecture)
     (2, 6)
     """
@@ -121,11 +125,13 @@ class ENAS(SupernetStrategy):
     skip_weight: float = 0.8
     skip_target: float = 0.4
     final_samples: int = 100
+    baseline: int = 20
 
     def __post_init__(self) -> None:
         self._check_integers(
             epochs=1,
             batch_size=2,
+            baseline=0,
             restart_factor=1,
             controller_steps=1,
             controller_samples=1,
