@@ -221,7 +221,7 @@ class Case:
             return self.pick("", "x" * 1000, value + "\0", "\udcff", b"uniform", None, 3)
         if value is None:
             return self.pick(self.floats(3), self.rows(), self.bools(self.d), 3, "none", [])
-        if isinstance(value, type):
+        if isinstance(value, type | memoryview):
             return None
         return self.pick(None, 3, object(), type(value), type(value).__new__(type(value)))
 
@@ -274,7 +274,7 @@ class Case:
         elif array.dtype.kind == "f":
             with np.errstate(over="ignore"):
                 array[odd] = self.random.choice(_NUMBERS)
-        else:
+        elif array.dtype.kind in "iu":  # others are odd already, by an earlier turn
             limits = np.iinfo(array.dtype)
             array[odd] = self.pick(limits.min, limits.max, -2, -1, 0, 1, 5, 1000, 2**30)
         return array
