@@ -822,9 +822,10 @@ class Space:
             If this space has no supernet.
         """
         raise TypeError(
-            f"{type(self).__name__} has no supernet(), whose networks share weights: search "
-            "nasx.spaces.DARTS, nasx.spaces.NASBench201 or a module with choices (nasx.space_of), define "
-            "supernet(self, spec, ...) in a subclass, or take a strategy that trains each network by itself"
+            f"{type(self).__name__} has no supernet(), whose networks share weights: search DARTS, "
+            "NASBench201, ShuffleNetV2, ENASCell or ENASMacro of nasx.spaces or a module with choices "
+            "(nasx.space_of), define supernet(self, spec, ...) in a subclass, or take a strategy that trains "
+            "each network by itself"
         )
 
     @property
