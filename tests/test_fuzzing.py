@@ -1,5 +1,6 @@
 """A short run of `fuzzing.py`, and that it reaches everything."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from fuzz_cases import EXCLUDED, VALUES, Case
 from fuzzing import Fuzzer, arguments_of, missing, targets
+from fuzzing_kernels import Calls
 
 from nasx import _core
 
@@ -74,3 +76,13 @@ def test_random_calls_give_a_result_or_an_error():
     command = [sys.executable, Path(__file__).parent / "fuzzing.py", "--rounds", "200"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_operators_of_kernels_survive_random_calls():
+    torch = pytest.importorskip("torch")
+    importlib.import_module("nasx.nn.kernels")  # registers them
+    names = {name for name in dir(torch.ops.nasx) if not name.startswith("_")}
+    assert names >= set(Calls(torch, 0).arguments)
+    for name in Calls(torch, 0).arguments:
+        calls = Calls(torch, 1)
+        assert {"result", "ValueError"} <= {calls.call(name) for _ in range(100)}

@@ -174,8 +174,18 @@ def register(
     save: Callable[..., None] | None = None,
 ) -> None:
     """Register an operator: what computes it, what makes its outputs without values, and its gradients."""
+
+    def checked(*arguments: Any) -> Any:
+        # What takes a tensor is also given None, which torch lets pass for one without values.
+        for argument in arguments:
+            if argument is None or (
+                isinstance(argument, list | tuple) and any(each is None for each in argument)
+            ):
+                raise TypeError(f"nasx::{name} takes tensors and numbers; got None for one of them")
+        return kernel(*arguments)
+
     operator: Any = torch.library.custom_op(
-        f"nasx::{name}", kernel, mutates_args=(), device_types="cpu", schema=schema
+        f"nasx::{name}", checked, mutates_args=(), device_types="cpu", schema=schema
     )
     operator.register_fake(fake)
     if backward is not None:
