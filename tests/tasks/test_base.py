@@ -41,10 +41,10 @@ def test_task_is_abstract():
         Task()
 
 
-def test_supernet_tasks_are_those_with_a_device_and_the_three_methods():
+def test_supernet_tasks_are_those_with_a_spec_a_device_and_the_three_methods():
     from nasx.tasks import SupernetTask
 
-    methods = {name: lambda self: None for name in ("device", "loaders", "loss", "score")}
+    methods = {name: lambda self: None for name in ("spec", "device", "loaders", "loss", "score")}
     assert isinstance(type("Whole", (), methods)(), SupernetTask)
     for name in methods:
         rest = {other: method for other, method in methods.items() if other != name}
