@@ -1,7 +1,8 @@
 """One-shot search against what it is made of: python bench/bench_one_shot.py [--small].
 
-(a) A step on one path of a supernet beside the same step of the path's network alone: equal losses first,
-    then times in turn and the ratio of the minima; and the bytes that are kept for the gradients.
+(a) A step on one path of a supernet beside the same step of the path's network alone, of PyTorch's layers, in
+    both layouts: equal gradients first, in double precision, then times in turn and the ratio of minima to
+    the faster one; and the bytes that are kept for the gradients.
 (b) Scoring candidates, with batch normalisations measured anew, beside the bare forward passes that it needs.
 (c) Candidates proposed and filtered by limits on FLOPs and latency beside a Python loop over dicts: in one
     go, and by the genetic search in generations, with losses told.
@@ -10,6 +11,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import random
 import time
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from torch.nn import functional as F
 
 import nasx
 from nasx import population
+from nasx.nn import plain
 from nasx.strategies.one_shot.training import PathTraining
 from nasx.tasks import ImageClassification, SharedWeights
 
@@ -81,35 +84,57 @@ def step(space: nasx.Space, batch_size: int, rounds: int) -> None:
         settings = nasx.SPOS()
         training = PathTraining(settings, supernet, task, seed=0, device=None, deadline=None)
         architecture = space.architecture(np.array(cell, np.int32))
-        network = alone(supernet, architecture)
-        optimizer = torch.optim.SGD(
-            network.parameters(), settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
-        )
-        parameters = list(network.parameters())
+        network = plain(alone(supernet, architecture))
         supernet.train()
+        check(supernet, architecture, network)
 
-        def theirs() -> Tensor:
-            optimizer.zero_grad(set_to_none=True)  # noqa: B023 - called in this round
-            loss = F.cross_entropy(network(batch[0]), batch[1])  # noqa: B023
-            loss.backward()
-            nn.utils.clip_grad_norm_(parameters, settings.grad_clip)  # noqa: B023
-            optimizer.step()  # noqa: B023
-            return loss.detach()
+        def step_of(network: nn.Module, layout: torch.memory_format) -> Callable[[], object]:
+            network = network.to(memory_format=layout)
+            x = batch[0].contiguous(memory_format=layout)
+            parameters = list(network.parameters())
+            optimizer = torch.optim.SGD(
+                parameters,
+                settings.lr,  # noqa: B023 - called in this round
+                momentum=settings.momentum,  # noqa: B023
+                weight_decay=settings.weight_decay,  # noqa: B023
+            )
 
-        def ours() -> Tensor:
-            return training.step(batch, [architecture.genotype])  # noqa: B023
+            def run() -> None:
+                optimizer.zero_grad(set_to_none=True)
+                F.cross_entropy(network(x), batch[1]).backward()
+                nn.utils.clip_grad_norm_(parameters, settings.grad_clip)  # noqa: B023
+                optimizer.step()
 
-        for _ in range(2):
-            torch.testing.assert_close(ours(), theirs(), rtol=1e-4, atol=1e-5)
-        times = in_turn({"alone": theirs, "path": ours}, rounds)
-        least = {key: min(values) * 1e3 for key, values in times.items()}
+            return run
+
+        calls = {
+            "NCHW": step_of(copy.deepcopy(network), torch.contiguous_format),
+            "channels last": step_of(copy.deepcopy(network), torch.channels_last),
+            "path": lambda: training.step(batch, [architecture.genotype]),  # noqa: B023
+        }
+        in_turn(calls, 2)
+        least = {key: min(values) * 1e3 for key, values in in_turn(calls, rounds).items()}
+        peer = min(least["NCHW"], least["channels last"])
         with supernet.path(architecture):
             memory = kept(lambda: supernet(batch[0])) / kept(lambda: network(batch[0]))  # noqa: B023
         print(
-            f"  {name:<22} alone {least['alone']:8.2f}  path {least['path']:8.2f}  "
-            f"time x {least['path'] / least['alone']:.3f}  memory x {memory:.3f}",
+            f"  {name:<22} alone {least['NCHW']:8.2f}, channels last {least['channels last']:8.2f}  "
+            f"path {least['path']:8.2f}  time x {least['path'] / peer:.3f}  memory x {memory:.3f}",
             flush=True,
         )
+
+
+def check(supernet: nasx.nn.Supernet, architecture: nasx.Architecture, network: nn.Module) -> None:
+    """Compare outputs and gradients of the images, in double precision: in single, layouts alone differ."""
+    found = []
+    x = images(8, 3)[0].double().requires_grad_()
+    with supernet.path(architecture):
+        for one in (supernet.double(), network.double()):
+            scores = one(x)
+            found.append((scores, *torch.autograd.grad(scores.square().sum(), x)))
+            one.float()
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-9)
 
 
 def scoring(space: nasx.Space, candidates: int, batches: int, rounds: int) -> None:
