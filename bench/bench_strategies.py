@@ -69,6 +69,7 @@ CASES = {
         metrics=(TEST,),
     ),
     "arxiv": Case("NAS-Bench-Graph, arxiv: validation score", graph("arxiv")),
+    "physics": Case("NAS-Bench-Graph, physics: validation score", graph("physics")),
     "cora": Case("NAS-Bench-Graph, cora: validation score", graph("cora"), seeds=1000),
     "transnas": Case(
         "TransNAS-Bench-101, class_scene: validation accuracy, %",

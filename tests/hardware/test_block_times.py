@@ -87,10 +87,11 @@ def test_a_table_of_blocks_that_depend_on_those_before_keeps_them(shrinking):
     assert sorted(dict(block.settings)["milliseconds"] for block in table.blocks.times) == [1, 2, 4, 8, 16]
     assert np.median(np.abs(table(rows) - true) / true) < 0.15
     assert table.about["errors"]["rank_correlation"] > 0.9
-    # A sum over decisions, even one fitted to the truth, is further off.
+    # A sum over decisions, even one fitted to the truth, misplaces them more. (A busy machine is late by about
+    # the same in all of them, which is not what this is about.)
     additive = LatencyTable.fit(space, rows, true)
     assert additive.blocks is None
-    assert np.abs(table(rows) - true).mean() < np.abs(additive(rows) - true).mean()
+    assert np.std(table(rows) - true) < np.std(additive(rows) - true)
     assert "5 blocks" in repr(table)
     everything = table(rows)
     assert table.range() == (everything.min(), everything.max())
