@@ -14,6 +14,8 @@ from nasx.hardware import LatencyTable
 from nasx.hardware.block_times import BlockTimes
 from nasx.spaces import ConvNet, NASBench201
 
+pytestmark = pytest.mark.timing
+
 SPEC = TaskSpec((3, 32, 32), 10, "image_classification")
 
 

@@ -16,6 +16,8 @@ from nasx.hardware.measuring import _line
 from nasx.hardware.timing import TimingSettings, time_items
 from nasx.spaces import ConvNet, NASBench201
 
+pytestmark = pytest.mark.timing
+
 SPEC = TaskSpec((4,), 2, "sleeping")
 
 
