@@ -15,11 +15,11 @@ from nasx.errors import EvaluationError, format_exception, unknown
 from nasx.hardware import get_cost
 from nasx.space import Genotypes, Space
 from nasx.strategies.base import Strategy
+from nasx.strategies.limits import CostFunction, CostLimits
 from nasx.tasks.base import Direction, Task, TaskSpec, check_directions
 
 __all__ = ["CostFunction", "Costs", "OutOfTime", "Problem", "header"]
 
-CostFunction: TypeAlias = Callable[[Genotypes], npt.ArrayLike]
 Costs: TypeAlias = Mapping[str, "str | CostFunction"] | Sequence[str]
 
 
@@ -228,6 +228,25 @@ class Problem:
         columns = self.cost_columns(genotypes)
         limited = {name: columns[name] for name in self.limited_costs}
         return np.nan_to_num(self.violations(limited, len(genotypes)), nan=0.0)
+
+    def cost_limits(self) -> CostLimits | None:
+        """Give the costs and the limits on them, as methods that train a supernet take them.
+
+        Returns
+        -------
+        CostLimits or None
+            Without costs that are measured: they differ from time to time, and take too long. None if no
+            other is left, or one of those is limited.
+        """
+        tables = {n: cost for n, cost in self.costs.items() if getattr(cost, "deterministic", True)}
+        if not tables or any(name not in tables for name in self.limited_costs):
+            return None
+        return CostLimits(tables, {name: self.limits[name] for name in self.limited_costs}, self._over_limits)
+
+    def _over_limits(self, genotypes: Genotypes) -> npt.NDArray[np.float64]:
+        """Do what `cost_violation` does, without computing the other costs."""
+        columns = {name: self._compute(name, self.costs[name], genotypes) for name in self.limited_costs}
+        return np.nan_to_num(self.violations(columns, len(genotypes)), nan=0.0)
 
     def metrics_of_costs(self, genotype: Genotypes) -> dict[str, float]:
         """Costs of one architecture by name.

@@ -148,7 +148,7 @@ class Result:
         states = {trial.state for trial in self.trials}
         if "complete" in states:
             return None
-        if not self.trials and self.history:
+        if not self.trials and self.history and self.stopped != "exhausted":
             return "nothing was evaluated yet: training was interrupted; with the same journal it goes on"
         if not self.trials:
             return "nothing was evaluated" + (

@@ -21,6 +21,7 @@ from nasx.registry import strategy_name
 from nasx.result import Result
 from nasx.sampled import remember_costs
 from nasx.shared_search import random_architectures, score_baseline, search_inside
+from nasx.strategies.limits import CostLimits
 from nasx.strategies.one_shot.base import EVALUATIONS, OneShotStrategy
 from nasx.strategies.supernet import Epoch, Fitted, SupernetStrategy
 from nasx.tasks.base import SupernetTask, Task
@@ -147,20 +148,20 @@ class _Run:
         done = ended in _ENDS and bool(result.trials) and result.trials[-1].state != "failed"
         if done and self.supernet_is_lost(ended):
             return
-        more: dict[str, Any] = {}
-        problem, limited = self.problem, self.problem.limited_costs
-        # Costs that are measured differ from time to time, and take too long.
-        known = all(getattr(problem.costs[name], "deterministic", True) for name in limited)
-        if self.strategy.keeps_limits and limited and known:
-            if not len(random_architectures(problem, 1, result.seed)):
-                result.stopped = "exhausted"  # before anything is trained in vain
-                return
-            more["cost_violation"] = problem.cost_violation
+        problem = self.problem
+        cost_limits = problem.cost_limits() if self.strategy.keeps_limits else None
+        limited = cost_limits is not None and bool(cost_limits.limits)
+        if limited and not len(random_architectures(problem, 1, result.seed)):
+            result.stopped = "exhausted"  # before anything is trained in vain
+            return
         began_at = time.monotonic() - sum(entry["seconds"] for entry in result.history)
-        fitted = self.train(seconds, **more)
+        fitted = self.train(seconds, cost_limits)
         if done:
             result.stopped = ended
             result.baseline[:] = self.journal.baseline() if self.journal is not None else []
+            return
+        if fitted.stopped == "exhausted":
+            result.stopped = "exhausted"
             return
         if fitted.genotype is None:
             raise TypeError(f"strategy {result.strategy!r}: fit must give a genotype; it gave None")
@@ -224,11 +225,9 @@ class _Run:
             return
         # Costs that are tables keep paths out of the training; those that are measured would take too long.
         tables = all(getattr(problem.costs[name], "vectorized", False) for name in problem.limited_costs)
-        more: dict[str, Any] = {}
-        if problem.limited_costs and tables:
-            more["cost_violation"] = problem.cost_violation
+        cost_limits = problem.cost_limits() if problem.limited_costs and tables else None
         began = time.monotonic() - sum(entry["seconds"] for entry in result.history)
-        if self.train(seconds, **more).stopped == "seconds":
+        if self.train(seconds, cost_limits).stopped == "seconds":
             result.stopped = "seconds"
             return
         spent = sum(trial.seconds for trial in result.trials)
@@ -258,7 +257,7 @@ class _Run:
         self.result.supernet, self.result.stopped = None, ended
         return True
 
-    def train(self, seconds: float | None, **more: Any) -> Fitted:
+    def train(self, seconds: float | None, cost_limits: CostLimits | None) -> Fitted:
         """Train, after what an earlier run has trained."""
         result = self.result
         spent = sum(entry["seconds"] for entry in result.history)
@@ -279,7 +278,7 @@ class _Run:
                 history=result.history,
                 report=after,
                 deadline=None if seconds is None else time.monotonic() + seconds - spent,
-                **more,
+                cost_limits=cost_limits,
             )
         if self.journal is not None and self.journal.history() != result.history:
             self.journal.set_history(result.history)  # killed between the checkpoint and the journal

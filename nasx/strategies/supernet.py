@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nasx.checkpoint import Checkpoint
     from nasx.nn.supernet import Supernet
     from nasx.space import Space
+    from nasx.strategies.limits import CostLimits
     from nasx.tasks.base import SupernetTask, TaskSpec
 
 __all__ = ["Epoch", "Fitted", "SupernetStrategy"]
@@ -29,12 +30,13 @@ class Fitted(NamedTuple):
     ----------
     genotype : ndarray of int32, shape (d,), or None
         The architecture that was found; None by methods that only train, and search afterwards.
-    stopped : {"epochs", "early_stop", "seconds"}
-        Why training ended: all epochs were trained, an early stop was due, or time was over.
+    stopped : {"epochs", "early_stop", "seconds", "exhausted"}
+        Why training ended: all epochs were trained, an early stop was due, or time was over. "exhausted":
+        no architecture within the limits was found, and the genotype is None.
     """
 
     genotype: Genotypes | None
-    stopped: Literal["epochs", "early_stop", "seconds"]
+    stopped: Literal["epochs", "early_stop", "seconds", "exhausted"]
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
@@ -47,8 +49,7 @@ class SupernetStrategy(Strategy, ABC):
     Attributes
     ----------
     keeps_limits : bool
-        Whether `fit` takes ``cost_violation`` too, a function of genotypes ``(n, d)`` that says how far each
-        is over the limits on costs, ``(n,)``, and never gives one that is over them.
+        Whether `fit` heeds the limits on costs, and never gives an architecture that is over them.
     baseline : int
         How many random architectures are scored beside what it finds, by the same weights; 0 unless it is a
         setting.
@@ -96,6 +97,7 @@ class SupernetStrategy(Strategy, ABC):
         history: list[Epoch] | None = None,
         report: Callable[[Epoch], None] | None = None,
         deadline: float | None = None,
+        cost_limits: CostLimits | None = None,
     ) -> Fitted:
         """Train a supernet in place and choose an architecture.
 
@@ -117,6 +119,9 @@ class SupernetStrategy(Strategy, ABC):
             Called with the entry of every epoch that is trained, after its checkpoint is written.
         deadline : float, optional
             ``time.monotonic()`` from which on no further step is begun.
+        cost_limits : CostLimits, optional
+            Costs that are known without training, and limits on them. None where there are no costs, or they
+            are measured anew for each architecture, which would take too long.
 
         Returns
         -------

@@ -16,6 +16,7 @@ from nasx.strategies.supernet import Epoch, Fitted, SupernetStrategy
 if TYPE_CHECKING:
     from nasx.checkpoint import Checkpoint
     from nasx.nn.supernet import Supernet
+    from nasx.strategies.limits import CostLimits
     from nasx.tasks.base import SupernetTask
 
 __all__ = ["DARTS"]
@@ -169,6 +170,7 @@ class DARTS(SupernetStrategy):
         history: list[Epoch] | None = None,
         report: Callable[[Epoch], None] | None = None,
         deadline: float | None = None,
+        cost_limits: CostLimits | None = None,
     ) -> Fitted:
         """Train a supernet in place and choose an architecture; see `SupernetStrategy.fit`."""
         require("torch", "nasx.DARTS", "torch")

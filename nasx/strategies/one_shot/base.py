@@ -7,12 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from nasx.strategies.base import CostViolation, SampledStrategy, Strategy
+from nasx.strategies.base import SampledStrategy, Strategy
 from nasx.strategies.supernet import Epoch, Fitted, SupernetStrategy
 
 if TYPE_CHECKING:
     from nasx.checkpoint import Checkpoint
     from nasx.nn.supernet import Supernet
+    from nasx.strategies.limits import CostLimits
     from nasx.tasks.base import SupernetTask
 
 __all__ = ["EVALUATIONS", "OneShotStrategy"]
@@ -120,7 +121,7 @@ class OneShotStrategy(SupernetStrategy, ABC):
         history: list[Epoch] | None = None,
         report: Callable[[Epoch], None] | None = None,
         deadline: float | None = None,
-        cost_violation: CostViolation | None = None,
+        cost_limits: CostLimits | None = None,
     ) -> Fitted:
         """Train a supernet in place.
 
@@ -128,9 +129,8 @@ class OneShotStrategy(SupernetStrategy, ABC):
         ----------
         supernet, task, seed, device, checkpoint, history, report, deadline
             As for `SupernetStrategy.fit`.
-        cost_violation : callable, optional
-            Maps genotypes ``(n, d)`` to how far each is over the limits on costs, ``(n,)``: paths over them
-            are not trained.
+        cost_limits : CostLimits, optional
+            Limits on costs: paths over them are not trained.
 
         Returns
         -------

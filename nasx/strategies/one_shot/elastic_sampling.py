@@ -10,7 +10,6 @@ import functools
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +17,9 @@ import numpy.typing as npt
 from nasx import population
 from nasx._arguments import count, unsigned
 from nasx.space import Genotypes, Space
+from nasx.strategies.limits import CostFunction
 
 __all__ = ["by_cost", "extremes", "sandwich"]
-
-CostFunction: TypeAlias = Callable[[Genotypes], npt.ArrayLike]
-"""Maps genotypes ``(n, d)`` to costs ``(n,)``: a bound `nasx.hardware.FlopsTable`, for example."""
 
 # Sweeps over all decisions in search of the largest cost; sums over decisions need two.
 _SWEEPS = 10

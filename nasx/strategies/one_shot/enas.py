@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from nasx.errors import require
-from nasx.strategies.base import CostViolation
 from nasx.strategies.supernet import Epoch, Fitted, SupernetStrategy
 
 if TYPE_CHECKING:
     from nasx.checkpoint import Checkpoint
     from nasx.nn.supernet import Supernet
+    from nasx.strategies.limits import CostLimits
     from nasx.tasks.base import SupernetTask
 
 __all__ = ["ENAS"]
@@ -196,7 +196,7 @@ class ENAS(SupernetStrategy):
         history: list[Epoch] | None = None,
         report: Callable[[Epoch], None] | None = None,
         deadline: float | None = None,
-        cost_violation: CostViolation | None = None,
+        cost_limits: CostLimits | None = None,
     ) -> Fitted:
         """Train a supernet in place and choose an architecture.
 
@@ -205,9 +205,8 @@ class ENAS(SupernetStrategy):
         supernet, task, seed, device, checkpoint, history, report, deadline
             As for `SupernetStrategy.fit`. The last entry of the history says under "final" what the chosen
             architecture reached on the held-out images, and the mean over all that were drawn.
-        cost_violation : callable, optional
-            Maps genotypes ``(n, d)`` to how far each is over the limits on costs, ``(n,)``: those over them
-            are neither trained nor rewarded nor chosen.
+        cost_limits : CostLimits, optional
+            Limits on costs: architectures over them are neither trained nor rewarded nor chosen.
 
         Returns
         -------
@@ -224,7 +223,7 @@ class ENAS(SupernetStrategy):
             seed=seed,
             device=device,
             deadline=deadline,
-            cost_violation=cost_violation,
+            cost_violation=None if cost_limits is None else cost_limits.violation,
         )
         history = [] if history is None else history
         in_time = training.run(self.epochs, checkpoint=checkpoint, history=history, report=report)

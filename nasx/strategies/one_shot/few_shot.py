@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nasx.errors import require
-from nasx.strategies.base import CostViolation
 from nasx.strategies.one_shot.spos import SPOS
 from nasx.strategies.supernet import Epoch, Fitted
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from nasx.checkpoint import Checkpoint
     from nasx.nn.supernet import Supernet
     from nasx.space import Space
+    from nasx.strategies.limits import CostLimits
     from nasx.tasks.base import SupernetTask, TaskSpec
 
 __all__ = ["FewShot"]
@@ -98,7 +98,7 @@ class FewShot(SPOS):
         history: list[Epoch] | None = None,
         report: Callable[[Epoch], None] | None = None,
         deadline: float | None = None,
-        cost_violation: CostViolation | None = None,
+        cost_limits: CostLimits | None = None,
     ) -> Fitted:
         """Train a `nasx.nn.few_shot.FewShotSupernet` in place, and split it; see `OneShotStrategy.fit`.
 
@@ -122,8 +122,15 @@ class FewShot(SPOS):
             raise ValueError(
                 f'split must be "gradient" or one of {", ".join(supernet.space.names)}; got {self.split!r}'
             )
-        options: dict[str, Any] = {"seed": seed, "device": device, "deadline": deadline}
-        training = FewShotTraining(self, supernet, task, cost_violation=cost_violation, **options)
+        training = FewShotTraining(
+            self,
+            supernet,
+            task,
+            seed=seed,
+            device=device,
+            deadline=deadline,
+            cost_violation=None if cost_limits is None else cost_limits.violation,
+        )
         history = [] if history is None else history
         in_time = training.run(self.total_epochs, checkpoint=checkpoint, history=history, report=report)
         return Fitted(None, "epochs" if in_time else "seconds")

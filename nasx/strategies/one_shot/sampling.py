@@ -15,7 +15,8 @@ from nasx import population
 from nasx.errors import EvaluationError, unknown
 from nasx.space import Genotypes, Space
 from nasx.strategies.base import CostViolation
-from nasx.strategies.one_shot.elastic_sampling import CostFunction, by_cost, extremes, sandwich
+from nasx.strategies.limits import CostFunction
+from nasx.strategies.one_shot.elastic_sampling import by_cost, extremes, sandwich
 
 __all__ = ["RULES", "ends_within", "fair", "feasible", "paths", "uniform"]
 

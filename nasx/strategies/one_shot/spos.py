@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from nasx.errors import require
-from nasx.strategies.base import CostViolation
 from nasx.strategies.one_shot.base import OneShotStrategy
 from nasx.strategies.one_shot.sampling import RULES
 from nasx.strategies.supernet import Epoch, Fitted
@@ -15,6 +14,7 @@ from nasx.strategies.supernet import Epoch, Fitted
 if TYPE_CHECKING:
     from nasx.checkpoint import Checkpoint
     from nasx.nn.supernet import Supernet
+    from nasx.strategies.limits import CostLimits
     from nasx.tasks.base import SupernetTask
 
 __all__ = ["SPOS"]
@@ -129,7 +129,7 @@ class SPOS(OneShotStrategy):
         history: list[Epoch] | None = None,
         report: Callable[[Epoch], None] | None = None,
         deadline: float | None = None,
-        cost_violation: CostViolation | None = None,
+        cost_limits: CostLimits | None = None,
     ) -> Fitted:
         """Train a supernet in place; see `OneShotStrategy.fit`."""
         require("torch", "nasx.SPOS", "torch")
@@ -142,7 +142,7 @@ class SPOS(OneShotStrategy):
             seed=seed,
             device=device,
             deadline=deadline,
-            cost_violation=cost_violation,
+            cost_violation=None if cost_limits is None else cost_limits.violation,
         )
         history = [] if history is None else history
         in_time = training.run(self.epochs, checkpoint=checkpoint, history=history, report=report)
