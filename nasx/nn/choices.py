@@ -79,6 +79,11 @@ class ModuleChoice(nn.Module, ABC):
     def weights(self) -> int:
         """How many weights it takes to mix all."""
 
+    @property
+    def takes(self) -> list[list[int]]:
+        """Which of the weights each of `choices` takes: by default one each, in their order."""
+        return [[number] for number in range(len(self.choices))]
+
     @abstractmethod
     def chosen(self, choice: str) -> nn.Module:
         """Give the module that stands here once the decision is taken."""
@@ -282,6 +287,11 @@ class InputChoice(ModuleChoice):
     def weights(self) -> int:
         """One weight an input."""
         return self.inputs
+
+    @property
+    def takes(self) -> list[list[int]]:
+        """Which inputs each of `choices` takes."""
+        return [list(combination) for combination in self.combinations]
 
     def chosen(self, choice: str) -> nn.Module:
         """Give a module that sums the chosen inputs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from nasx.nn.darts import (
 )
 from nasx.nn.layers import in_fast_layout
 from nasx.nn.mixed import MixedOp, mixed_op
+from nasx.nn.parts import Part
 from nasx.nn.supernet import EdgeChoices, Supernet, check_portion, copy_weights, refuse_partial
 from nasx.space import Genotypes
 
@@ -117,6 +119,24 @@ class DARTSSupernet(Supernet):
     def columns(self) -> dict[str, tuple[str, ...]]:
         """What the columns of each group of `logits` stand for: group -> names of the operations."""
         return dict.fromkeys(_KINDS, self.space.all_operations)
+
+    @property
+    def parts(self) -> list[Part]:
+        """What architectures choose independently: for each node its two inputs and their operations."""
+        space, names = self.space, self.space.all_operations
+        operations = len(names)
+        found = []
+        for (number, kind), node in itertools.product(enumerate(_KINDS), range(space.nodes)):
+            decisions = [f"{kind}.{node}.{which}" for which in ("inputs", "first", "second")]
+            columns = [space.names.index(name) for name in decisions if name in space]
+            pairs = list(itertools.combinations(range(node + 2), 2))
+            kept = [names.index(str(name)) for name in space[decisions[1]].choices]
+            options = np.array(list(np.ndindex(len(pairs), len(kept), len(kept))), np.int32)
+            first = number * len(self.edges) * operations
+            rows = np.array([[self.edges.index((node + 2, source)) for source in pair] for pair in pairs])
+            cells = first + rows[options[:, 0]] * operations + np.array(kept)[options[:, 1:]]
+            found.append(Part(tuple(columns), options[:, -len(columns) :], cells, (2,)))
+        return found
 
     def choices_of(self, architecture: Architecture) -> dict[str, EdgeChoices]:
         """Say which operation an architecture has on each edge: group -> an index or None for each edge."""

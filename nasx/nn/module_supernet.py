@@ -12,6 +12,7 @@ from torch import nn
 from nasx.architecture import Architecture
 from nasx.nn.choices import InputChoice, LayerChoice, decisions, find_choices, replaced
 from nasx.nn.mixed import PartialChannels
+from nasx.nn.parts import Part, joined, row_cells
 from nasx.nn.sizes import Elastic, no_mixture
 from nasx.nn.supernet import EdgeChoices, Supernet, refuse_partial
 from nasx.space import Genotypes, Space
@@ -121,6 +122,13 @@ class ModuleSupernet(Supernet):
             else module.choices
             for name, module in self._places
         }
+
+    @property
+    def parts(self) -> list[Part]:
+        """What architectures choose independently of each other, and by which parameters."""
+        rows = dict(zip(self.logits, row_cells([(1, r.shape[1]) for r in self.logits.values()]), strict=True))
+        taken = {name: module.takes for name, module in self._places}
+        return joined(self.space, [rows[name][taken[name], 0] for name in self.space])
 
     def choices_of(self, architecture: Architecture) -> dict[str, EdgeChoices]:
         """Say which choice an architecture takes: decision -> its index, or None where it is inactive.

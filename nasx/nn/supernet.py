@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nasx.architecture import Architecture
 from nasx.nn.mixed import Choice
+from nasx.nn.parts import Part, joined, row_cells
 from nasx.space import Genotypes, Space
 
 __all__ = [
@@ -182,6 +183,24 @@ class Supernet(nn.Module, ABC):
     @abstractmethod
     def columns(self) -> dict[str, tuple[str, ...]]:
         """What the columns of each group of `logits` stand for: group -> names of the operations."""
+
+    @property
+    def parts(self) -> list[Part]:
+        """What architectures choose independently of each other, and by which parameters.
+
+        Raises
+        ------
+        TypeError
+            If the architecture parameters are no rows for the space's decisions, one each in their order:
+            such a supernet defines `parts` itself.
+        """
+        cells = row_cells([(len(rows), rows.shape[1]) for rows in self.logits.values()])
+        if [len(row) for row in cells] != self.space.cardinalities.tolist():
+            raise TypeError(
+                f"{type(self).__name__} has no row of architecture parameters for each decision of its "
+                "space: to keep limits in methods that learn by gradients, it has to define parts"
+            )
+        return joined(self.space, cells)
 
     # -- which networks are computed -------------------------------------------------------------------------
 
