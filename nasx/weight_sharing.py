@@ -148,12 +148,12 @@ class _Run:
         done = ended in _ENDS and bool(result.trials) and result.trials[-1].state != "failed"
         if done and self.supernet_is_lost(ended):
             return
-        problem = self.problem
-        cost_limits = problem.cost_limits() if self.strategy.keeps_limits else None
-        limited = cost_limits is not None and bool(cost_limits.limits)
-        if limited and not len(random_architectures(problem, 1, result.seed)):
-            result.stopped = "exhausted"  # before anything is trained in vain
-            return
+        cost_limits = self.problem.cost_limits() if self.strategy.keeps_limits else None
+        if cost_limits is not None and cost_limits.limits:
+            assert result.supernet is not None
+            if not self.strategy.finds_any(result.supernet, cost_limits, seed=result.seed):
+                result.stopped = "exhausted"  # before anything is trained in vain
+                return
         began_at = time.monotonic() - sum(entry["seconds"] for entry in result.history)
         fitted = self.train(seconds, cost_limits)
         if done:

@@ -179,11 +179,19 @@ def test_costs_and_limits(task):
     count = sum(p.numel() for p in result.best.architecture.build(task.spec).parameters())
     assert result.best.metrics["parameters"] == count
     result = run(task, strategy=nasx.DARTS(**QUICK), costs=["parameters"], limits={"parameters": 10})
+    assert len(result.trials) == 0
+    assert result.history == []  # it is said before anything is trained
+    assert result.best is None
+    assert "no architecture within the limits on costs" in result.reason
+    assert result.stopped == "exhausted"
+
+
+def test_a_limit_on_what_is_measured_makes_what_is_found_infeasible(task):
+    result = run(task, strategy=nasx.DARTS(**QUICK), limits={"error": -1.0})
     (trial,) = result.trials
     assert trial.state == "infeasible"
-    assert trial.metrics["parameters"] == count
     assert result.best is None
-    assert "parameters" in result.reason
+    assert "error" in result.reason
     assert result.stopped == "epochs"
 
 

@@ -11,10 +11,13 @@ import numpy.typing as npt
 from nasx.space import Genotypes
 from nasx.strategies.base import CostViolation
 
-__all__ = ["CostFunction", "CostLimits"]
+__all__ = ["COST_FORMS", "CostFunction", "CostLimits"]
 
 CostFunction: TypeAlias = Callable[[Genotypes], npt.ArrayLike]
 """Maps genotypes ``(n, d)`` to costs ``(n,)``: a bound `nasx.hardware.FlopsTable`, for example."""
+
+COST_FORMS = {"add": (0.1, 1.0), "multiply": (0.2, 0.3), "fbnet": (0.2, 0.6)}
+"""How expected costs enter a loss (`ExpectedCosts`), with the weight and the exponent of the papers."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -85,6 +85,29 @@ class SupernetStrategy(Strategy, ABC):
         """
         return space.supernet(spec, **self.supernet_settings)
 
+    def finds_any(self, supernet: Supernet, cost_limits: CostLimits, *, seed: int = 0) -> bool:
+        """Look for an architecture within the limits, so that nothing is trained where there is none.
+
+        Parameters
+        ----------
+        supernet : Supernet
+            As the space made it.
+        cost_limits : CostLimits
+            The limits.
+        seed : int, default 0
+            Of what is random.
+
+        Returns
+        -------
+        bool
+            Whether one was found: by default among random ones, and among all of a space that can be
+            enumerated.
+        """
+        from nasx.strategies.baseline.random_search import RandomSearch
+
+        search = RandomSearch().setup(supernet.space, seed=seed, cost_violation=cost_limits.violation)
+        return len(search.ask(1)) > 0
+
     @abstractmethod
     def fit(
         self,

@@ -121,6 +121,9 @@ def test_defaults_are_the_published_ones():
         "early_stop": None,
         "max_skips": 2,
         "mixed_precision": False,
+        "cost_form": "add",
+        "cost_weight": None,
+        "cost_exponent": None,
     }
     assert nasx.PCDARTS().settings == nasx.DARTS().settings | {
         "batch_size": 256,
@@ -159,6 +162,12 @@ def test_strategies_are_made_by_name_and_again_from_their_settings():
         ({"max_skips": -1}, "max_skips must be at least 0"),
         ({"early_stop": "skip"}, "early_stop must be None or 'skips' or 'eigenvalue'; got 'skip'"),
         ({"mixed_precision": 1}, "mixed_precision must be True or False; got 1"),
+        (
+            {"cost_form": "subtract"},
+            "cost_form must be None or 'add' or 'multiply' or 'fbnet'; got 'subtract'",
+        ),
+        ({"cost_weight": 0}, "cost_weight must be a number of more than 0; got 0"),
+        ({"cost_exponent": -1.0}, "cost_exponent must be a number of more than 0; got -1.0"),
         ({"mixed_precision": True, "order": 2}, "mixed_precision=True needs order=1"),
         ({"architecture_data": "test"}, 'architecture_data must be "valid" or a share between 0 and 1'),
         ({"architecture_data": 0}, "architecture_data must be .* got 0"),
@@ -604,19 +613,19 @@ def test_the_architecture_before_the_stop_is_taken(task):
     supernet = CELLS.supernet(task.spec)
     strategy = nasx.DARTS(early_stop="skips", max_skips=2)
     history = [{"genotype": [i % 5] * 6, "skips": 2, "eigenvalue": 1.0} for i in range(12)]
-    assert not strategy._ends(supernet, [])
-    assert not strategy._ends(supernet, history)
+    assert not strategy._ends([])
+    assert not strategy._ends(history)
     assert strategy._chosen(supernet, history).tolist() == supernet.derive().tolist()
     history[-1]["skips"] = 3
-    assert strategy._ends(supernet, history)
+    assert strategy._ends(history)
     assert strategy._chosen(supernet, history).tolist() == [10 % 5] * 6
     assert strategy._chosen(supernet, history[-1:]).tolist() == [11 % 5] * 6  # there is none before
-    assert not nasx.DARTS()._ends(supernet, history)
+    assert not nasx.DARTS()._ends(history)
     strategy = nasx.DARTS(early_stop="eigenvalue")
-    assert not strategy._ends(supernet, history)
+    assert not strategy._ends(history)
     for entry in history[-5:]:
         entry["eigenvalue"] = 2.0
-    assert strategy._ends(supernet, history)
+    assert strategy._ends(history)
     assert strategy._chosen(supernet, history).tolist() == [6 % 5] * 6
 
 

@@ -11,11 +11,13 @@ import numpy as np
 
 from nasx.errors import require
 from nasx.space import Genotypes
+from nasx.strategies.limits import COST_FORMS
 from nasx.strategies.supernet import Epoch, Fitted, SupernetStrategy
 
 if TYPE_CHECKING:
     from nasx.checkpoint import Checkpoint
     from nasx.nn.supernet import Supernet
+    from nasx.strategies.differentiable.training import Training
     from nasx.strategies.limits import CostLimits
     from nasx.tasks.base import SupernetTask
 
@@ -74,6 +76,14 @@ class DARTS(SupernetStrategy):
         For ``early_stop="skips"``.
     mixed_precision : bool, default False
         On a GPU, compute in float16 where that is safe.
+    cost_form : {"add", "multiply", "fbnet", None}, default "add"
+        How limits on costs enter the loss of the architecture parameters: with the expected cost ``E`` and
+        its limit ``T``, the loss ``L`` becomes ``L + w (E - T) / T`` [4]_, ``L w (log E / log T)^b`` [4]_, or
+        ``L w (log E)^b`` [5]_. None: they do not.
+    cost_weight : float, optional
+        ``w``; by default 0.1, or 0.2 where it multiplies.
+    cost_exponent : float, optional
+        ``b``; by default 0.3, or 0.6 for "fbnet".
 
     Raises
     ------
@@ -84,6 +94,11 @@ class DARTS(SupernetStrategy):
     -----
     UserWarning
         If half of the operations of the architecture, or more, are skip connections.
+
+    Notes
+    -----
+    Under limits on costs the architecture at the end is the one of largest weight among those that are within
+    all of them, by their costs as they are: `nasx.strategies.differentiable.discretize.best_within`.
 
     References
     ----------
@@ -101,6 +116,8 @@ class DARTS(SupernetStrategy):
     >>> len(result.history), len(result.best.architecture)
     (2, 6)
     """
+
+    keeps_limits = True
 
     epochs: int = 50
     order: int = 1
@@ -120,6 +137,9 @@ class DARTS(SupernetStrategy):
     early_stop: str | None = None
     max_skips: int = 2
     mixed_precision: bool = False
+    cost_form: str | None = "add"
+    cost_weight: float | None = None
+    cost_exponent: float | None = None
 
     def __post_init__(self) -> None:
         self._check_integers(epochs=1, order=1, batch_size=2, warmup_epochs=0, max_skips=0)
@@ -130,6 +150,10 @@ class DARTS(SupernetStrategy):
             )
         self._check_words("order", 1, 2)
         self._check_words("early_stop", None, "skips", "eigenvalue")
+        self._check_words("cost_form", None, *COST_FORMS)
+        for name in ("cost_weight", "cost_exponent"):
+            if getattr(self, name) is not None:
+                self._check_numbers(**{name: None})
         self._check_flags("mixed_precision")
         part = self.architecture_data
         share = isinstance(part, int | float) and not isinstance(part, bool) and 0 < part < 1
@@ -159,6 +183,13 @@ class DARTS(SupernetStrategy):
         """How many epochs `fit` trains at most."""
         return self.epochs
 
+    def finds_any(self, supernet: Supernet, cost_limits: CostLimits, *, seed: int = 0) -> bool:
+        """Look for an architecture within the limits as at the end; see `SupernetStrategy.finds_any`."""
+        require("torch", "nasx.DARTS", "torch")
+        from nasx.strategies.differentiable.discretize import best_within
+
+        return best_within(supernet, cost_limits, seed=seed) is not None
+
     def fit(
         self,
         supernet: Supernet,
@@ -176,24 +207,28 @@ class DARTS(SupernetStrategy):
         require("torch", "nasx.DARTS", "torch")
         from nasx.strategies.differentiable.training import Training
 
-        training = Training(self, supernet, task, seed=seed, device=device, deadline=deadline)
+        training = Training(
+            self, supernet, task, seed=seed, device=device, deadline=deadline, cost_limits=cost_limits
+        )
         history = [] if history is None else history
         in_time = training.run(
             self.epochs,
             checkpoint=checkpoint,
             history=history,
             report=report,
-            ends=lambda: self._ends(supernet, history),
+            ends=lambda: self._ends(history),
         )
+        genotype = self._chosen(training, history)
+        if genotype is None:
+            return Fitted(None, "exhausted")
         if not in_time:
-            return Fitted(self._chosen(supernet, history), "seconds")
-        genotype = self._chosen(supernet, history)
+            return Fitted(genotype, "seconds")
         self._warn_of_collapse(supernet, genotype)
-        return Fitted(genotype, "early_stop" if self._ends(supernet, history) else "epochs")
+        return Fitted(genotype, "early_stop" if self._ends(history) else "epochs")
 
     # -- when to stop, and what to take ----------------------------------------------------------------------
 
-    def _ends(self, supernet: Supernet, history: list[Epoch]) -> bool:
+    def _ends(self, history: list[Epoch]) -> bool:
         """Whether an early stop ends the search; not before architectures learn."""
         learned = history[self.warmup_epochs :]
         if not learned or self.early_stop is None:
@@ -202,14 +237,15 @@ class DARTS(SupernetStrategy):
             return bool(learned[-1]["skips"] > self.max_skips)
         return _sharper([entry["eigenvalue"] for entry in learned])
 
-    def _chosen(self, supernet: Supernet, history: list[Epoch]) -> Genotypes:
-        """Genotype of the last epoch, or of the one before what an early stop ended."""
-        if not self._ends(supernet, history):
-            return supernet.derive()
+    def _chosen(self, training: Training, history: list[Epoch]) -> Genotypes | None:
+        """Genotype of the last epoch, or of the one before what an early stop ended; None: none is within."""
+        if not self._ends(history):
+            return training.derive()
         back = 1 if self.early_stop == "skips" else _LOOK_BACK
         # Where the first epoch that learns is too much already, there is none before it.
         before = max(len(history) - 1 - back, self.warmup_epochs)
-        return np.array(history[before]["genotype"], np.int32)
+        genotype = history[before]["genotype"]
+        return None if genotype is None else np.array(genotype, np.int32)
 
     def _warn_of_collapse(self, supernet: Supernet, genotype: Genotypes) -> None:
         skips, operations = supernet.skips(supernet.space.architecture(genotype))

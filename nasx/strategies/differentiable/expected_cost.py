@@ -11,11 +11,9 @@ from torch import Tensor
 
 from nasx.errors import unknown
 from nasx.strategies.differentiable.cost_models import CostModels
+from nasx.strategies.limits import COST_FORMS
 
-__all__ = ["FORMS", "ExpectedCosts"]
-
-FORMS = {"add": (0.1, 1.0), "multiply": (0.2, 0.3), "fbnet": (0.2, 0.6)}
-"""How costs enter a loss, with the weight and the exponent of the papers and their code."""
+__all__ = ["ExpectedCosts"]
 
 _TINY = 1e-30  # weights less than this have this logarithm
 _LEAST = 1e-3  # of logarithms that are raised to a power
@@ -94,9 +92,9 @@ class ExpectedCosts:
         exponent: float | None = None,
         targets: Mapping[str, float] | None = None,
     ) -> None:
-        if form not in FORMS:
-            raise ValueError(unknown("form", form, FORMS))
-        default = FORMS[form]
+        if form not in COST_FORMS:
+            raise ValueError(unknown("form", form, COST_FORMS))
+        default = COST_FORMS[form]
         self.form = form
         self.weight, self.exponent = (
             usual if given is None else given

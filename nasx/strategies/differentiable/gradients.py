@@ -31,6 +31,7 @@ def second_order_gradient(
     weights: Sequence[nn.Parameter],
     logits: Sequence[nn.Parameter],
     optimizer: torch.optim.Optimizer,
+    objective: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Set the gradient of the held-out loss after one step of the weights, in the architecture parameters.
 
@@ -52,6 +53,9 @@ def second_order_gradient(
         The network's weights, and the architecture parameters, whose ``grad`` is set.
     optimizer : torch.optim.SGD
         Of the weights, with its momentum, weight decay, buffers and current learning rate.
+    objective : callable, optional
+        What the architecture is to minimise, as a function of the held-out loss and of its parameters; by
+        default that loss itself. The weights' step is not changed by it.
 
     Returns
     -------
@@ -79,7 +83,8 @@ def second_order_gradient(
                         step += momentum * buffer
                     weight.sub_(rate * step)
             value = loss(held_out)
-            found = torch.autograd.grad(value, [*logits, *weights], allow_unused=True)
+            minimised = value if objective is None else objective(value)
+            found = torch.autograd.grad(minimised, [*logits, *weights], allow_unused=True)
             direct, ahead = found[: len(logits)], found[len(logits) :]
             norm = math.sqrt(sum(float(g.square().sum()) for g in ahead if g is not None))
             length = _LENGTH / max(norm, 1e-12)

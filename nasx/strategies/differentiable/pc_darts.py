@@ -38,6 +38,8 @@ class PCDARTS(DARTS):
         As for `DARTS`.
     temperature, final_temperature, early_stop, max_skips, mixed_precision
         As for `DARTS`.
+    cost_form, cost_weight, cost_exponent
+        As for `DARTS`.
 
     Raises
     ------

@@ -12,6 +12,10 @@ from torch import Tensor, nn
 
 from nasx.errors import EvaluationError
 from nasx.nn.supernet import Supernet
+from nasx.space import Genotypes
+from nasx.strategies.differentiable.cost_models import CostModels
+from nasx.strategies.differentiable.discretize import best_within
+from nasx.strategies.differentiable.expected_cost import ExpectedCosts
 from nasx.strategies.differentiable.gradients import dominant_eigenvalue, second_order_gradient
 from nasx.strategies.epochs import EpochTraining, mean_loss
 from nasx.strategies.supernet import Epoch
@@ -19,6 +23,7 @@ from nasx.tasks.batches import stream
 
 if TYPE_CHECKING:
     from nasx.strategies.differentiable.darts import DARTS
+    from nasx.strategies.limits import CostLimits
     from nasx.tasks.base import SupernetTask
 
 __all__ = ["Training"]
@@ -41,6 +46,14 @@ class Training(EpochTraining):
         By default the task's.
     deadline : float, optional
         ``time.monotonic()`` from which on no further step is begun.
+    cost_limits : CostLimits, optional
+        Costs and limits: expected costs take part in the architecture's loss, and what is derived is within
+        the limits.
+
+    Raises
+    ------
+    TypeError
+        If there are limits, and the supernet does not say what its parts are.
     """
 
     def __init__(
@@ -52,6 +65,7 @@ class Training(EpochTraining):
         seed: int,
         device: str | None,
         deadline: float | None,
+        cost_limits: CostLimits | None = None,
     ) -> None:
         super().__init__(
             supernet, task, batch_size=settings.batch_size, seed=seed, device=device, deadline=deadline
@@ -78,6 +92,17 @@ class Training(EpochTraining):
             self.batches = self.loader("train", (0.0, 1 - part))
             self.held_out = self.loader("train", (1 - part, 1.0))
         self.passes = 0  # over the held-out part
+        self.cost_limits = cost_limits
+        self.models: CostModels | None = None
+        self.expected: ExpectedCosts | None = None
+        if cost_limits is not None and cost_limits.limits:
+            self.models = CostModels(supernet, cost_limits, seed=seed)
+            self.expected = ExpectedCosts(
+                self.models,
+                form=settings.cost_form or "add",
+                weight=settings.cost_weight,
+                exponent=settings.cost_exponent,
+            )
 
     # -- one epoch -------------------------------------------------------------------------------------------
 
@@ -151,10 +176,11 @@ class Training(EpochTraining):
                 weights=self.weights,
                 logits=self.logits,
                 optimizer=self.weight_optimizer,
+                objective=self._with_costs,
             )
         else:
             value = self._loss(held_out)
-            self._backward(value, self.logits, self.architecture_scaler)
+            self._backward(self._with_costs(value), self.logits, self.architecture_scaler)
         self.architecture_scaler.step(self.architecture_optimizer)
         self.architecture_scaler.update()
         return value.detach()
@@ -177,6 +203,19 @@ class Training(EpochTraining):
     def _exact_loss(self, batch: Any) -> Tensor:
         return self.task.loss(self.supernet, batch)[0]
 
+    def _with_costs(self, value: Tensor) -> Tensor:
+        """Put the expected costs into the architecture's loss, if there are limits on costs."""
+        if self.expected is None or self.settings.cost_form is None:
+            return value
+        return self.expected.loss(value, self._expected_costs(self.expected))
+
+    def _expected_costs(self, expected: ExpectedCosts) -> dict[str, Tensor]:
+        return expected(self.supernet.probabilities(), self.supernet.edge_probabilities())
+
+    def derive(self) -> Genotypes | None:
+        """Find the architecture that the parameters say is best within the limits; None if there is none."""
+        return best_within(self.supernet, self.cost_limits, models=self.models, seed=self.seed)
+
     def _backward(self, value: Tensor, parameters: list[nn.Parameter], scaler: torch.amp.GradScaler) -> None:
         """Set these parameters' gradients, and spend nothing on those of the others."""
         for parameter in parameters:
@@ -185,18 +224,21 @@ class Training(EpochTraining):
 
     def _describe(self) -> Epoch:
         supernet = self.supernet
-        genotype = supernet.derive()
+        genotype = self.derive()
+        shown = supernet.derive() if genotype is None else genotype
         with torch.no_grad():
             found: Epoch = {name: rows.tolist() for name, rows in supernet.probabilities().items()}
             edges = {name: row.tolist() for name, row in supernet.edge_probabilities().items()}
-        skips, operations = supernet.skips(supernet.space.architecture(genotype))
+            costs = {} if self.expected is None else self._expected_costs(self.expected)
+        skips, operations = supernet.skips(supernet.space.architecture(shown))
         return {
-            "genotype": genotype.tolist(),
+            "genotype": None if genotype is None else genotype.tolist(),
             "skips": skips,
             "operations": operations,
             "columns": {name: list(names) for name, names in supernet.columns.items()},
             "probabilities": found,
             "edge_probabilities": edges,
+            **({"expected_costs": {name: cost.item() for name, cost in costs.items()}} if costs else {}),
         }
 
     # -- between two runs ------------------------------------------------------------------------------------
