@@ -10,6 +10,9 @@ from torch import nn
 import nasx
 from nasx.nn import LayerChoice
 from nasx.nn.recalibration import recalibrate
+from nasx.strategies.differentiable.cost_models import CostModels
+from nasx.strategies.differentiable.expected_cost import ExpectedCosts
+from nasx.strategies.limits import CostLimits
 from nasx.tasks import ImageClassification
 from nasx.tasks.datasets import load
 
@@ -159,3 +162,29 @@ def test_what_is_extracted_computes_the_same_there(space, device):
         with supernet.path(architecture), torch.no_grad():
             recalibrate(supernet, [images], supernet)
             torch.testing.assert_close(network(images), supernet(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("form", ["add", "multiply", "fbnet"])
+def test_searches_keep_limits_on_every_device(form, device):
+    space = SPACES["darts"]
+    random = np.random.default_rng(0)
+    table = nasx.hardware.LatencyTable(space, [random.uniform(0.5, 2, n) for n in space.cardinalities])
+    low, high = table.range()
+    result = nasx.search(
+        space,
+        Digits(),
+        strategy=nasx.DARTS(epochs=1, batch_size=24, cost_form=form, mixed_precision=True),
+        costs={"ms": table},
+        limits={"ms": 0.8 * low + 0.2 * high},
+        seed=3,
+        device=device,
+        progress=False,
+    )
+    assert result.best.metrics["ms"] <= result.limits["ms"]
+    expected = result.history[-1]["expected_costs"]["ms"]
+    assert low < expected < high
+    weights = result.supernet.cpu()
+    limits = CostLimits({"ms": table}, result.limits, lambda rows: np.zeros(len(rows)))
+    told = ExpectedCosts(CostModels(weights, limits))(weights.probabilities())["ms"].item()
+    assert expected == pytest.approx(told, rel=1e-6)

@@ -141,6 +141,14 @@ def test_drawn_rows_take_the_place_of_the_softmax():
     assert found.item() == pytest.approx(table([[4, 3, 2, 1, 0, 1]])[0])
 
 
+def test_groups_are_known_by_their_names():
+    supernet, table = supernet_of(NESTED), random_table(NESTED)
+    expected, rows = expected_of(supernet, table), supernet.probabilities()
+    backwards = dict(reversed(rows.items()))
+    assert list(backwards) != list(rows)
+    assert expected(backwards)["ms"].item() == expected(rows)["ms"].item()
+
+
 # -- gradients -------------------------------------------------------------------------------------------------
 
 
@@ -335,5 +343,5 @@ def test_costs_that_cannot_be_computed_are_left_out():
     def never(rows):
         raise RuntimeError("nothing")
 
-    with pytest.raises(EvaluationError, match=r"costs\['x'\] could be computed for none of"):
+    with pytest.raises(EvaluationError, match=r"costs\['x'\] could be computed for none of .*: nothing"):
         CostModels(supernet, limits_of({"x": never})).whole("x")

@@ -93,8 +93,10 @@ class CostModels:
     ----------
     parts : list of Part
         The supernet's.
+    groups : tuple of str
+        Names of its groups of architecture parameters, in their order.
     cells : int
-        Number of its architecture parameters.
+        Number of these parameters.
     rows : list of bool
         Which parts have a whole row of them for themselves, one for each option.
 
@@ -113,6 +115,7 @@ class CostModels:
     def __init__(self, supernet: Supernet, cost_limits: CostLimits, *, seed: int = 0) -> None:
         self.space, self.cost_limits, self.seed = supernet.space, cost_limits, seed
         self.parts = supernet.parts
+        self.groups = tuple(supernet.logits)
         rows = row_cells([(len(matrix), matrix.shape[1]) for matrix in supernet.logits.values()])
         self.cells = sum(map(len, rows))
         whole = {frozenset(row.ravel().tolist()) for row in rows}
@@ -185,7 +188,12 @@ class CostModels:
         """Fit a sum over cells, and find its error on each fifth architecture by fitting it to the others."""
         kept = np.isfinite(values)
         if not kept.any():
-            raise EvaluationError(f"costs[{name!r}] could be computed for none of {len(rows)} architectures")
+            message = f"costs[{name!r}] could be computed for none of {len(rows)} architectures"
+            try:
+                self.cost_limits.tables[name](rows[:1])
+            except Exception as cause:
+                raise EvaluationError(f"{message}: {cause}") from cause
+            raise EvaluationError(f"{message}: it gives what is not finite")
         taken, values = self.taken(rows[kept]), values[kept]
         design = np.zeros((len(values), self.cells + 2))
         every = np.arange(len(values))

@@ -115,6 +115,7 @@ class ExpectedCosts:
                 raise ValueError(
                     f"targets[{name!r}] must be more than 0 for the form 'multiply'; got {target}"
                 )
+        self._groups = models.groups
         self._parts, self._rows, self._cells = models.parts, models.rows, models.cells
         self._models = [models.whole(name) for name in self.names]
         self._constants: dict[torch.device, _Constants] = {}
@@ -128,7 +129,7 @@ class ExpectedCosts:
         ----------
         probabilities : mapping of str to Tensor, shape (edges, operations)
             Of the operations: `Supernet.probabilities`, or rows that were drawn, such as those of a Gumbel
-            softmax. Rows sum to one; groups are those of the supernet's ``logits``, in their order.
+            softmax. Rows sum to one; groups are those of the supernet's ``logits``.
         edges : mapping of str to Tensor, shape (edges,), optional
             Of the edges: `Supernet.edge_probabilities`.
 
@@ -138,16 +139,15 @@ class ExpectedCosts:
             In the costs' units; differentiable.
         """
         edges = edges or {}
-        first = next(iter(probabilities.values()))
-        constants = self._on(first.device)
-        rows = [part.to(constants.dtype) for part in probabilities.values()]
+        constants = self._on(probabilities[self._groups[0]].device)
+        rows = [probabilities[name].to(constants.dtype) for name in self._groups]
         flat = torch.cat([part.flatten() for part in rows])
         total = constants.intercepts + flat @ constants.plain
         odd = None
         if constants.cells is not None:
             scaled = [
                 part * edges[name].to(constants.dtype)[:, None] if name in edges else part
-                for name, part in zip(probabilities, rows, strict=True)
+                for name, part in zip(self._groups, rows, strict=True)
             ]
             odd = constants.weights(torch.cat([part.flatten() for part in scaled]))
             total = total + (odd.flatten() @ constants.odd)
