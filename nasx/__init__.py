@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         pareto,
         plots,
         population,
+        proxies,
         spaces,
         tasks,
         testing,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from nasx.strategies.one_shot.enas import ENAS
     from nasx.strategies.one_shot.few_shot import FewShot
     from nasx.strategies.one_shot.spos import SPOS
+    from nasx.strategies.prescreened import Prescreened
     from nasx.strategies.reinforcement.ppo import PPO
     from nasx.strategies.reinforcement.reinforce import REINFORCE
     from nasx.strategies.supernet import SupernetStrategy
@@ -71,6 +73,7 @@ _MODULES = (
     "pareto",
     "plots",
     "population",
+    "proxies",
     "spaces",
     "tasks",
     "testing",
@@ -98,6 +101,7 @@ _EXPORTS = {
     "PCDARTS": "nasx.strategies.differentiable.pc_darts",
     "PPO": "nasx.strategies.reinforcement.ppo",
     "ParetoSearch": "nasx.strategies.multi_objective.pareto_search",
+    "Prescreened": "nasx.strategies.prescreened",
     "REINFORCE": "nasx.strategies.reinforcement.reinforce",
     "RandomSearch": "nasx.strategies.baseline.random_search",
     "RegularizedEvolution": "nasx.strategies.evolutionary.regularized",
@@ -148,6 +152,7 @@ __all__ = [
     "NasxError",
     "Ordinal",
     "ParetoSearch",
+    "Prescreened",
     "RandomSearch",
     "RegularizedEvolution",
     "Result",
@@ -170,6 +175,7 @@ __all__ = [
     "pareto",
     "plots",
     "population",
+    "proxies",
     "register_strategy",
     "search",
     "set_num_threads",

@@ -25,6 +25,7 @@ from nasx.sampled import Callback, SampledRun, trial_seed
 from nasx.space import Space
 from nasx.strategies.base import SampledStrategy, Strategy
 from nasx.strategies.multi_fidelity.base import MultiFidelityStrategy
+from nasx.strategies.prescreened import Prescreened
 from nasx.strategies.supernet import SupernetStrategy
 from nasx.tasks.base import Direction, Task
 from nasx.weight_sharing import train_supernet
@@ -44,6 +45,7 @@ def search(
     limits: Mapping[str, float] | None = None,
     seed: int = 0,
     initial: Iterable[Mapping[str, Any]] = (),
+    prescreen: Any = None,
     workers: int | None = None,
     executor: Executor | None = None,
     timeout: float | None = None,
@@ -85,6 +87,9 @@ def search(
         Seeds the strategy and, with the trial's number, every evaluation.
     initial : iterable of mapping, optional
         Architectures to evaluate first, as name -> choice.
+    prescreen : str, nasx.proxies.Proxy, callable, or a list of them, optional
+        Let the strategy propose ten architectures for each that is evaluated, the best of them by this score
+        without training: short for ``strategy=nasx.Prescreened(inner=strategy, proxy=prescreen)``.
     workers : int, optional
         Evaluate so many at once, in processes of their own; by default one, in this process. With
         `executor`, how many it is given at once.
@@ -157,6 +162,8 @@ def search(
     ({'depth': 5, 'op': 'conv'}, {'error': 0.0})
     """
     method = get_strategy(strategy)
+    if prescreen is not None:
+        method = _prescreened(method, prescreen)
     _check_budget(evaluations, seconds, needed=not isinstance(method, SupernetStrategy))
     seed = _integer("seed", seed)
     if device is not None and devices:
@@ -192,7 +199,11 @@ def search(
         raise ValueError(
             f"initial: architecture {int(np.argmin(space.satisfies(first)))} breaks a constraint"
         )
-    more = {"max_budget": _whole_budget(task)} if isinstance(method, MultiFidelityStrategy) else {}
+    more: dict[str, Any] = {}
+    if isinstance(method, MultiFidelityStrategy):
+        more["max_budget"] = _whole_budget(task)
+    elif isinstance(method, Prescreened):
+        more["spec"] = problem.spec
     method.setup(
         space,
         objectives=len(problem.names),
@@ -255,6 +266,20 @@ def search(
     if result.trials and all(trial.state == "failed" for trial in result.trials):
         warnings.warn(f"{result.reason}\n{result.trials[0].error}", RuntimeWarning, stacklevel=2)
     return result
+
+
+def _prescreened(method: Strategy, proxy: Any) -> Prescreened:
+    if isinstance(method, MultiFidelityStrategy):
+        name = strategy_name(method)
+        raise ValueError(
+            f"prescreen is for strategies that give no budgets; give {name!r} a prescreened inner strategy, "
+            f"nasx.{type(method).__name__}(inner=nasx.Prescreened(inner=..., proxy=...))"
+        )
+    if not isinstance(method, SampledStrategy) or isinstance(method, Prescreened):
+        raise ValueError(
+            f"prescreen is for sampled strategies that are not prescreened; got {strategy_name(method)!r}"
+        )
+    return Prescreened(inner=method, proxy=proxy)
 
 
 def _check_budget(evaluations: int | None, seconds: float | None, *, needed: bool) -> None:

@@ -18,7 +18,7 @@ LAYERS = [
     ["pareto", "population", "models", "statistics"],
     ["decisions", "space", "architecture", "spaces"],
     ["hardware", "nn"],
-    ["tasks", "strategies"],
+    ["tasks", "strategies", "proxies"],
     [
         *("registry", "executors", "trial", "problem", "journal", "result", "progress"),
         *("vectorized", "sampled", "shared_search", "weight_sharing", "loop"),

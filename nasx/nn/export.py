@@ -102,7 +102,7 @@ def plain(network: nn.Module) -> nn.Module:
 
 def _taken_apart(network: nn.Module) -> nn.Module:
     training = network.training
-    network = _of_torch(network)
+    network = of_torch(network)
     found = _traced(network) or _replaced_inside(network)
     left = {type(module).__qualname__ for module in found.modules() if _is_ours(module)}
     if left:
@@ -121,7 +121,7 @@ def _is_of_torch(module: nn.Module) -> bool:
     return type(module).__module__.partition(".")[0] == "torch"
 
 
-def _of_torch(network: nn.Module) -> nn.Module:
+def of_torch(network: nn.Module) -> nn.Module:
     """Take PyTorch's own layers wherever there are any, and leave drop path out."""
 
     def own(module: nn.Module) -> nn.Module:

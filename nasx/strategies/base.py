@@ -334,6 +334,31 @@ class SampledStrategy(Strategy, ABC):
             self._asked += len(self._seen) - before  # rows of the caller's own count as asked for
         self._observe(rows, *settled)
 
+    def withdraw(self, x: npt.ArrayLike) -> None:
+        """Take back proposals that nobody is going to evaluate.
+
+        They do not count as asked for, so that the phases of a method last as many evaluations as without
+        them, and no result of theirs is waited for; they are not proposed again.
+
+        Parameters
+        ----------
+        x : array_like of int, shape (n, d)
+            Genotypes that `ask` gave and that were not told.
+
+        Raises
+        ------
+        ValueError
+            If a genotype is not of this space, or there are more of them than were asked for.
+        RuntimeError
+            If `setup` was not called.
+        """
+        self._require_setup()
+        rows = self.space.check(x)
+        if len(rows) > self._asked:
+            raise ValueError(f"x must hold proposals of this run, {self._asked} so far; got {len(rows)}")
+        self._asked -= len(rows)
+        self._withdraw(rows)
+
     @property
     def position(self) -> tuple[int, ...] | None:
         """As for every strategy; `jump` takes it."""
@@ -421,6 +446,9 @@ class SampledStrategy(Strategy, ABC):
 
     def _adopt(self, x: Genotypes) -> None:
         """Be as after proposing these, but for the numbers of `position`."""
+
+    def _withdraw(self, x: Genotypes) -> None:
+        """Wait no longer for the results of these; by default nobody does."""
 
     # -- shared machinery ------------------------------------------------------------------------------------
 

@@ -151,15 +151,19 @@ class GaussianProcess(ModelStrategy):
             self._numbers.setdefault(row.tobytes(), deque()).append(number)
         self._next_number += len(x)
 
-    def _observe(self, x: Genotypes, losses: Losses, violations: Violations) -> None:
-        x, losses, violations = self._told_first(x, losses, violations)
-        for row, values, over in zip(x, losses.tolist(), violations.tolist(), strict=True):
+    def _withdraw(self, x: Genotypes) -> None:
+        for row in x:
             key = row.tobytes()
             numbers = self._numbers.get(key)
             if numbers:
                 del self._out[numbers.popleft()]
                 if not numbers:
                     del self._numbers[key]
+
+    def _observe(self, x: Genotypes, losses: Losses, violations: Violations) -> None:
+        x, losses, violations = self._told_first(x, losses, violations)
+        self._withdraw(x)
+        for row, values, over in zip(x, losses.tolist(), violations.tolist(), strict=True):
             self._rows.append(row.copy())
             self._losses.append(values)
             self._over.append(over)

@@ -22,6 +22,7 @@ from nasx.strategies.base import (
     check_setup,
     settle,
 )
+from nasx.strategies.inner import make_inner
 
 __all__ = ["Budgets", "MultiFidelityStrategy", "Proposals", "Rung"]
 
@@ -85,19 +86,7 @@ class MultiFidelityStrategy(Strategy, ABC):
         self._make_inner()
 
     def _make_inner(self) -> SampledStrategy:
-        from nasx.registry import get_strategy
-
-        settings = dict(self.inner) if isinstance(self.inner, Mapping) else {}
-        if isinstance(self.inner, Mapping) and "name" not in settings:
-            raise ValueError(f'inner needs a name, as in {{"name": "nsga2"}}; got {self.inner!r}')
-        inner = get_strategy(
-            settings.pop("name") if isinstance(self.inner, Mapping) else self.inner, **settings
-        )
-        if not isinstance(inner, SampledStrategy):
-            raise ValueError(f"inner must be a sampled strategy; got {self.inner!r}")
-        if inner.allow_repeats:
-            raise ValueError("inner must not allow repeats: an architecture has one place on every rung")
-        return inner
+        return make_inner(self.inner, why="an architecture has one place on every rung")
 
     @property
     def settings(self) -> dict[str, Any]:
