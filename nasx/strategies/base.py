@@ -334,30 +334,57 @@ class SampledStrategy(Strategy, ABC):
             self._asked += len(self._seen) - before  # rows of the caller's own count as asked for
         self._observe(rows, *settled)
 
-    def withdraw(self, x: npt.ArrayLike) -> None:
-        """Take back proposals that nobody is going to evaluate.
+    def ask_alternatives(self, n: int) -> Genotypes:
+        """Propose architectures of which only one is going to be evaluated.
 
-        They do not count as asked for, so that the phases of a method last as many evaluations as without
-        them, and no result of theirs is waited for; they are not proposed again.
+        Each is what the strategy would propose next, if it did not propose the others. They count as one, so
+        that the phases of a method last as many evaluations as without alternatives; `withdraw` what is not
+        evaluated.
 
         Parameters
         ----------
-        x : array_like of int, shape (n, d)
-            Genotypes that `ask` gave and that were not told.
+        n : int
+            How many.
+
+        Returns
+        -------
+        ndarray of int32, shape (at most n, d)
+            Genotypes, as from `ask`: none of them is proposed again.
 
         Raises
         ------
         ValueError
-            If a genotype is not of this space, or there are more of them than were asked for.
+            If `n` is less than 1.
         RuntimeError
             If `setup` was not called.
         """
         self._require_setup()
-        rows = self.space.check(x)
-        if len(rows) > self._asked:
-            raise ValueError(f"x must hold proposals of this run, {self._asked} so far; got {len(rows)}")
-        self._asked -= len(rows)
-        self._withdraw(rows)
+        if n < 1:
+            raise ValueError(f"n must be at least 1; got {n}")
+        found, asked = [self._none()], self._asked
+        while len(found) <= n and len(rows := self.ask(1)):
+            self._asked = asked
+            found.append(rows)
+        self._asked = asked + (len(found) > 1)
+        return np.concatenate(found)
+
+    def withdraw(self, x: npt.ArrayLike) -> None:
+        """Wait no longer for the results of alternatives; they are not proposed again.
+
+        Parameters
+        ----------
+        x : array_like of int, shape (n, d)
+            Genotypes that `ask_alternatives` gave.
+
+        Raises
+        ------
+        ValueError
+            If a genotype is not of this space.
+        RuntimeError
+            If `setup` was not called.
+        """
+        self._require_setup()
+        self._withdraw(self.space.check(x))
 
     @property
     def position(self) -> tuple[int, ...] | None:

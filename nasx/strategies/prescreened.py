@@ -30,10 +30,10 @@ class Prescreened(SampledStrategy):
 
     For each evaluation the inner strategy is asked for `factor` architectures, and the one that the proxy
     prefers is evaluated [1]_; of several proxies, the one that `nasx.proxies.aggregate` ranks first. The
-    inner strategy learns from what was evaluated alone: the others are withdrawn
-    (`SampledStrategy.withdraw`) and never told. Limits and constraints are applied before the proxies. When
-    the inner strategy has nothing new left, the others follow, the best by proxy first, so that a small space
-    is still given out whole.
+    inner strategy learns from what was evaluated alone: the others are alternatives
+    (`SampledStrategy.ask_alternatives`), which are withdrawn and never told. Limits and constraints are
+    applied before the proxies. When the inner strategy has nothing new left, the others follow, the best by
+    proxy first, so that a small space is still given out whole.
 
     ``nasx.search(..., strategy=inner, prescreen=proxy)`` is short for this with a factor of 10.
 
@@ -179,7 +179,7 @@ class Prescreened(SampledStrategy):
 
     def _propose(self, n: int, first: int) -> Genotypes:
         """Give the next architecture; no row if nothing is left."""
-        pool = self._inner.ask(self.factor) if self._queue is None else self._none()
+        pool = self._inner.ask_alternatives(self.factor) if self._queue is None else self._none()
         if not len(pool):
             return self._left_over()
         best = 0
@@ -220,21 +220,7 @@ class Prescreened(SampledStrategy):
         return np.array([self._scores_by(proxy, rows) for proxy in self._bound])
 
     def _scores_by(self, proxy: ScoreFunction, rows: Genotypes) -> npt.NDArray[np.float64]:
-        error: Exception | None = None
-        try:
-            values = np.asarray(proxy(rows.copy()), np.float64)
-        except StopSearch:
-            raise
-        except Exception as raised:  # whatever a proxy has to say against a network
-            values, error = np.full(len(rows), np.nan), raised
-        if values.shape != (len(rows),):
-            raise ValueError(f"proxy {_name(proxy)} must return shape ({len(rows)},); got {values.shape}")
-        if error is not None and len(rows) > 1:  # find out which ones it is
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)
-                warned, self._warned = self._warned, True
-                values = np.concatenate([self._scores_by(proxy, row[None]) for row in rows])
-                self._warned = warned
+        values, error = _values(proxy, rows)
         failed = np.isnan(values)
         if failed.all() and not self._warned:
             self._warned = True
@@ -245,6 +231,22 @@ class Prescreened(SampledStrategy):
                 stacklevel=2,
             )
         return np.where(failed, -np.inf, values)
+
+
+def _values(proxy: ScoreFunction, rows: Genotypes) -> tuple[npt.NDArray[np.float64], Exception | None]:
+    """Scores by a proxy, NaN where it fails, and an error that it raised."""
+    try:
+        values = np.asarray(proxy(rows.copy()), np.float64)
+    except StopSearch:
+        raise
+    except Exception as error:  # whatever a proxy has to say against a network
+        if len(rows) == 1:
+            return np.array([np.nan]), error
+        # Find out which ones it is.
+        return np.concatenate([_values(proxy, row[None])[0] for row in rows]), error
+    if values.shape != (len(rows),):
+        raise ValueError(f"proxy {_name(proxy)} must return shape ({len(rows)},); got {values.shape}")
+    return values, None
 
 
 def _joined(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
