@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from nasx.strategies.reinforcement.ppo import PPO
     from nasx.strategies.reinforcement.reinforce import REINFORCE
     from nasx.strategies.supernet import SupernetStrategy
+    from nasx.strategies.transfer.warm_start import FewShotTransfer
     from nasx.tasks.base import Task, TaskSpec
     from nasx.trial import Trial
 
@@ -88,6 +89,7 @@ _EXPORTS = {
     "Comparison": "nasx.comparison",
     "ENAS": "nasx.strategies.one_shot.enas",
     "FewShot": "nasx.strategies.one_shot.few_shot",
+    "FewShotTransfer": "nasx.strategies.transfer.warm_start",
     "Hyperband": "nasx.strategies.multi_fidelity.hyperband",
     "GaussianProcess": "nasx.strategies.bayesian.gaussian_process",
     "GeneticAlgorithm": "nasx.strategies.evolutionary.genetic",
@@ -143,6 +145,7 @@ __all__ = [
     "Categorical",
     "Comparison",
     "FewShot",
+    "FewShotTransfer",
     "GaussianProcess",
     "GeneticAlgorithm",
     "Hyperband",

@@ -17,6 +17,7 @@ from nasx._runtime import sync_num_threads
 from nasx.architecture import Architecture
 from nasx.executors import Executor, make_evaluator
 from nasx.journal import Journal
+from nasx.population import unique
 from nasx.problem import Costs, Problem, header
 from nasx.progress import Progress
 from nasx.registry import get_strategy, strategy_name
@@ -27,6 +28,7 @@ from nasx.strategies.base import SampledStrategy, Strategy
 from nasx.strategies.multi_fidelity.base import MultiFidelityStrategy
 from nasx.strategies.prescreened import Prescreened
 from nasx.strategies.supernet import SupernetStrategy
+from nasx.strategies.transfer.short_form import begin_with
 from nasx.tasks.base import Direction, Task
 from nasx.weight_sharing import train_supernet
 
@@ -46,6 +48,7 @@ def search(
     seed: int = 0,
     initial: Iterable[Mapping[str, Any]] = (),
     prescreen: Any = None,
+    warm_start: Any = None,
     workers: int | None = None,
     executor: Executor | None = None,
     timeout: float | None = None,
@@ -90,6 +93,12 @@ def search(
     prescreen : str, nasx.proxies.Proxy, callable, or a list of them, optional
         Let the strategy propose ten architectures for each that is evaluated, the best of them by this score
         without training: short for ``strategy=nasx.Prescreened(inner=strategy, proxy=prescreen)``.
+    warm_start : Result, path-like or sequence of these, optional
+        Earlier searches to begin with, or their journals, of this space or another with some of its
+        decisions. `GaussianProcess` becomes `FewShotTransfer`, which models them too; of other strategies the
+        first proposals, after `initial`, are the five that the earlier searches predict to be best. Metrics
+        are matched by name where an earlier search has all of the objectives. They are part of what the
+        search is: a resumed run needs the same ones.
     workers : int, optional
         Evaluate so many at once, in processes of their own; by default one, in this process. With
         `executor`, how many it is given at once.
@@ -178,6 +187,10 @@ def search(
             )
         if not isinstance(initial, tuple) or initial:
             raise ValueError(f"strategy {strategy_name(method)!r} learns its architecture: leave initial out")
+        if warm_start is not None:
+            raise ValueError(
+                f"strategy {strategy_name(method)!r} learns its architecture: leave warm_start out"
+            )
         return train_supernet(
             problem,
             task,
@@ -199,6 +212,18 @@ def search(
         raise ValueError(
             f"initial: architecture {int(np.argmin(space.satisfies(first)))} breaks a constraint"
         )
+    within_limits = problem.cost_violation if problem.limited_costs else None
+    if warm_start is not None:
+        method, best = begin_with(
+            method,
+            warm_start,
+            space,
+            objectives=problem.objectives,
+            seed=seed,
+            # Costs that are measured may differ next time, and so would what a resumed run begins with.
+            cost_violation=None if problem.remembers_costs else within_limits,
+        )
+        first = unique(space.join([first, best])).rows
     more: dict[str, Any] = {}
     if isinstance(method, MultiFidelityStrategy):
         more["max_budget"] = _whole_budget(task)
@@ -208,7 +233,7 @@ def search(
         space,
         objectives=len(problem.names),
         seed=seed,
-        cost_violation=problem.cost_violation if problem.limited_costs else None,
+        cost_violation=within_limits,
         **more,
     )
     result = Result(

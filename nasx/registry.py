@@ -16,6 +16,7 @@ _STRATEGIES: dict[str, str | type[Strategy]] = {
     "darts": "nasx.strategies.differentiable.darts:DARTS",
     "enas": "nasx.strategies.one_shot.enas:ENAS",
     "few_shot": "nasx.strategies.one_shot.few_shot:FewShot",
+    "few_shot_transfer": "nasx.strategies.transfer.warm_start:FewShotTransfer",
     "hyperband": "nasx.strategies.multi_fidelity.hyperband:Hyperband",
     "gaussian_process": "nasx.strategies.bayesian.gaussian_process:GaussianProcess",
     "genetic_algorithm": "nasx.strategies.evolutionary.genetic:GeneticAlgorithm",

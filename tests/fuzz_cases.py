@@ -129,6 +129,14 @@ class Case:
         seen.insert(self.rows())
         return seen
 
+    def process(self) -> Any:
+        """A Gaussian process that may know some rows, of one or two outputs."""
+        process = self.core.gaussian_process.Process(self.cardinalities, self.bools(self.d), "rbf")
+        if self.chance(0.8):
+            rows = np.maximum(self.rows()[: self.few], -1)
+            process.condition(rows, self.floats(len(rows), 1))
+        return process
+
     def topology(self) -> Any:
         return self.core.neat.Topology(
             self.inputs, self.outputs, self.bias, self.recurrent, self.activations, self.aggregations
@@ -432,6 +440,13 @@ VALUES: dict[str, Callable[[Case], Any]] = {
     "reference": lambda c: c.floats(2),
     "random": lambda c: c.number(30),
     "wanted": lambda c: c.number(5),
+    "process": Case.process,
+    "processes": lambda c: [c.process() for _ in range(c.m)],
+    "gaussian_process.weights": lambda c: np.abs(c.floats(c.m)),
+    "shared": lambda c: c.bools(c.m, c.d),
+    "ranking_losses.values": lambda c: c.floats(c.m, c.few),
+    "ranking_losses.targets": lambda c: c.floats(c.few),
+    "held_out": lambda c: c.chance(0.5),
     "log_expected_improvement.means": lambda c: c.floats(c.few),
     "means": lambda c: c.floats(c.few, 2),
     "variances": lambda c: np.abs(c.floats(c.few)),

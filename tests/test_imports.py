@@ -40,6 +40,7 @@ LAZY = {
     ("hardware", "tasks"),
     ("result", "plots"),
     ("strategies", "registry"),
+    ("strategies", "result"),
     ("comparison", "plots"),
 }
 

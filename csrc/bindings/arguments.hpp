@@ -150,6 +150,7 @@ Matrix<T> matrix_of(py::array_t<T>& array) {
 void register_budget(py::module_ module);
 void register_evolution(py::module_ module);
 void register_gaussian_process(py::module_ module);
+void register_gp_ensemble(py::module_ module);
 void register_latency_table(py::module_ module);
 void register_mixed_op(py::module_ module);
 void register_neat(py::module_ module);

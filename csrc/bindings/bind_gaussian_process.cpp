@@ -1,76 +1,11 @@
 #include <pybind11/stl.h>
 
-#include <cstring>
 #include <memory>
-#include <stdexcept>
 
-#include "arguments.hpp"
-#include "nasx/acquisition.hpp"
-#include "nasx/gaussian_process.hpp"
-#include "nasx/gp_search.hpp"
+#include "bound_process.hpp"
 
 namespace nasx::bindings {
 namespace {
-
-using Floats = py::array_t<double>;
-
-Smoothness smoothness(const std::string& kernel) {
-    if (kernel != "matern52" && kernel != "rbf") {
-        throw py::value_error("kernel must be 'matern52' or 'rbf'; got '" + kernel + "'");
-    }
-    return kernel == "rbf" ? Smoothness::rbf : Smoothness::matern52;
-}
-
-// A process with what is needed to make it again. It works without the GIL, so it says when it is busy.
-struct BoundProcess {
-    py::tuple arguments;
-    GaussianProcess process;
-    bool busy = false;  // read and written under the GIL
-
-    BoundProcess(py::handle cardinalities, py::handle ordered, const std::string& kernel)
-        : arguments(py::make_tuple(cardinalities, ordered, kernel)),
-          process(vector<std::int32_t>(cardinalities, "cardinalities"), vector<bool>(ordered, "ordered"),
-                  smoothness(kernel)) {}
-};
-
-}  // namespace
-}  // namespace nasx::bindings
-
-template <>
-struct pybind11::detail::type_caster<nasx::bindings::BoundProcess>
-    : nasx::bindings::InitialisedCaster<nasx::bindings::BoundProcess> {};
-
-namespace nasx::bindings {
-namespace {
-
-class Busy {
-  public:
-    explicit Busy(const BoundProcess& bound) : bound_(const_cast<BoundProcess&>(bound)) {
-        if (bound_.busy) {
-            throw std::runtime_error("the process is at work in another thread; use one in each thread");
-        }
-        bound_.busy = true;
-    }
-    Busy(const Busy&) = delete;
-    Busy& operator=(const Busy&) = delete;
-    ~Busy() { bound_.busy = false; }
-
-  private:
-    BoundProcess& bound_;
-};
-
-template <class T>
-py::array_t<T> copy_matrix(Matrix<const T> from) {
-    auto out = new_matrix<T>(from.rows, from.cols);
-    if (from.rows * from.cols > 0) {
-        std::memcpy(out.mutable_data(), from.data, from.rows * from.cols * sizeof(T));
-    }
-    return out;
-}
-
-Floats copy_vector(std::span<const double> from) {
-    return Floats(static_cast<py::ssize_t>(from.size()), from.data());
-}
 
 void bind_fit(BoundProcess& bound, py::handle rows, py::handle targets, bool priors, py::ssize_t starts,
               py::ssize_t start_rows, py::ssize_t iterations, double tolerance) {
@@ -176,13 +111,6 @@ py::tuple bind_objective(const BoundProcess& bound, py::handle rows, py::handle 
         value = bound.process.objective(x, y, p, priors, slopes);
     }
     return py::make_tuple(value, std::move(gradient));
-}
-
-GpSearchSettings search_settings(py::ssize_t random, bool repeats) {
-    GpSearchSettings settings;
-    settings.random = count(random, "random");
-    settings.repeats = repeats;
-    return settings;
 }
 
 py::tuple bind_search(const BoundProcess& bound, py::handle cardinalities, py::handle conditions,
@@ -323,6 +251,7 @@ void register_gaussian_process(py::module_ module) {
                py::arg("best"));
     module.def("log_expected_area", &bind_expected_area, py::arg("means"), py::arg("variances"),
                py::arg("points"), py::arg("reference"));
+    register_gp_ensemble(module);
 }
 
 }  // namespace nasx::bindings

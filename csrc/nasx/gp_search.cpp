@@ -16,11 +16,11 @@ constexpr std::size_t most_choices = 24;
 // All candidates that were looked at, each once, in the order in which they came.
 class Pool {
   public:
-    Pool(const GaussianProcess& process, const Decisions& decisions, Stream& stream, bool repeats)
-        : process_(process), decisions_(decisions), stream_(stream), known_(decisions.size()) {
+    Pool(const GpEnsemble& model, const Decisions& decisions, Stream& stream, bool repeats)
+        : model_(model), decisions_(decisions), stream_(stream), known_(decisions.size()) {
         if (!repeats) {
-            std::vector<char> is_new(process.size());
-            known_.insert(process.genotypes(), {reinterpret_cast<bool*>(is_new.data()), is_new.size()});
+            std::vector<char> is_new(model.first().size());
+            known_.insert(model.first().genotypes(), {reinterpret_cast<bool*>(is_new.data()), is_new.size()});
         }
         excluded_ = known_.size();
     }
@@ -90,9 +90,9 @@ class Pool {
 
     // Computes the values of what has none yet.
     void evaluate(const Acquisition& acquisition) {
-        const std::size_t from = values_.size(), n = size() - from, m = process_.outputs();
+        const std::size_t from = values_.size(), n = size() - from, m = model_.first().outputs();
         std::vector<double> means(n * m), variances(n);
-        process_.predict({row(from), n, width()}, {means.data(), n, m}, variances);
+        model_.predict({row(from), n, width()}, {means.data(), n, m}, variances);
         for (std::size_t i = 0; i < n; ++i) {
             values_.push_back(acquisition.value(means.data() + i * m, variances[i]));
         }
@@ -129,7 +129,7 @@ class Pool {
         }
     }
 
-    const GaussianProcess& process_;
+    const GpEnsemble& model_;
     const Decisions& decisions_;
     Stream& stream_;
     std::size_t excluded_ = 0;
@@ -205,17 +205,17 @@ std::vector<std::int32_t> first_candidates(const GaussianProcess& process, const
     return pool.rows();
 }
 
-GpCandidates search_acquisition(const GaussianProcess& process, const Decisions& decisions,
+GpCandidates search_acquisition(const GpEnsemble& model, const Decisions& decisions,
                                 const Acquisition& acquisition, Genotypes starts, const StreamKey& key,
                                 const GpSearchSettings& settings, std::size_t wanted) {
-    check(process, decisions, starts);
+    check(model.first(), decisions, starts);
     const std::size_t outputs = acquisition.kind == AcquisitionKind::log_ehvi ? 2 : 1;
-    if (process.outputs() != outputs) {
+    if (model.first().outputs() != outputs) {
         throw std::invalid_argument("the acquisition needs " + std::to_string(outputs) +
-                                    " columns of targets; got " + std::to_string(process.outputs()));
+                                    " columns of targets; got " + std::to_string(model.first().outputs()));
     }
     Stream stream(key, Purpose::acquisition, 0);
-    Pool pool(process, decisions, stream, settings.repeats);
+    Pool pool(model, decisions, stream, settings.repeats);
     fill(pool, starts, settings);
     pool.evaluate(acquisition);
     climb(pool, decisions, acquisition, settings, stream);

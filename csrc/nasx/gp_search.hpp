@@ -8,6 +8,7 @@
 
 #include "nasx/acquisition.hpp"
 #include "nasx/gaussian_process.hpp"
+#include "nasx/gp_ensemble.hpp"
 #include "nasx/population.hpp"
 #include "nasx/rng.hpp"
 
@@ -26,10 +27,10 @@ struct GpCandidates {
     std::vector<double> values;      // (k,)
 };
 
-// Gives up to `wanted` candidates. All that is drawn comes from
-// one stream. `starts` are genotypes whose neighbours are looked at first. Throws std::invalid_argument if
-// the process has another number of outputs than the acquisition wants, or other decisions.
-GpCandidates search_acquisition(const GaussianProcess& process, const Decisions& decisions,
+// Gives up to `wanted` candidates by a process, or by several together. All that is drawn comes from one
+// stream. `starts` are genotypes whose neighbours are looked at first. Throws std::invalid_argument if the
+// process has another number of outputs than the acquisition wants, or other decisions.
+GpCandidates search_acquisition(const GpEnsemble& model, const Decisions& decisions,
                                 const Acquisition& acquisition, Genotypes starts, const StreamKey& key,
                                 const GpSearchSettings& settings, std::size_t wanted);
 

@@ -72,3 +72,29 @@ def log_expected_area(
     points: NDArray[np.float64],
     reference: NDArray[np.float64],
 ) -> NDArray[np.float64]: ...
+def ensemble_predict(
+    processes: list[Process],
+    weights: NDArray[np.float64],
+    shared: NDArray[np.bool_],
+    rows: NDArray[np.int32],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+def ensemble_search(
+    processes: list[Process],
+    weights: NDArray[np.float64],
+    shared: NDArray[np.bool_],
+    cardinalities: NDArray[np.int32],
+    conditions: NDArray[np.int32] | None,
+    acquisition: str,
+    best: float,
+    deviations: float,
+    starts: NDArray[np.int32],
+    random: int,
+    wanted: int,
+    seed: int,
+    first: int,
+    repeats: bool,
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]: ...
+def leave_one_out(process: Process) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+def ranking_losses(
+    values: NDArray[np.float64], targets: NDArray[np.float64], held_out: bool
+) -> NDArray[np.int64]: ...

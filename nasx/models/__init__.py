@@ -1,5 +1,6 @@
-"""Models of what architectures achieve, natively: what strategies learn with, for direct use."""
+"""Models of what architectures achieve: what strategies learn with, for direct use."""
 
+from nasx.models.architecture_predictor import ArchitecturePredictor
 from nasx.models.gaussian_process import GaussianProcess, Prediction
 
-__all__ = ["GaussianProcess", "Prediction"]
+__all__ = ["ArchitecturePredictor", "GaussianProcess", "Prediction"]

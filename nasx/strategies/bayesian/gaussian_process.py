@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,12 @@ from nasx.population import sample, unique
 from nasx.space import Genotypes
 from nasx.strategies.base import PATIENCE, Losses, Violations
 from nasx.strategies.bayesian.base import ModelStrategy
-from nasx.strategies.bayesian.scores import chebyshev, normal_scores, ranks
+from nasx.strategies.bayesian.scores import combine, normal_scores, ranks
 
 __all__ = ["GaussianProcess"]
 
 Floats = npt.NDArray[np.float64]
+Area: TypeAlias = tuple[Floats, Floats]
 
 # The neighbours of so many of the best are candidates.
 _BEST = 5
@@ -264,7 +265,7 @@ class GaussianProcess(ModelStrategy):
     def _candidates(self, first: int) -> Genotypes:
         """Give the best candidates for one proposal, best first."""
         process, space = self._process, self.space
-        order, points, reference = self._set_targets(first)
+        order, area = self._set_targets(first)
         best = [self._members[i] for i in np.argsort(order, kind="stable")[:_BEST]]
         where = space.cardinalities, space.conditions
         starts = np.stack([self._rows[i] for i in best])
@@ -274,48 +275,57 @@ class GaussianProcess(ModelStrategy):
             rows = unique(space.canonicalize(rows)).rows
             values = -process.sample(rows, 1, self.seed, 0, first)[0]
         else:
-            incumbent = float(process.predict(process.rows())[0][:, 0].min())
-            rows, values = process.search(
-                *where,
-                "log_ehvi" if self.acquisition == "ehvi" else self.acquisition,
-                incumbent,
-                self.deviations,
-                points,
-                reference,
-                starts,
-                self.n_candidates,
-                _MOST if self._limited else _CANONICAL if space.canonical else _LOOKED_AT,
-                self.seed,
-                first,
-                self.allow_repeats,
-            )
+            incumbent = float(self._predict(process.rows())[0][:, 0].min())
+            wanted = _MOST if self._limited else _CANONICAL if space.canonical else _LOOKED_AT
+            rows, values = self._search(starts, incumbent, first, wanted, area)
             if not space.canonical:
                 return rows
             # What would be evaluated is the canonical form, so that is what counts.
             rows = unique(space.canonicalize(rows)).rows
-            means, variances = process.predict(rows)
-            if self.acquisition == "ehvi":
-                assert points is not None
-                assert reference is not None
-                values = _native.log_expected_area(means, variances, points, reference)
+            means, variances = self._predict(rows)
+            if area is not None:
+                values = _native.log_expected_area(means, variances, *area)
             elif self.acquisition == "ucb":
                 values = self.deviations * np.sqrt(variances) - means[:, 0]
             else:
                 values = _native.log_expected_improvement(means[:, 0].copy(), variances, incumbent)
         return rows[np.argsort(-values, kind="stable")]
 
-    def _set_targets(self, first: int) -> tuple[Floats, Floats | None, Floats | None]:
+    def _predict(self, rows: Genotypes) -> tuple[Floats, Floats]:
+        """Give means (k, columns of targets) and variances (k,) of rows."""
+        return self._process.predict(rows)
+
+    def _search(
+        self, starts: Genotypes, incumbent: float, first: int, wanted: int, area: Area | None
+    ) -> tuple[Genotypes, Floats]:
+        """Give the candidates that the acquisition function prefers, best first, and its values."""
+        points, reference = area or (None, None)
+        return self._process.search(
+            self.space.cardinalities,
+            self.space.conditions,
+            "log_ehvi" if self.acquisition == "ehvi" else self.acquisition,
+            incumbent,
+            self.deviations,
+            points,
+            reference,
+            starts,
+            self.n_candidates,
+            wanted,
+            self.seed,
+            first,
+            self.allow_repeats,
+        )
+
+    def _set_targets(self, first: int) -> tuple[Floats, Area | None]:
         """Give the process its targets for a proposal, and say how good the modelled results are.
 
         Returns
         -------
         order : ndarray of float64, shape (n,)
             The smaller the better.
-        points : ndarray of float64, shape (k, 2), or None
+        area : tuple of ndarray of float64, shapes (k, 2) and (2,), or None
             Of ``"ehvi"``: the losses that are known, and those expected of what is out, as the process sees
-            them.
-        reference : ndarray of float64, shape (2,), or None
-            Of ``"ehvi"``.
+            them; and the reference point.
         """
         _, losses, over = self._told(self._members)
         scores = normal_scores(losses, over)
@@ -324,15 +334,20 @@ class GaussianProcess(ModelStrategy):
             expected, _ = self._process.predict(self._process.rows()[len(self._members) :])
             reference = scores.max(axis=0) + 1  # so that the ends of the front count too
             points = np.concatenate([scores[over <= 0], expected])
-            return rank(losses, over).astype(np.float64), points, reference
-        order = ranks(losses[:, 0], over)
-        if self.objectives > 1:
-            # Uniform over all weights that add up to 1.
-            weights = -np.log(1 - np.random.default_rng([self.seed, first]).random(self.objectives))
-            combined = chebyshev(scores, over, weights / weights.sum())
-            order, scores = ranks(combined, over), normal_scores(combined[:, None], over)
+            return rank(losses, over).astype(np.float64), (points, reference)
+        order, weights = ranks(losses[:, 0], over), self._combining(first)
+        if weights is not None:
+            order, scores = combine(scores, over, weights)
         self._process.set_targets(scores)
-        return order, None, None
+        return order, None
+
+    def _combining(self, first: int) -> Floats | None:
+        """Weights of several losses for a proposal, uniform over all that add up to 1; None for one loss."""
+        if self.objectives == 1:
+            return None
+        weights = -np.log(1 - np.random.default_rng([self.seed, first]).random(self.objectives))
+        scaled: Floats = weights / weights.sum()
+        return scaled
 
 
 def _last_fit(n: int) -> int:

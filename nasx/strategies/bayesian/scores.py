@@ -8,7 +8,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["chebyshev", "normal_scores", "ranks"]
+__all__ = ["chebyshev", "combine", "normal_scores", "ranks"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -119,3 +119,32 @@ def chebyshev(losses: Floats, violations: Floats, weights: Floats) -> Floats:
     weighted = scaled * weights
     combined: Floats = weighted.max(axis=1) + 0.05 * weighted.sum(axis=1)
     return combined
+
+
+def combine(scores: Floats, violations: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Make one score of several by `chebyshev`.
+
+    Parameters
+    ----------
+    scores : ndarray of float64, shape (n, m)
+        Normal scores of losses.
+    violations : ndarray of float64, shape (n,)
+        As for `ranks`.
+    weights : ndarray of float64, shape (m,)
+        Not negative.
+
+    Returns
+    -------
+    ranks : ndarray of float64, shape (n,)
+        The smaller the better.
+    scores : ndarray of float64, shape (n, 1)
+        Normal scores of the same.
+
+    Examples
+    --------
+    >>> order, scores = combine(np.array([[0.0, 2], [3, 1]]), np.zeros(2), np.array([0.1, 0.9]))
+    >>> order, scores.round(2).tolist()
+    (array([1., 0.]), [[0.67], [-0.67]])
+    """
+    combined = chebyshev(scores, violations, weights)
+    return ranks(combined, violations), normal_scores(combined[:, None], violations)

@@ -1,0 +1,1 @@
+"""Methods that carry what one search has learned into the next."""
