@@ -1,0 +1,302 @@
+"""What earlier searches are worth: python bench/bench_transfer.py [--only WORD] [--seeds N] [--targets N].
+
+`graph`: NAS-Bench-Graph, nine data sets, each the target in turn, with 100 random evaluations on each of
+the next four as sources. `transnas`: TransNAS-Bench-101, one task by the other three. `control`: the first
+again with shuffled scores. `nasbench201`: 200-epoch accuracy by a source of 12-epoch accuracies.
+`predictor`: rank correlations of `nasx.models.ArchitecturePredictor`. `cost`: one suggestion against the
+same written with BoTorch, if it is installed. Searches count the rank of their best architecture in the
+whole table, 0 for the best there is; means are over seeds, and over targets of those.
+"""
+
+from __future__ import annotations
+
+from harness import compare, machine  # first: it sets up the process
+
+import argparse  # isort: skip
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import nasx
+from nasx.models import ArchitecturePredictor
+from nasx.models import GaussianProcess as Process
+from nasx.statistics import mean_and_error, spearman_rho, with_error
+from nasx.tasks import TabularBenchmark, tables
+
+GRAPHS = ("arxiv", "citeseer", "computers", "cora", "cs", "photo", "physics", "proteins", "pubmed")
+TASKS = ("class_scene", "class_object", "jigsaw", "room_layout")
+AFTER = (10, 20, 50, 100)
+SOURCE_SIZE = 100
+
+
+class Table:
+    """Losses of all architectures that were measured, and their ranks."""
+
+    def __init__(self, table: TabularBenchmark, metric: str | None = None) -> None:
+        self.space = table.space
+        self.rows = np.ascontiguousarray(table.genotypes)
+        losses = table.losses({metric: "maximize"} if metric else None)[:, 0]
+        self.losses = losses
+        self.ranks = np.searchsorted(np.sort(losses), losses)
+        self.places = nasx.population.GenotypeSet(len(self.space), self.rows)
+
+    def draw(self, n: int, seed: int) -> np.ndarray:
+        """Places of n random architectures."""
+        return np.random.default_rng(seed).choice(len(self.rows), n, replace=False)
+
+    def source(self, seed: int, *, shuffled: bool = False, n: int = SOURCE_SIZE) -> dict[str, Any]:
+        some = self.draw(n, seed)
+        losses = self.losses[some]
+        if shuffled:
+            losses = np.random.default_rng([seed, 1]).permutation(losses)
+        return {
+            "decisions": self.space.to_dict()["decisions"],
+            "genotypes": self.rows[some].tolist(),
+            "losses": losses[:, None].tolist(),
+            "violations": [0.0] * n,
+        }
+
+    def search(self, strategy: nasx.SampledStrategy, evaluations: int, seed: int) -> np.ndarray:
+        """Places of what was evaluated; what was never measured is skipped."""
+        strategy.setup(
+            self.space, seed=seed, cost_violation=lambda x: (self.places.find(x) < 0).astype(np.float64)
+        )
+        found = []
+        self.weights: list[np.ndarray] = []  # at each proposal
+        for _ in range(evaluations):
+            x = strategy.ask(1)
+            if isinstance(strategy, nasx.FewShotTransfer):
+                self.weights.append(strategy.weights)
+            place = int(self.places.find(x)[0])
+            found.append(place)
+            strategy.tell(x, self.losses[[place]])
+        return np.array(found)
+
+
+def ranks_after(table: Table, strategy: nasx.SampledStrategy, seed: int) -> list[float]:
+    best = np.minimum.accumulate(table.ranks[table.search(strategy, max(AFTER), seed)])
+    return [float(best[n - 1]) for n in AFTER]
+
+
+def contest(
+    title: str,
+    cases: Sequence[tuple[str, Table, list[Table]]],
+    seeds: int,
+    *,
+    shuffled: bool = False,
+) -> None:
+    """Compare a Gaussian process with and without sources, target by target and on average."""
+    print(f"\n{title}: mean rank of the best after so many evaluations, {seeds} seeds")
+    print(
+        f"{'target':<14} {'sources':<8}"
+        + "".join(f"{n:>16}" for n in AFTER)
+        + "   Spearman: weights at 10/20/50"
+    )
+    gains = []
+    for name, table, others in cases:
+        alone, ours, weights = [], [], []
+        for seed in range(seeds):
+            sources = [other.source(1000 * seed + i, shuffled=shuffled) for i, other in enumerate(others)]
+            alone.append(ranks_after(table, nasx.GaussianProcess(), seed))
+            strategy = nasx.FewShotTransfer(sources=sources)
+            ours.append(ranks_after(table, strategy, seed))
+            weights.append([table.weights[n - 1] for n in AFTER[:3]])
+        for label, found in (("none", alone), ("with", ours)):
+            cells = "".join(f"{with_error(*mean_and_error(column)):>16}" for column in np.array(found).T)
+            print(f"{name:<14} {label:<8}{cells}", end="" if label == "with" else "\n")
+        print("   " + weights_and_correlations(table, others, np.mean(weights, axis=0)), flush=True)
+        gains.append(np.array(alone) - np.array(ours))
+    total = np.mean(gains, axis=0)  # over targets, (seeds, len(AFTER))
+    for n, column in zip(AFTER, total.T, strict=True):
+        mean, error = mean_and_error(column)
+        print(
+            f"after {n:>3}: better by {mean:8.1f} ranks, {mean / error if error else 0:6.1f} standard errors"
+        )
+
+
+def weights_and_correlations(table: Table, others: Sequence[Table], weights: np.ndarray) -> str:
+    """Weights after 10, 20 and 50 evaluations (3, sources + 1), with the sources' rank correlations."""
+    parts = [f"{correlation(table, other):.2f}: {shares(weights[:, i])}" for i, other in enumerate(others)]
+    return "; ".join([*parts, f"own: {shares(weights[:, -1])}"])
+
+
+def shares(weights: np.ndarray) -> str:
+    return "/".join(f"{weight:.2f}" for weight in weights)
+
+
+def correlation(table: Table, other: Table) -> float:
+    """Spearman's over the architectures that both have, matched by their choices."""
+    ours = {
+        table.space.decode(row): i for i, row in enumerate(table.rows[:: max(1, len(table.rows) // 2000)])
+    }
+    step = max(1, len(table.rows) // 2000)
+    theirs = {other.space.decode(row): i for i, row in enumerate(other.rows)} if other is not table else {}
+    pairs = [
+        (table.losses[i * step], other.losses[theirs[key]])
+        for architecture, i in ours.items()
+        if (key := _in(other.space, architecture)) in theirs
+    ]
+    return spearman_rho(*np.array(pairs).T)
+
+
+def _in(space: nasx.Space, architecture: nasx.Architecture) -> Any:
+    try:
+        return space.decode(space.encode([dict(architecture)])[0])
+    except ValueError:  # a choice that the other space lacks
+        return None
+
+
+def graph_cases(targets: int | None) -> list[tuple[str, Table, list[Table]]]:
+    all_of_them = [Table(tables.nas_bench_graph(name)) for name in GRAPHS]
+    several = [
+        (name, all_of_them[i], [all_of_them[(i + k) % len(GRAPHS)] for k in (1, 2, 3, 4)])
+        for i, name in enumerate(GRAPHS)
+    ]
+    return several[:targets]
+
+
+def transnas_cases(data: Path, targets: int | None) -> list[tuple[str, Table, list[Table]]]:
+    found = {}
+    for name in TASKS:
+        metric = f"val/{name}"
+        table = tables.read_npz(
+            data / "transnas101_micro.npz", objectives={metric: "maximize"}, metrics=[metric]
+        )
+        found[name] = Table(table)
+    return [(n, found[n], [found[o] for o in TASKS if o != n]) for n in TASKS][:targets]
+
+
+def bench_nasbench201(data: Path, seeds: int) -> None:
+    metrics = {"val": "cifar10_val", "test": "cifar10_test_200"}
+    found = {
+        key: Table(
+            tables.read_npz(
+                data / "nasbench201.npz",
+                space=nasx.spaces.NASBench201(),
+                objectives={metric: "maximize"},
+                metrics=[metric],
+            )
+        )
+        for key, metric in metrics.items()
+    }
+    source, target = found["val"], found["test"]
+    best = target.losses.min()
+    regrets: dict[str, list[float]] = {}
+    for size in (SOURCE_SIZE, len(source.rows)):
+        for seed in range(seeds):
+            some = source.draw(size, seed)
+            order = some[np.argsort(source.losses[some], kind="stable")]
+            strategies = {
+                "without sources": nasx.GaussianProcess(),
+                f"{size} of the source": nasx.FewShotTransfer(
+                    sources=[(source.rows[some], source.losses[some])]
+                ),
+            }
+            for label, strategy in strategies.items():
+                if label == "without sources" and size > SOURCE_SIZE:
+                    continue
+                places = target.search(strategy, 20, seed)
+                regrets.setdefault(label, []).append(target.losses[places].min() - best)
+            for top in (1, 10):
+                regrets.setdefault(f"top {top} of {size} copied", []).append(
+                    target.losses[order[:top]].min() - best
+                )
+    print(f"\nNAS-Bench-201: regret in % of 200-epoch test accuracy after 20 evaluations, {seeds} seeds")
+    for label, values in regrets.items():
+        print(f"{label:<28} {with_error(*mean_and_error(values)):>16}")
+
+
+def bench_predictor(cases: Sequence[tuple[str, Table, list[Table]]], seeds: int) -> None:
+    print(f"\nSpearman's rho with the target's scores from so many of its results, {seeds} seeds")
+    names = ("Gaussian process", "predictor, no sources", "predictor, pre-trained")
+    print(f"{'target':<14} {'results':>8}" + "".join(f"{name:>26}" for name in names))
+    for name, table, others in cases:
+        for n in (10, 30, 100):
+            found: list[list[float]] = [[], [], []]
+            for seed in range(seeds):
+                some, test = table.draw(n, seed), table.draw(2_000, seed + 99)
+                x, y = table.rows[some], table.losses[some]
+                cardinalities = table.space.cardinalities
+                process = Process(cardinalities=cardinalities).fit(x, y)
+                plain, trained = (ArchitecturePredictor(cardinalities=cardinalities) for _ in range(2))
+                trained.pretrain(
+                    [
+                        (other.rows[a], other.losses[a])
+                        for i, other in enumerate(others)
+                        if np.array_equal(other.space.cardinalities, cardinalities)
+                        for a in [other.draw(SOURCE_SIZE, 1000 * seed + i)]
+                    ]
+                )
+                guesses = (
+                    process.predict(table.rows[test]).mean,
+                    plain.fit(x, y).predict(table.rows[test]),
+                    trained.fit(x, y).predict(table.rows[test]),
+                )
+                for column, guess in zip(found, guesses, strict=True):
+                    column.append(spearman_rho(guess, table.losses[test]))
+            cells = "".join(f"{with_error(*mean_and_error(column)):>26}" for column in found)
+            print(f"{name:<14} {n:>8}{cells}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parts = ("graph", "transnas", "control", "nasbench201", "predictor", "cost")
+    parser.add_argument("--only", choices=parts, action="append")
+    parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--targets", type=int, help="only so many of the targets")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path(__file__).resolve().parents[2] / "shared" / "data",
+        help="folder of the npz files; default: %(default)s",
+    )
+    options = parser.parse_args()
+    nasx.set_num_threads(1)
+    machine()
+    graphs: list[tuple[str, Table, list[Table]]] = []
+
+    def cases() -> list[tuple[str, Table, list[Table]]]:
+        if not graphs:
+            graphs.extend(graph_cases(options.targets))
+        return graphs
+
+    ways: dict[str, Callable[[], None]] = {
+        "graph": lambda: contest("NAS-Bench-Graph", cases(), options.seeds),
+        "transnas": lambda: contest(
+            "TransNAS-Bench-101", transnas_cases(options.data, options.targets), options.seeds
+        ),
+        "control": lambda: contest(
+            "NAS-Bench-Graph, shuffled sources", cases(), options.seeds, shuffled=True
+        ),
+        "nasbench201": lambda: bench_nasbench201(options.data, options.seeds),
+        "predictor": lambda: bench_predictor(cases(), min(options.seeds, 10)),
+        "cost": bench_cost,
+    }
+    for part in options.only or parts:
+        ways[part]()
+
+
+def bench_cost() -> None:
+    if find_spec("botorch") is None:
+        print("\nBoTorch is not installed: the cost of a suggestion is not compared")
+        return
+    from botorch_transfer import Problem, botorch_suggestion, nasx_suggestion
+
+    problem = Problem()
+    print("\none suggestion, 4 sources of 100 results, the target's process fitted to its 50th result:")
+    compare(
+        "4 x 100 and 50, 8 decisions",
+        "botorch",
+        lambda: botorch_suggestion(problem),
+        lambda: nasx_suggestion(problem),
+        problem.alike,
+        target=20,
+        repeats=7,
+    )
+
+
+if __name__ == "__main__":
+    main()
