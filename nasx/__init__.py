@@ -62,6 +62,8 @@ if TYPE_CHECKING:
     from nasx.strategies.reinforcement.reinforce import REINFORCE
     from nasx.strategies.supernet import SupernetStrategy
     from nasx.strategies.transfer.warm_start import FewShotTransfer
+    from nasx.strategies.transfer.learner import MetaLearner
+    from nasx.strategies.transfer.meta_nas import MetaNAS
     from nasx.tasks.base import Task, TaskSpec
     from nasx.trial import Trial
 
@@ -95,6 +97,8 @@ _EXPORTS = {
     "GeneticAlgorithm": "nasx.strategies.evolutionary.genetic",
     "Integer": "nasx.space",
     "MultiFidelityStrategy": "nasx.strategies.multi_fidelity.base",
+    "MetaLearner": "nasx.strategies.transfer.learner",
+    "MetaNAS": "nasx.strategies.transfer.meta_nas",
     "LocalSearch": "nasx.strategies.baseline.local_search",
     "NEAT": "nasx.strategies.evolutionary.neat",
     "NSGA2": "nasx.strategies.multi_objective.nsga2",
@@ -151,6 +155,8 @@ __all__ = [
     "Hyperband",
     "Integer",
     "LocalSearch",
+    "MetaLearner",
+    "MetaNAS",
     "MultiFidelityStrategy",
     "NasxError",
     "Ordinal",

@@ -30,6 +30,7 @@ from nasx.strategies.prescreened import Prescreened
 from nasx.strategies.supernet import SupernetStrategy
 from nasx.strategies.transfer.short_form import begin_with
 from nasx.tasks.base import Direction, Task
+from nasx.tasks.distributions import TaskSequence
 from nasx.weight_sharing import train_supernet
 
 __all__ = ["Callback", "search", "trial_seed"]
@@ -37,7 +38,7 @@ __all__ = ["Callback", "search", "trial_seed"]
 
 def search(
     space: Space,
-    task: Task | Callable[[Architecture], float | Mapping[str, float]],
+    task: Task | Callable[[Architecture], float | Mapping[str, float]] | list[Task] | tuple[Task, ...],
     *,
     strategy: str | Strategy | type[Strategy] = "nsga2",
     evaluations: int | None = None,
@@ -66,9 +67,9 @@ def search(
     ----------
     space : Space
         The architectures.
-    task : Task or callable
+    task : Task, callable or list of Task
         What is being learned; or a function of an `Architecture` that returns a number, or a dict of numbers
-        by name.
+        by name. Several tasks, which `MetaNAS` learns from, are a `nasx.tasks.TaskSequence`.
     strategy : str, Strategy or type, default "nsga2"
         The method: a name of `available_strategies`, or an instance with settings. An instance is copied
         and stays as it is.
@@ -178,6 +179,8 @@ def search(
     if device is not None and devices:
         raise ValueError("give device= or devices=, not both")
     places = tuple(devices) or (device,)
+    if isinstance(task, list | tuple):
+        task = TaskSequence(task)
     problem = Problem(space, task, objectives=objectives, costs=costs, limits=limits)
     if isinstance(method, SupernetStrategy):
         if workers is not None or executor is not None or timeout is not None or vectorized or devices:

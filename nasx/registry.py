@@ -20,6 +20,7 @@ _STRATEGIES: dict[str, str | type[Strategy]] = {
     "hyperband": "nasx.strategies.multi_fidelity.hyperband:Hyperband",
     "gaussian_process": "nasx.strategies.bayesian.gaussian_process:GaussianProcess",
     "genetic_algorithm": "nasx.strategies.evolutionary.genetic:GeneticAlgorithm",
+    "meta_nas": "nasx.strategies.transfer.meta_nas:MetaNAS",
     "local_search": "nasx.strategies.baseline.local_search:LocalSearch",
     "neat": "nasx.strategies.evolutionary.neat:NEAT",
     "nsga2": "nasx.strategies.multi_objective.nsga2:NSGA2",

@@ -15,6 +15,7 @@ from nasx.architecture import Architecture
 from nasx.checkpoint import Checkpoint
 from nasx.errors import StopSearch, format_exception, require
 from nasx.journal import Journal
+from nasx.meta_result import MetaResult
 from nasx.problem import Problem, header
 from nasx.progress import EpochProgress
 from nasx.registry import strategy_name
@@ -24,7 +25,8 @@ from nasx.shared_search import random_architectures, score_baseline, search_insi
 from nasx.strategies.limits import CostLimits
 from nasx.strategies.one_shot.base import EVALUATIONS, OneShotStrategy
 from nasx.strategies.supernet import Epoch, Fitted, SupernetStrategy
-from nasx.tasks.base import SupernetTask, Task
+from nasx.strategies.transfer.meta_nas import MetaNAS
+from nasx.tasks.base import Task
 from nasx.trial import State, Trial, Trials
 
 __all__ = ["train_supernet"]
@@ -53,7 +55,7 @@ def train_supernet(
     problem : Problem
         The space, objectives, costs and limits.
     task : Task
-        One that can train supernets, see `SupernetTask`.
+        One that can train supernets, see `SupernetTask`; for `MetaNAS` a distribution of such.
     strategy : SupernetStrategy
         The method; it is left as it is.
     evaluations : int, optional
@@ -81,18 +83,15 @@ def train_supernet(
     """
     name = strategy_name(strategy)
     torch = require("torch", f"strategy {name!r}", "torch")
-    if not isinstance(task, Task) or not isinstance(task, SupernetTask) or problem.spec is None:
-        raise TypeError(
-            f"strategy {name!r} trains a supernet: it needs a task with a spec, loaders, loss and score, "
-            f"such as nasx.tasks.ImageClassification; got {type(task).__name__}"
-        )
-    result = Result(
+    if not strategy.takes(task) or problem.spec is None:
+        raise TypeError(f"strategy {name!r} {strategy.needs}; got {type(task).__name__}")
+    result = (MetaResult if isinstance(strategy, MetaNAS) else Result)(
         space=problem.space, objectives=problem.objectives, limits=problem.limits, strategy=name, seed=seed
     )
     identity = header(problem, task, name, strategy, seed=seed)
     from nasx.tasks.training import random_state, torch_threads
 
-    place = task.device if device is None else torch.device(device)
+    place = task.device if device is None else torch.device(device)  # type: ignore[union-attr]  # it has one
     with random_state(place, seed):
         result.supernet = strategy.make_supernet(problem.space, problem.spec)
     with (
@@ -280,6 +279,8 @@ class _Run:
                 deadline=None if seconds is None else time.monotonic() + seconds - spent,
                 cost_limits=cost_limits,
             )
+        if isinstance(result, MetaResult) and isinstance(self.strategy, MetaNAS):
+            result.meta = self.strategy.learner
         if self.journal is not None and self.journal.history() != result.history:
             self.journal.set_history(result.history)  # killed between the checkpoint and the journal
         return fitted
@@ -320,11 +321,8 @@ class _Run:
         try:
             if self.problem.costs:
                 metrics = self.problem.metrics_of_costs(architecture.genotype)
-            from nasx.tasks.shared_weights import SharedWeights
-
-            found = SharedWeights(self.result.supernet, self.task, seed=self.result.seed).evaluate(
-                architecture
-            )
+            scorer = self.strategy.scorer(self.result.supernet, self.task, seed=self.result.seed)
+            found = scorer.evaluate(architecture)
             metrics = self.problem.check_metrics(found, metrics)
             violation = self.problem.violation(metrics) if self.problem.limits else 0.0
             state = "infeasible" if violation > 0 else "complete"

@@ -20,7 +20,7 @@ LAYERS = [
     ["hardware", "nn"],
     ["tasks", "strategies", "proxies"],
     [
-        *("registry", "executors", "trial", "problem", "journal", "result", "progress"),
+        *("registry", "executors", "trial", "problem", "journal", "result", "meta_result", "progress"),
         *("vectorized", "sampled", "shared_search", "weight_sharing", "loop"),
     ],
     ["comparison", "contest", "evaluation", "importance"],

@@ -9,7 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["batch_statistics", "frozen_statistics", "kept_modes", "recalibrate", "recalibrated"]
+__all__ = [
+    "batch_statistics",
+    "forget_statistics",
+    "frozen_statistics",
+    "kept_modes",
+    "recalibrate",
+    "recalibrated",
+]
 
 _NO_BATCHES = "batches must hold at least one batch, or the statistics are of nothing; got none"
 
@@ -158,6 +165,28 @@ def recalibrated(network: nn.Module, batches: Iterable[Any], run: Callable[[Any]
                     norm.momentum = momentum
                     for buffer, value in zip(norm.buffers(recurse=False), before, strict=True):
                         buffer.copy_(value)
+
+
+def forget_statistics(network: nn.Module) -> None:
+    """Take running statistics away from batch normalisations, for good: they go by each batch, always.
+
+    What `batch_statistics` does for a moment, for a network that is handed on.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Changed in place.
+
+    Examples
+    --------
+    >>> norm = nn.BatchNorm1d(1).eval()
+    >>> forget_statistics(norm)
+    >>> norm(torch.tensor([[2.0], [4.0]])).round().flatten().tolist()
+    [-1.0, 1.0]
+    """
+    for norm in _norms(network):
+        norm.track_running_stats = False
+        norm.running_mean = norm.running_var = norm.num_batches_tracked = None
 
 
 @contextlib.contextmanager

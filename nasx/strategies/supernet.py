@@ -50,12 +50,18 @@ class SupernetStrategy(Strategy, ABC):
     ----------
     keeps_limits : bool
         Whether `fit` heeds the limits on costs, and never gives an architecture that is over them.
+    needs : str
+        What it says of itself to somebody who gives a task that it does not take.
     baseline : int
         How many random architectures are scored beside what it finds, by the same weights; 0 unless it is a
         setting.
     """
 
     keeps_limits: ClassVar[bool] = False
+    needs: ClassVar[str] = (
+        "trains a supernet: it needs a task with a spec, loaders, loss and score, such as "
+        "nasx.tasks.ImageClassification"
+    )
     baseline = 0  # no field: methods that want one make it their setting
 
     @property
@@ -85,6 +91,12 @@ class SupernetStrategy(Strategy, ABC):
         """
         return space.supernet(spec, **self.supernet_settings)
 
+    def takes(self, task: Any) -> bool:
+        """Whether it can learn from a task."""
+        from nasx.tasks.base import SupernetTask, Task
+
+        return isinstance(task, Task) and isinstance(task, SupernetTask)
+
     def finds_any(self, supernet: Supernet, cost_limits: CostLimits, *, seed: int = 0) -> bool:
         """Look for an architecture within the limits, so that nothing is trained where there is none.
 
@@ -107,6 +119,27 @@ class SupernetStrategy(Strategy, ABC):
 
         search = RandomSearch().setup(supernet.space, seed=seed, cost_violation=cost_limits.violation)
         return len(search.ask(1)) > 0
+
+    def scorer(self, supernet: Supernet, task: Any, *, seed: int) -> Any:
+        """Say what scores the architecture that was found: something with ``evaluate(architecture)``.
+
+        Parameters
+        ----------
+        supernet : Supernet
+            After `fit`.
+        task : Task
+            What was learned from.
+        seed : int
+            The search's.
+
+        Returns
+        -------
+        SharedWeights
+            Scores by the weights in the supernet.
+        """
+        from nasx.tasks.shared_weights import SharedWeights
+
+        return SharedWeights(supernet, task, seed=seed)
 
     @abstractmethod
     def fit(

@@ -11,15 +11,20 @@ from nasx.tasks.base import SupernetTask, Task, TaskSpec
 if TYPE_CHECKING:
     from nasx.tasks import datasets, tables
     from nasx.tasks.classification import ImageClassification
+    from nasx.tasks.distributions import TaskDistribution, TaskSequence
+    from nasx.tasks.episodes import FewShotEpisodes
     from nasx.tasks.shared_weights import SharedWeights
     from nasx.tasks.tabular import TabularBenchmark
 
 __all__ = [
+    "FewShotEpisodes",
     "ImageClassification",
     "SharedWeights",
     "SupernetTask",
     "TabularBenchmark",
     "Task",
+    "TaskDistribution",
+    "TaskSequence",
     "TaskSpec",
     "datasets",
     "tables",
@@ -30,11 +35,16 @@ def __getattr__(name: str) -> Any:
     if name == "ImageClassification":
         require("torch", "nasx.tasks.ImageClassification", "torch")
         return importlib.import_module("nasx.tasks.classification").ImageClassification
+    if name == "FewShotEpisodes":
+        require("torch", "nasx.tasks.FewShotEpisodes", "torch")
+        return importlib.import_module("nasx.tasks.episodes").FewShotEpisodes
     if name == "SharedWeights":
         require("torch", "nasx.tasks.SharedWeights", "torch")
         return importlib.import_module("nasx.tasks.shared_weights").SharedWeights
     if name == "TabularBenchmark":
         return importlib.import_module("nasx.tasks.tabular").TabularBenchmark
+    if name in ("TaskDistribution", "TaskSequence"):
+        return getattr(importlib.import_module("nasx.tasks.distributions"), name)
     if name in ("datasets", "tables"):
         return importlib.import_module(f"nasx.tasks.{name}")
     raise AttributeError(f"module 'nasx.tasks' has no attribute {name!r}")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nasx.strategies.limits import CostLimits
     from nasx.tasks.base import SupernetTask
 
-__all__ = ["Training"]
+__all__ = ["Training", "describe"]
 
 
 class Training(EpochTraining):
@@ -223,23 +223,12 @@ class Training(EpochTraining):
         scaler.scale(value).backward(inputs=parameters)  # type: ignore[no-untyped-call]
 
     def _describe(self) -> Epoch:
-        supernet = self.supernet
-        genotype = self.derive()
-        shown = supernet.derive() if genotype is None else genotype
-        with torch.no_grad():
-            found: Epoch = {name: rows.tolist() for name, rows in supernet.probabilities().items()}
-            edges = {name: row.tolist() for name, row in supernet.edge_probabilities().items()}
-            costs = {} if self.expected is None else self._expected_costs(self.expected)
-        skips, operations = supernet.skips(supernet.space.architecture(shown))
-        return {
-            "genotype": None if genotype is None else genotype.tolist(),
-            "skips": skips,
-            "operations": operations,
-            "columns": {name: list(names) for name, names in supernet.columns.items()},
-            "probabilities": found,
-            "edge_probabilities": edges,
-            **({"expected_costs": {name: cost.item() for name, cost in costs.items()}} if costs else {}),
-        }
+        found = describe(self.supernet, self.derive())
+        if self.expected is not None:
+            with torch.no_grad():
+                costs = self._expected_costs(self.expected)
+            found["expected_costs"] = {name: cost.item() for name, cost in costs.items()}
+        return found
 
     # -- between two runs ------------------------------------------------------------------------------------
 
@@ -264,3 +253,34 @@ class Training(EpochTraining):
         self.passes = int(state["passes"])
         if epochs:
             self._schedule(epochs - 1)
+
+
+def describe(supernet: Supernet, genotype: Genotypes | None) -> Epoch:
+    """Say what a supernet's architecture parameters stand for.
+
+    Parameters
+    ----------
+    supernet : Supernet
+        As it is.
+    genotype : ndarray of int32, shape (d,), or None
+        What is derived from it; None: nothing is within the limits.
+
+    Returns
+    -------
+    dict
+        What `Result.history` holds of it: "genotype", "skips", "operations", "columns", "probabilities" and
+        "edge_probabilities".
+    """
+    shown = supernet.derive() if genotype is None else genotype
+    with torch.no_grad():
+        found: Epoch = {name: rows.tolist() for name, rows in supernet.probabilities().items()}
+        edges = {name: row.tolist() for name, row in supernet.edge_probabilities().items()}
+    skips, operations = supernet.skips(supernet.space.architecture(shown))
+    return {
+        "genotype": None if genotype is None else genotype.tolist(),
+        "skips": skips,
+        "operations": operations,
+        "columns": {name: list(names) for name, names in supernet.columns.items()},
+        "probabilities": found,
+        "edge_probabilities": edges,
+    }
