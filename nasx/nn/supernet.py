@@ -118,6 +118,14 @@ class Supernet(nn.Module, ABC):
         Group -> parameters of the edges, ``(edges,)``; empty without edge normalisation.
     temperature : float
         Logits are divided by it.
+    edges_kept : {1, 2}
+        How many of the edges into a node their parameters choose: with 2, the softmax is over pairs of edges,
+        whose parameters add up, and the weight of an edge is that of all pairs that it is in [1]_. So the two
+        strongest edges come to weigh 1 each as the temperature falls, as in a cell that keeps two.
+
+    References
+    ----------
+    .. [1] T. Elsken et al., "Meta-Learning of Neural Architectures for Few-Shot Learning", CVPR 2020.
     """
 
     def __init__(
@@ -140,7 +148,7 @@ class Supernet(nn.Module, ABC):
             into = torch.tensor(of)
             # Which edges lead into the same node.
             self.register_buffer(f"_together_{name}", into[:, None] == into[None], persistent=False)
-        self.temperature = 1.0
+        self.temperature, self.edges_kept = 1.0, 1
         self._path: dict[str, EdgeChoices] | None = None
 
     # -- what it learns --------------------------------------------------------------------------------------
@@ -159,10 +167,16 @@ class Supernet(nn.Module, ABC):
         return {name: torch.softmax(rows / self.temperature, -1) for name, rows in self.logits.items()}
 
     def edge_probabilities(self) -> dict[str, Tensor]:
-        """Weigh the edges: group -> ``(edges,)``, those into one node sum to one; empty without any."""
+        """Weigh the edges: group -> ``(edges,)``, those into one node sum to `edges_kept`; empty without any.
+
+        A node with fewer edges than that keeps all of them: each weighs one.
+        """
         found = {}
         for name, rows in self.edge_logits.items():
             same = self.get_buffer(f"_together_{name}")
+            if self.edges_kept == 2:
+                found[name] = _in_pairs(rows / self.temperature, self.nodes[name])
+                continue
             # A row for each edge, of the edges into its node; the diagonal is its own share.
             shares = torch.softmax(
                 (rows / self.temperature).expand_as(same).masked_fill(~same, -torch.inf), -1
@@ -253,6 +267,23 @@ class Supernet(nn.Module, ABC):
     @abstractmethod
     def skips(self, architecture: Architecture) -> tuple[int, int]:
         """Count the skip connections among an architecture's operations, and all those operations."""
+
+
+def _in_pairs(rows: Tensor, nodes: Sequence[int]) -> Tensor:
+    """Weigh edges ``(edges,)`` by a softmax over the pairs of them that lead into one node."""
+    shares = torch.ones_like(rows)
+    for node in sorted(set(nodes)):
+        of_node = [edge for edge, to in enumerate(nodes) if to == node]
+        if len(of_node) < 2:
+            continue
+        places = torch.tensor(of_node, device=rows.device)
+        # Ordered pairs: each weighs half of what it does without an order.
+        both = (rows[places][:, None] + rows[places]).masked_fill(
+            torch.eye(len(places), dtype=torch.bool, device=rows.device), -torch.inf
+        )
+        pairs = torch.softmax(both.flatten(), 0).reshape(both.shape)
+        shares = shares.index_copy(0, places, 2 * pairs.sum(1))
+    return shares
 
 
 def check_portion(partial_channels: int, channels: int) -> None:

@@ -261,6 +261,11 @@ class DARTS(Space):
             {f"{kind} cell": (names, [*self.cell(architecture, kind), *joined]) for kind in _KINDS}, path
         )
 
+    @property
+    def edges_kept(self) -> int:
+        """How many of the edges into a node an architecture keeps."""
+        return 2
+
     def supernet(
         self, spec: TaskSpec, *, partial_channels: int = 1, edge_normalization: bool = False
     ) -> DARTSSupernet:

@@ -254,7 +254,8 @@ class FewShotEpisodes(Task):
         for number in chosen:
             base, turns = divmod(classes[number], self._rotations)
             rows = torch.randperm(self._images.counts[base], generator=generator)[: shots + self._queries]
-            images = self._drawn(base, rows, turns)
+            images = (self._images.of(base, rows) - self._mean) / self._std
+            images = torch.rot90(images, turns, (2, 3)).contiguous()
             support.append(images[:shots])
             queries.append(images[shots:])
         labels = torch.arange(self._ways)
@@ -292,19 +293,6 @@ class FewShotEpisodes(Task):
         dict of str to float
             Means of "error", "accuracy" and "loss" over the queries.
         """
-        return mean_metrics(
-            [
-                {name: found[name] for name in self.metrics}
-                for index in range(self._episodes)
-                for found in [
-                    self.episode(index, "valid").evaluate(
-                        architecture, seed=seed, device=device, budget=budget
-                    )
-                ]
-            ]
-        )
-
-    def _drawn(self, base: int, rows: Tensor, turns: int) -> Tensor:
-        """Images of a class, scaled, normalised and turned: float32 ``(N, C, H, W)``."""
-        images = (self._images.of(base, rows) - self._mean) / self._std
-        return torch.rot90(images, turns, (2, 3)).contiguous()
+        tasks = [self.episode(index, "valid") for index in range(self._episodes)]
+        found = [task.evaluate(architecture, seed=seed, device=device, budget=budget) for task in tasks]
+        return mean_metrics([{name: one[name] for name in self.metrics} for one in found])

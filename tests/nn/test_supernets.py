@@ -1,6 +1,7 @@
 """Supernets of the spaces of cells: their paths, what is extracted from them, and what they derive."""
 
 import copy
+import itertools
 import pickle
 
 import numpy as np
@@ -378,3 +379,33 @@ def test_weights_are_copied_between_modules_of_one_shape_only():
         copy_weights(nn.Sequential(nn.Identity(), nn.BatchNorm2d(2)), target)
     with pytest.raises(RuntimeError, match="unexpected"):
         copy_weights(target, nn.Sequential(nn.Identity(), nn.BatchNorm2d(2)))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.1])
+def test_edges_are_weighed_in_pairs(temperature):
+    torch.manual_seed(0)
+    supernet = make(SPACES["darts"], edge_normalization=True)
+    supernet.edges_kept, supernet.temperature = 2, temperature
+    for rows in supernet.edge_logits.values():
+        rows.data.normal_()
+    for kind, rows in supernet.edge_probabilities().items():
+        shares = rows.detach()
+        logits, nodes = supernet.edge_logits[kind].detach().double(), np.array(supernet.nodes[kind])
+        for node in set(nodes.tolist()):
+            edges = np.flatnonzero(nodes == node).tolist()
+            pairs = list(itertools.combinations(edges, 2))
+            weights = torch.stack([torch.exp((logits[i] + logits[j]) / temperature) for i, j in pairs])
+            weights /= weights.sum()
+            for edge in edges:
+                expected = sum(w for pair, w in zip(pairs, weights, strict=True) if edge in pair)
+                assert float(shares[edge]) == pytest.approx(float(expected), abs=1e-5)
+            assert float(shares[edges].sum()) == pytest.approx(2, abs=1e-5)
+    supernet.temperature = 1e-3  # all but decided: the edges that are derived weigh one, the others nothing
+    decided = {kind: shares.detach() for kind, shares in supernet.edge_probabilities().items()}
+    for rows in decided.values():
+        assert ((rows < 1e-3) | (rows > 0.999)).all()
+    for alphas in supernet.logits.values():
+        alphas.data.zero_()
+    kept = supernet.choices_of(supernet.space.decode(supernet.derive()))
+    for kind, rows in decided.items():
+        assert [choice is not None for choice in kept[kind].choices] == (rows > 0.5).tolist()

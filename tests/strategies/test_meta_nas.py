@@ -442,6 +442,15 @@ def test_spaces_of_cells_adapt_too(space, device):
     assert set(adapted.score()) == {"accuracy", "error", "loss"}
     assert next(adapted.model.parameters()).device.type == device
     assert {"genotype", "probabilities", "skips"} <= result.history[0].keys()
+    pairs = list(adapted.supernet.edge_probabilities().values())
+    assert len(pairs) == (2 if isinstance(space, nasx.spaces.DARTS) else 0)
+    for shares in pairs:  # two of each node's edges: both of the first, and of the second one's three
+        assert shares.detach().tolist()[:2] == [1.0, 1.0]
+        assert float(shares.detach()[2:].sum()) == pytest.approx(2.0)
+    for before, after in zip(
+        result.supernet.edge_logits.values(), adapted.supernet.edge_logits.values(), strict=True
+    ):
+        assert not torch.equal(before[2:], after[2:])
 
 
 # -- stopped and resumed ---------------------------------------------------------------------------------------

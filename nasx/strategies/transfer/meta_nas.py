@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nasx.nn.supernet import Supernet
     from nasx.space import Space
     from nasx.strategies.transfer.learner import MetaLearner
-    from nasx.tasks.base import SupernetTask
+    from nasx.tasks.base import SupernetTask, TaskSpec
 
 __all__ = ["MetaNAS"]
 
@@ -29,7 +29,8 @@ class MetaNAS(SupernetStrategy):
     temperature of the softmax falls, so that at the end each edge has all but decided for one operation. Then
     the beginning moves towards the mean of where the tasks came to. What comes out adapts to a new task by
     the same steps, and its strongest operations, with the weights that they have, are the task's network:
-    nothing is trained again.
+    nothing is trained again. In `nasx.spaces.DARTS`, whose nodes keep two edges, a softmax over pairs of
+    edges decides for those in the same way.
 
     The search's trial is the architecture that the parameters stand for before they are adapted; its metrics
     are the means, over validation tasks, of what the networks that come of adapting to them score.
@@ -224,6 +225,18 @@ class MetaNAS(SupernetStrategy):
             If it is none of the space.
         """
         return None if self.architecture is None else space.architecture(space.encode(self.architecture))
+
+    def make_supernet(self, space: Space, spec: TaskSpec) -> Supernet:
+        """Make the supernet; where architectures keep two edges into each node, pairs of them are weighed.
+
+        So leaving the others out is as gradual as leaving operations out.
+        """
+        kept = getattr(space, "edges_kept", 1)
+        supernet = (
+            super().make_supernet(space, spec) if kept < 2 else space.supernet(spec, edge_normalization=True)
+        )
+        supernet.edges_kept = kept
+        return supernet
 
     # -- the method ------------------------------------------------------------------------------------------
 
