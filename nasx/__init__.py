@@ -97,7 +97,7 @@ _EXPORTS = {
     "GeneticAlgorithm": "nasx.strategies.evolutionary.genetic",
     "Integer": "nasx.space",
     "MultiFidelityStrategy": "nasx.strategies.multi_fidelity.base",
-    "MetaLearner": "nasx.strategies.transfer.learner",
+    "MetaLearner": "nasx.strategies.transfer",
     "MetaNAS": "nasx.strategies.transfer.meta_nas",
     "LocalSearch": "nasx.strategies.baseline.local_search",
     "NEAT": "nasx.strategies.evolutionary.neat",

@@ -155,8 +155,10 @@ def split_classes(
 
     Examples
     --------
-    >>> split_classes(5, valid=[4], test=0.4, seed=0)
-    {'train': (1, 3), 'valid': (4,), 'test': (0, 2)}
+    >>> split_classes(5, valid=[4], test=[0], seed=0)
+    {'train': (1, 2, 3), 'valid': (4,), 'test': (0,)}
+    >>> {split: len(classes) for split, classes in split_classes(20, 0.2, 0.25, seed=0).items()}
+    {'train': 11, 'valid': 4, 'test': 5}
     """
     named: dict[str, list[int]] = {}
     for name, value in (("valid", valid), ("test", test)):

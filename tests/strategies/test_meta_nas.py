@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import signal
+import sys
 
 import pytest
 import reference.meta_nas as reference
@@ -16,7 +17,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import nasx
 from nasx import Task, TaskSpec
-from nasx.errors import EvaluationError
+from nasx.errors import EvaluationError, MissingDependencyError
 from nasx.nn import LayerChoice
 from nasx.registry import get_strategy
 from nasx.strategies.transfer.task_training import TaskTraining
@@ -539,6 +540,22 @@ def test_saved_and_loaded_adapts_to_the_same_bits(learned, toy, tmp_path):
     assert loaded.supernet.temperature == toy.supernet.temperature
 
 
+def test_modules_that_compute_while_they_are_made_are_loaded(tmp_path):
+    def made():
+        rates = torch.linspace(0, 0.5, 2).tolist()  # no tensor without values has these
+        return nn.Sequential(nn.Linear(3, 2), LayerChoice([nn.Dropout(rates[1]), nn.Identity()]))
+
+    space = nasx.space_of(made)
+    supernet = space.supernet()
+    nasx.MetaLearner(META, supernet, TaskTraining(META, supernet).state(), spec=Toy.spec).save(
+        tmp_path / "own"
+    )
+    again = nasx.MetaLearner.load(tmp_path / "own", space=space)
+    assert same(dict(again.supernet.state_dict()), dict(supernet.state_dict()))
+    first, second = (again.adapt(Toy(1), seed=2) for _ in range(2))  # dropout is seeded
+    assert first.losses == second.losses
+
+
 def test_spaces_that_files_describe_need_not_be_given(tmp_path):
     space = nasx.spaces.NASBench201(cells=1, channels=2)
     spec = TaskSpec((1, 8, 8), 2, "image_classification")
@@ -672,3 +689,11 @@ def test_settings_make_an_equal_strategy_and_a_wrong_architecture_is_named():
     assert {name: defaults[name] for name in published} == published
     with pytest.raises(ValueError, match="tanh"):
         run(strategy=dataclasses.replace(META, architecture={"1": "sine"}))
+
+
+def test_without_torch_the_learner_says_what_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingDependencyError, match=r"nasx.MetaLearner needs.*pip install 'nasx\[torch\]'"):
+        nasx.strategies.transfer.MetaLearner  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'MetaLerner'"):
+        nasx.strategies.transfer.MetaLerner  # noqa: B018

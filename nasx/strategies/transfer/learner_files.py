@@ -83,6 +83,8 @@ def load(
             for name, value in tensors.items()
             if name.startswith("supernet.")
         }
+        if space is None:
+            _check_sizes(strategy, written, spec, weights)
         supernet = _supernet(strategy, space or written, spec, weights)
         return strategy, supernet, _state(TaskTraining(strategy, supernet), tensors), spec
     except (FileNotFoundError, _NeedsSpace):
@@ -99,10 +101,10 @@ class _NeedsSpace(ValueError):
     """What is wrong is not in the file."""
 
 
-def _supernet(
+def _check_sizes(
     strategy: MetaNAS, space: Space, spec: TaskSpec | None, weights: Mapping[str, Tensor]
-) -> Supernet:
-    """Make a supernet with these weights; one of other sizes than the file's is never made."""
+) -> None:
+    """Refuse a supernet of other sizes than the file's weights, before it is made."""
     with torch.device("meta"):  # a short file must not claim much memory
         outline = strategy.make_supernet(space, spec)  # type: ignore[arg-type]  # spaces of modules need none
     wanted = {name: value.shape for name, value in outline.state_dict().items()}
@@ -112,6 +114,12 @@ def _supernet(
             name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)
         )
         raise ValueError(f"its tensors are not those of such a supernet: {differing[0]} differs")
+
+
+def _supernet(
+    strategy: MetaNAS, space: Space, spec: TaskSpec | None, weights: Mapping[str, Tensor]
+) -> Supernet:
+    """Make a supernet with these weights."""
     with torch.random.fork_rng(devices=[]):
         supernet = strategy.make_supernet(space, spec)  # type: ignore[arg-type]
     supernet.load_state_dict(weights)

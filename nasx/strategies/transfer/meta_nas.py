@@ -92,10 +92,10 @@ class MetaNAS(SupernetStrategy):
     >>> import nasx
     >>> digits = nasx.tasks.datasets.load("digits")
     >>> tasks = nasx.tasks.FewShotEpisodes(digits, ways=2, shots=5, device="cpu")
-    >>> few = {"updates_per_epoch": 2, "tasks_per_update": 2, "task_steps": 2, "score_tasks": 2}
+    >>> few = {"updates_per_epoch": 1, "tasks_per_update": 2, "task_steps": 2, "score_tasks": 1}
     >>> space = nasx.spaces.NASBench201(cells=1, channels=4)
-    >>> meta = nasx.search(space, tasks, strategy=MetaNAS(epochs=2, **few))
-    >>> adapted = meta.adapt(tasks.episode(0, "test"), steps=4)
+    >>> meta = nasx.search(space, tasks, strategy=MetaNAS(epochs=2, adapt_steps=2, **few))
+    >>> adapted = meta.adapt(tasks.episode(0, "test"))
     >>> len(adapted.architecture), sorted(adapted.score())
     (6, ['accuracy', 'error', 'loss'])
     """
