@@ -20,6 +20,7 @@ from nasx.nn.evolved import EvolvedModule  # noqa: E402
 from nasx.nn.export import plain, to_onnx  # noqa: E402
 from nasx.nn.few_shot import FewShotSupernet  # noqa: E402
 from nasx.nn.mixed import MixedOp, PartialChannels, Zero  # noqa: E402
+from nasx.nn.mobile import MobileModule, MobileSupernet, MobileUnit, mobile_block, mobile_unit  # noqa: E402
 from nasx.nn.module_supernet import ModuleSupernet  # noqa: E402
 from nasx.nn.nasbench201 import NASBench201Cell, NASBench201Module, nasbench201_block  # noqa: E402
 from nasx.nn.nasbench201_supernet import NASBench201Supernet  # noqa: E402
@@ -61,6 +62,9 @@ __all__ = [
     "InputChoice",
     "LayerChoice",
     "MixedOp",
+    "MobileModule",
+    "MobileSupernet",
+    "MobileUnit",
     "ModuleSupernet",
     "NASBench201Cell",
     "NASBench201Module",
@@ -74,6 +78,8 @@ __all__ = [
     "darts_operation",
     "enas_layer",
     "load_network",
+    "mobile_block",
+    "mobile_unit",
     "nasbench201_block",
     "plain",
     "recalibrate",

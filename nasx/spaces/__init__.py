@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from nasx.spaces.darts import DARTS
     from nasx.spaces.enas_cell import ENASCell
     from nasx.spaces.enas_macro import ENASMacro
+    from nasx.spaces.fbnet import FBNet
+    from nasx.spaces.mobilenet import ProxylessMobile
     from nasx.spaces.modules import ModuleSpace
     from nasx.spaces.nasbench201 import NASBench201
     from nasx.spaces.nasbench_graph import NASBenchGraph
@@ -24,9 +26,11 @@ __all__ = [
     "ConvNet",
     "ENASCell",
     "ENASMacro",
+    "FBNet",
     "ModuleSpace",
     "NASBench201",
     "NASBenchGraph",
+    "ProxylessMobile",
     "ShuffleNetV2",
     "Topology",
     "available_spaces",
@@ -38,8 +42,10 @@ _SPACES = {
     "DARTS": "nasx.spaces.darts",
     "ENASCell": "nasx.spaces.enas_cell",
     "ENASMacro": "nasx.spaces.enas_macro",
+    "FBNet": "nasx.spaces.fbnet",
     "NASBench201": "nasx.spaces.nasbench201",
     "NASBenchGraph": "nasx.spaces.nasbench_graph",
+    "ProxylessMobile": "nasx.spaces.mobilenet",
     "ShuffleNetV2": "nasx.spaces.shufflenet",
     "Topology": "nasx.spaces.topology",
 }

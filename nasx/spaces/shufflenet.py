@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from nasx._arguments import count
 from nasx.architecture import Block
 from nasx.space import Categorical, Decision, Ordinal, Space
-from nasx.spaces._images import check_images, scaled
+from nasx.spaces._images import check_images, listed, scaled
 
 if TYPE_CHECKING:
     from torch import nn
@@ -117,7 +117,7 @@ class ShuffleNetV2(Space):
         head: int = 1024,
         multipliers: Sequence[float] | None = _MULTIPLIERS,
     ) -> None:
-        self.channels, self.repeats = _listed(channels, "channels"), _listed(repeats, "repeats")
+        self.channels, self.repeats = listed(channels, "channels"), listed(repeats, "repeats")
         self.stem, self.head = count(stem, "stem"), count(head, "head")
         if isinstance(stem_stride, bool) or stem_stride not in (1, 2):
             raise ValueError(f"stem_stride must be 1 or 2; got {stem_stride!r}")
@@ -327,12 +327,6 @@ def _block(
     kind: str, shape: tuple[int, int, int], settings: dict[str, Any], *, channels_last: bool = True
 ) -> Block:
     return Block(kind, shape, tuple(sorted(settings.items())), channels_last)
-
-
-def _listed(values: Sequence[int], name: str) -> tuple[int, ...]:
-    if isinstance(values, str | int) or not len(values):
-        raise ValueError(f"{name} must be a non-empty list of integers; got {values!r}")
-    return tuple(count(value, f"each of {name}") for value in values)
 
 
 def _checked(multipliers: Sequence[float], narrowest: int) -> tuple[float, ...]:

@@ -23,7 +23,7 @@ from nasx.hardware import (
     get_cost,
 )
 from nasx.hardware.costs import NetworkCost
-from nasx.spaces import ConvNet, ENASCell, ENASMacro, NASBench201, ShuffleNetV2
+from nasx.spaces import ConvNet, ENASCell, ENASMacro, FBNet, NASBench201, ProxylessMobile, ShuffleNetV2
 
 SPEC = TaskSpec((3, 12, 12), 5, "image_classification")
 
@@ -53,6 +53,8 @@ def lines():
     return Lines()
 
 
+STAGES = {"channels": (8, 12), "repeats": (2, 2), "strides": (1, 2), "stem": 8, "head": 16}
+MOBILE = [FBNet(**STAGES), ProxylessMobile(**STAGES, first=8)]
 SHUFFLE = ShuffleNetV2(channels=(12, 20), repeats=(2, 1), stem=5, head=16, multipliers=(0.5, 1, 1.5))
 
 
@@ -64,6 +66,7 @@ SHUFFLE = ShuffleNetV2(channels=(12, 20), repeats=(2, 1), stem=5, head=16, multi
         ENASCell(cells=3, channels=2, nodes=2),
         ENASMacro(layers=4, channels=2),
         SHUFFLE,
+        *MOBILE,
     ],
     ids=lambda s: type(s).__name__,
 )
@@ -88,6 +91,7 @@ def test_parameters_and_flops_of_sixty_random_networks(space):
         ENASCell(cells=3, channels=2, nodes=2),
         ENASMacro(layers=3, channels=4),
         SHUFFLE,
+        *MOBILE,
     ],
     ids=lambda s: type(s).__name__,
 )

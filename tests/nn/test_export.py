@@ -15,13 +15,17 @@ from torch.nn import functional as F
 import nasx
 from nasx import TaskSpec
 from nasx.nn import ConvBlock, DropPath, Elastic, LayerChoice, load_network, plain, save_network, to_onnx
-from nasx.spaces import DARTS, ENASCell, ENASMacro, NASBench201, ShuffleNetV2
+from nasx.spaces import DARTS, ENASCell, ENASMacro, FBNet, NASBench201, ProxylessMobile, ShuffleNetV2
 
 SPEC = TaskSpec((1, 7, 8), 10, "image_classification")  # odd heights: poolings and reductions round up
 IMAGES = {
     "darts": DARTS(cells=3, channels=4, nodes=2),
     "enas cell": ENASCell(cells=3, channels=4, nodes=3),
     "enas macro": ENASMacro(layers=4, channels=4),
+    "fbnet": FBNet(channels=(8, 12), repeats=(1, 2), strides=(1, 2), stem=8, stem_stride=1, head=16),
+    "proxyless": ProxylessMobile(
+        channels=(6, 12), repeats=(1, 2), strides=(1, 2), stem=5, stem_stride=1, first=6, head=16
+    ),
     "nasbench201": NASBench201(cells=1, channels=4),
     "canonical": NASBench201(cells=1, channels=4, canonical=True),
     "shufflenet": ShuffleNetV2(
