@@ -61,9 +61,9 @@ if TYPE_CHECKING:
     from nasx.strategies.reinforcement.ppo import PPO
     from nasx.strategies.reinforcement.reinforce import REINFORCE
     from nasx.strategies.supernet import SupernetStrategy
-    from nasx.strategies.transfer.warm_start import FewShotTransfer
     from nasx.strategies.transfer.learner import MetaLearner
     from nasx.strategies.transfer.meta_nas import MetaNAS
+    from nasx.strategies.transfer.warm_start import FewShotTransfer
     from nasx.tasks.base import Task, TaskSpec
     from nasx.trial import Trial
 
