@@ -86,9 +86,9 @@ def correlation(table, rows, cells: int, names: list[str], spec, kept: Kept) -> 
     for name, parts in joined.items():
         if all(part in values for part in parts):
             values[name] = aggregate(values, parts)
-    for name, column in values.items():
-        lost = int(np.isinf(column).sum())
-        rho, tau = (function(ranks(column), accuracy) for function in (spearman_rho, kendall_tau))
+    for name, scored in values.items():
+        lost = int(np.isinf(scored).sum())
+        rho, tau = (function(ranks(scored), accuracy) for function in (spearman_rho, kendall_tau))
         took = f"{1e3 * np.nanmedian(seconds[name]):10.1f}" if name in seconds else ""
         print(f"{name:<20} {rho:9.3f} {tau:9.3f} {TARGETS.get(name, ''):>7} {lost:10} {took}", flush=True)
 
