@@ -183,6 +183,8 @@ class Prescreened(SampledStrategy):
         if not len(pool):
             return self._left_over()
         best = 0
+        if self._limited:  # they came one by one; all at once, a function of limits of a wrong shape shows
+            self._within_limits(pool)
         if len(pool) > 1:
             scores = self._scores(pool)
             best = int(_joined(scores).argmax())
