@@ -11,6 +11,7 @@ from reference import transfer as twin
 import nasx
 from nasx import Categorical, FewShotTransfer, GaussianProcess, Integer, Space
 from nasx.registry import get_strategy
+from nasx.strategies.bayesian.scores import normal_scores
 from nasx.strategies.transfer.ranking import ranking_weights
 from nasx.strategies.transfer.sources import MOST_RESULTS, map_record, read_records, to_record
 from nasx.testing import StrategyConformance
@@ -176,6 +177,20 @@ def test_weights_do_not_depend_on_what_is_out():
     assert [len(e.process) for e in strategies[1]._experts] == [107, 107]
 
 
+def test_scores_of_the_new_task_are_put_where_the_sources_expect_its_results():
+    """Five of the best look like nothing special among themselves; the source says what they are."""
+    strategy = FewShotTransfer(sources=[source(good, 200)]).setup(SPACE)
+    x = strategy.ask(5)
+    strategy.tell(x, good(x))
+    strategy.ask(1)
+    targets, like = strategy._process.targets()[:, 0], strategy.weights[0]
+    means, variances = strategy._experts[0].predict(x)
+    assert targets.mean() < -0.5
+    spread = like * np.sqrt(means.var() + variances.mean()) + 1 - like
+    z = normal_scores(good(x)[:, None].astype(float), np.zeros(5))[:, 0]
+    np.testing.assert_allclose(targets, like * means.mean() + spread * z, atol=1e-9)
+
+
 # -- what it is for --------------------------------------------------------------------------------------------
 
 
@@ -282,7 +297,9 @@ def test_what_a_source_does_not_know_makes_no_difference_to_it():
     x = NEW.sample(20, seed=2)
     changed = x.copy()
     changed[:, 0] = (x[:, 0] + 3) % 8
-    np.testing.assert_array_equal(strategy._experts[0].predict(x), strategy._experts[0].predict(changed))
+    np.testing.assert_array_equal(
+        strategy._experts[0].predict(x)[0], strategy._experts[0].predict(changed)[0]
+    )
 
 
 def test_results_journals_and_arrays_are_the_same_source(tmp_path):

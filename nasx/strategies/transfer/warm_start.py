@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nasx._core import gaussian_process as _native
-from nasx.population import repair, unique
+from nasx.population import unique
 from nasx.space import Genotypes
 from nasx.strategies.bayesian.gaussian_process import Area, GaussianProcess
-from nasx.strategies.bayesian.scores import combine, normal_scores
+from nasx.strategies.transfer.expert import Expert
 from nasx.strategies.transfer.ranking import LEAST, ranking_weights
-from nasx.strategies.transfer.sources import Source, map_record, read_records
+from nasx.strategies.transfer.sources import map_record, read_records
 
 __all__ = ["FewShotTransfer"]
 
@@ -40,8 +40,13 @@ class FewShotTransfer(GaussianProcess):
     several sources each counts by the best proposal so far, so that they complement each other. From then on
     the acquisition function is maximised on a weighted sum of all processes [1]_. The weight of a process is
     the share of draws from its posterior that rank the new task's results with the fewest errors; for the new
-    task's own, each result is predicted from all others. A source that ranks worse than that would has no
+    task's own, each result is predicted from all others. A source that ranks clearly worse than that has no
     weight, so that useless sources do no harm.
+
+    Scores are standardised for each source. Those of the new task are no random sample, for they begin with
+    what the sources found best: their mean and deviation are what the sources, by their weights, expect of
+    these architectures, and 0 and 1 by the weight of the task's own process. Else what was never tried would
+    look as good as an average of the best.
 
     Sources may have searched another space. Decisions and choices are matched by their names; what a source
     does not know makes no difference to its process, and a warning says what that is.
@@ -128,7 +133,13 @@ class FewShotTransfer(GaussianProcess):
     def _start(self) -> None:
         super()._start()
         self._experts = [
-            _Expert(self, map_record(record, self.space, f"sources[{i}]"), i)
+            Expert(
+                map_record(record, self.space, f"sources[{i}]"),
+                self.space,
+                objectives=self.objectives,
+                number=i,
+                kernel=self.kernel,
+            )
             for i, record in enumerate(self.sources)
         ]
         for i, expert in enumerate(self._experts):
@@ -142,6 +153,7 @@ class FewShotTransfer(GaussianProcess):
         count = len(self._experts)
         self._weights = np.append(np.full(count, 1 / max(count, 1)), float(count == 0))
         self._weighed_at: tuple[int, ...] | None = None
+        self._place = 0.0, 1.0  # where the new task's scores are put: mean and deviation
         self._design = self._best_of_sources() if count else self._none()
 
     # -- proposals -------------------------------------------------------------------------------------------
@@ -149,7 +161,7 @@ class FewShotTransfer(GaussianProcess):
     def _best_of_sources(self) -> Genotypes:
         """Give what to evaluate first: candidates that lower the sources' best predictions most."""
         rows = unique(np.concatenate([expert.best(_BEST_OF_EACH) for expert in self._experts])).rows
-        predicted = np.column_stack([expert.predict(rows) for expert in self._experts])
+        predicted = np.column_stack([expert.predict(rows)[0] for expert in self._experts])
         mean, reached = predicted.mean(axis=1), np.full(predicted.shape[1], np.inf)
         chosen: list[int] = []
         left = np.ones(len(rows), bool)
@@ -170,6 +182,8 @@ class FewShotTransfer(GaussianProcess):
         found = super()._set_targets(first)
         if self._experts:
             self._weigh(first)
+            mean, deviation = self._place
+            self._process.set_targets(mean + deviation * self._process.targets())
         return found
 
     def _weigh(self, first: int) -> None:
@@ -182,27 +196,30 @@ class FewShotTransfer(GaussianProcess):
                 expert.expect(self._none())
                 if combining is not None:
                     expert.combine(combining)
-            if len(self._members) >= LEAST:
-                self._weights = self._ranking_weights()
+            self._judge()
             self._weighed_at = at
         out = self._process.rows()[len(self._members) :]
         for expert in self._experts:
             expert.expect(out)
 
-    def _ranking_weights(self) -> Floats:
-        known, targets = len(self._members), self._process.targets()[:, 0]
+    def _judge(self) -> None:
+        """Weigh all processes by the results, and say where the new task's scores belong."""
+        known, told = len(self._members), len(self._rows)
         some = np.arange(known) if known <= _RANKED else np.arange(1, _RANKED + 1) * known // _RANKED - 1
-        y, told = targets[some], len(self._rows)
-        rows = self._process.rows()[:known][some]
-        losses = [
-            _native.ranking_losses(expert.draws(rows, self.n_draws, self.seed, told), y, False)
-            for expert in self._experts
-        ]
-        mean, variance = _native.leave_one_out(self._process)
-        normal = np.random.default_rng([self.seed, told]).standard_normal((self.n_draws, len(some)))
-        own = mean[some] + normal * np.sqrt(variance[some])
-        losses.append(_native.ranking_losses(own, y, True))
-        return ranking_weights(losses, prevent_dilution=self.prevent_dilution)
+        rows, y = self._process.rows()[some], self._process.targets()[some, 0]
+        if known >= LEAST:
+            losses = [
+                _native.ranking_losses(expert.draws(rows, self.n_draws, self.seed, told), y, False)
+                for expert in self._experts
+            ]
+            mean, variance = _native.leave_one_out(self._process)
+            normal = np.random.default_rng([self.seed, told]).standard_normal((self.n_draws, len(some)))
+            own = mean[some] + normal * np.sqrt(variance[some])
+            losses.append(_native.ranking_losses(own, y, True))
+            self._weights = ranking_weights(losses, prevent_dilution=self.prevent_dilution)
+        places = [expert.place(rows) for expert in self._experts] + [(0.0, 1.0)]
+        mean_of_all, deviation = self._weights @ np.array(places)
+        self._place = float(mean_of_all), float(deviation)
 
     # -- all processes as one --------------------------------------------------------------------------------
 
@@ -240,65 +257,3 @@ class FewShotTransfer(GaussianProcess):
             first,
             self.allow_repeats,
         )
-
-
-class _Expert:
-    """A source and its process."""
-
-    def __init__(self, strategy: FewShotTransfer, source: Source, number: int) -> None:
-        objectives, self._space = source.losses.shape[1], strategy.space
-        if np.isfinite(source.losses).any() and objectives != strategy.objectives:
-            raise ValueError(
-                f"sources[{number}] has {objectives} objectives and the search {strategy.objectives}: give "
-                "genotypes and the losses that are meant"
-            )
-        self.source, self._number = source, number
-        self._scores = normal_scores(source.losses, source.violations)
-        self.process = _native.Process(self._space.cardinalities, self._space.ordered, strategy.kernel)
-        self.process.fit(
-            source.rows,
-            self._scores,
-            priors=True,
-            starts=2,
-            start_rows=256,
-            iterations=50,
-            tolerance=1e-2,
-        )
-        self._out = strategy._none()
-
-    def _known(self, rows: Genotypes) -> Genotypes:
-        """Leave out the decisions that the source did not have."""
-        return np.where(self.source.shared, rows, np.int32(-1))
-
-    def best(self, n: int) -> Genotypes:
-        """Its best results as architectures of the space; what it does not know of them is drawn."""
-        finished = np.isfinite(self.source.violations)
-        order = np.argsort(np.where(finished, self._scores.min(axis=1), np.inf), kind="stable")
-        rows = self.source.rows[order[: min(n, int(finished.sum()))]]
-        space = self._space
-        drawn = repair(rows, space.cardinalities, seed=self._number, conditions=space.conditions)
-        return space.canonicalize(drawn)
-
-    def predict(self, rows: Genotypes) -> Floats:
-        """Give expected scores (k, objectives)."""
-        return self.process.predict(self._known(rows))[0]
-
-    def combine(self, weights: Floats) -> None:
-        """Set the targets to a weighted combination of several losses."""
-        self.process.set_targets(combine(self._scores, self.source.violations, weights)[1])
-
-    def expect(self, out: Genotypes) -> None:
-        """Count architectures whose results are out as if they had come out as expected."""
-        if np.array_equal(out, self._out):
-            return
-        same = len(self._out) <= len(out) and np.array_equal(out[: len(self._out)], self._out)
-        if not same:
-            self.process.truncate(len(self.source.rows))
-            self._out = out[:0]
-        if len(out) > len(self._out):
-            self.process.append(self._known(out[len(self._out) :]))
-        self._out = out.copy()
-
-    def draws(self, rows: Genotypes, n: int, seed: int, told: int) -> Floats:
-        """Draw n functions and give their values at rows (n, k)."""
-        return self.process.sample(self._known(rows), n, seed, 1 + self._number, told * n)
