@@ -120,7 +120,7 @@ def to_record(source: Any, name: str, *, objectives: Mapping[str, str] | None = 
             )
         record = {key: source[key] for key in _KEYS}
     elif isinstance(source, tuple | list) and len(source) == 2:
-        record = _of_arrays(*source, name)
+        record = _of_arrays(source[0], source[1], name)
     else:
         raise TypeError(
             f"{name} must be a Result, the path of a journal or (genotypes, losses); got "
@@ -165,11 +165,11 @@ def _of_arrays(genotypes: Any, losses: Any, name: str) -> dict[str, Any]:
         )
     if np.isinf(values).any():
         raise ValueError(f"{name}: losses must be finite, or NaN for what failed")
-    failed = np.isnan(values).any(axis=1)
+    failed: list[bool] = np.isnan(values).any(axis=1).tolist()
     return {
         "decisions": None,
         "genotypes": rows.tolist(),
-        "losses": [None if bad else row for bad, row in zip(failed.tolist(), values.tolist(), strict=True)],
+        "losses": [None if bad else row for bad, row in zip(failed, values.tolist(), strict=True)],
         "violations": [0.0] * len(rows),
     }
 
