@@ -228,20 +228,21 @@ void GaussianProcess::append(Genotypes rows) {
     features_.check(rows, "rows");
     const std::size_t before = size();
     reserve(before + rows.rows);
-    std::vector<double> rates, covariances, solved, columns;
+    std::vector<double> rates, covariances, solved;
+    std::vector<double> two_rows(2 * features_.count());  // so many the kernel takes; the second is nobody's
     const simd::Correlation how = correlation(rates);
+    const auto& kernels = gaussian_kernels();
     for (std::size_t r = 0; r < rows.rows; ++r) {
         const std::size_t n = size();
-        columns.assign(features_.count() * tile_columns, 0.0);
-        features_.write(rows.row(r), columns.data(), tile_columns);
-        std::vector<double> block(rows_.order() * tile_columns);
-        cross(how, columns.data(), block.data());
-        covariances.assign(n, 0.0);
-        for (std::size_t i = 0; i < n; ++i) {
-            covariances[i] = block[i * tile_columns];
+        features_.write(rows.row(r), two_rows.data(), 1);
+        covariances.resize(rows_.order());
+        for (std::size_t first = 0; first < n; first += tile_columns) {
+            double block[2 * tile_columns];
+            kernels.correlate(how, two_rows.data(), 2, rows_.tile(features_, first / tile_columns), block,
+                              tile_columns);
+            std::copy_n(block, tile_columns, &covariances[first]);
         }
-        solved.assign(n, 0.0);
-        const auto& kernels = gaussian_kernels();
+        solved.resize(n);
         double* const mine = inverse_row(n);
         std::fill_n(mine, capacity_, 0.0);
         // Both products in one pass: what this takes is reading the triangle.
