@@ -26,7 +26,7 @@ namespace py = pybind11;
 template <class T>
 struct InitialisedCaster : py::detail::type_caster_base<T> {
     bool load(py::handle source, bool convert) {
-        const auto* const type = py::detail::get_type_info(typeid(T));
+        static const auto* const type = py::detail::get_type_info(typeid(T));  // registered before any call
         if (source && type != nullptr &&
             PyObject_TypeCheck(source.ptr(), reinterpret_cast<PyTypeObject*>(type->type))) {
             auto* const instance = reinterpret_cast<py::detail::instance*>(source.ptr());

@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "nasx/streams.hpp"
+
 namespace nasx {
 namespace {
 
@@ -107,13 +109,37 @@ Offspring::Offspring(Decisions decisions, Genotypes parents, const Contestants& 
 
 void Offspring::make(std::uint64_t first, MutableGenotypes out) const {
     for_rows(out.rows, out.cols, [&](std::size_t begin, std::size_t end) {
-        for (std::size_t i = begin; i < end; ++i) {
-            Stream stream(seed_, Purpose::offspring, generation_, first + i);
+        const StreamKey key{seed_, generation_, first};
+        for_streams<4>(key, Purpose::offspring, begin, end, [&](std::size_t i, Stream& stream) {
             const std::uint32_t mother = contestants_.winner(size_, stream);
             const std::uint32_t father =
                 parents_.rows > 1 ? contestants_.winner_beside(mother, size_, stream) : mother;
             crossover_row(decisions_, parents_.row(mother), parents_.row(father), how_, stream, out.row(i));
             mutate_row(decisions_, rates_, stream, out.row(i));
+        });
+    });
+}
+
+void make_mutants(const Decisions& decisions, Genotypes parents, bool all_free,
+                  const Contestants& contestants, std::size_t size, const StreamKey& key,
+                  MutableGenotypes out) {
+    const std::size_t d = out.cols;
+    const auto make = [&](std::size_t i, Stream& stream) {
+        const std::int32_t* const parent = parents.row(contestants.winner(size, stream));
+        std::int32_t* const row = out.row(i);
+        if (!all_free) {
+            mutate_one_row(decisions, stream, parent, row);
+            return;
+        }
+        const std::size_t at = stream.below(static_cast<std::uint32_t>(d));
+        std::copy_n(parent, d, row);
+        row[at] = other_choice(decisions, at, parent[at], stream);
+    };
+    for_rows(out.rows, out.cols + size, [&](std::size_t begin, std::size_t end) {
+        if (size <= 6) {  // two numbers more, for the mutation, and two blocks suffice
+            for_streams<2>(key, Purpose::mutants, begin, end, make);
+        } else {
+            for_streams<4>(key, Purpose::mutants, begin, end, make);
         }
     });
 }
@@ -127,16 +153,12 @@ Mutants::Mutants(Decisions decisions, Genotypes parents, const Contestants& cont
       seed_(seed),
       generation_(generation) {
     check_parents(decisions_, parents, contestants, size);
+    all_free_ =
+        decisions_.free() && std::ranges::none_of(parents.span(), [](std::int32_t x) { return x < 0; });
 }
 
 void Mutants::make(std::uint64_t first, MutableGenotypes out) const {
-    for_rows(out.rows, out.cols + size_, [&](std::size_t begin, std::size_t end) {
-        for (std::size_t i = begin; i < end; ++i) {
-            Stream stream(seed_, Purpose::mutants, generation_, first + i);
-            std::copy_n(parents_.row(contestants_.winner(size_, stream)), out.cols, out.row(i));
-            mutate_one_row(decisions_, stream, out.row(i));
-        }
-    });
+    make_mutants(decisions_, parents_, all_free_, contestants_, size_, {seed_, generation_, first}, out);
 }
 
 }  // namespace nasx

@@ -53,7 +53,14 @@ class Offspring {
     std::uint32_t generation_;
 };
 
-// Makes children of one parent: a tournament, and the winner changed as by mutate_one(). Else like Offspring.
+// Writes children of one parent: a tournament of `size`, and the winner changed as by mutate_one(); child i
+// draws from the stream of item key.first + i. `all_free` says that any decision of any parent may change.
+// Nothing is checked. O(n (d + size)).
+void make_mutants(const Decisions& decisions, Genotypes parents, bool all_free,
+                  const Contestants& contestants, std::size_t size, const StreamKey& key,
+                  MutableGenotypes out);
+
+// Makes children by make_mutants(). Else like Offspring.
 class Mutants {
   public:
     Mutants(Decisions decisions, Genotypes parents, const Contestants& contestants, std::size_t size,
@@ -66,6 +73,7 @@ class Mutants {
   private:
     Decisions decisions_;
     Genotypes parents_;
+    bool all_free_;
     Contestants contestants_;
     std::size_t size_;
     std::uint64_t seed_;
@@ -86,29 +94,38 @@ struct Proposed {
 template <class Make>
 Proposed propose_new(GenotypeSet& seen, std::size_t wanted, std::uint64_t first, std::uint64_t rejected,
                      std::uint64_t patience, Make&& make) {
-    constexpr std::uint64_t few = 4096, most_at_once = 65536;
+    constexpr std::uint64_t least = 4096, most = 65536;
+    constexpr std::size_t at_once = 64;
     Proposed found;
     found.rejected = rejected;
     const std::size_t d = seen.width();
     std::vector<std::int32_t> made;
     for (std::size_t kept = 0; kept < wanted && found.rejected < patience;) {
         // About as many as will do, by the share that was new so far.
-        const std::uint64_t left = std::min<std::uint64_t>(wanted - kept, most_at_once);
+        const std::uint64_t left = std::min<std::uint64_t>(wanted - kept, most);
         const std::uint64_t missing = std::max(left, left * (1 + found.count) / (1 + kept));
-        const auto n = static_cast<std::size_t>(std::min(missing, std::max(few, left)));
+        const auto n = static_cast<std::size_t>(std::min(missing, std::max(least, left)));
         made.resize(n * d);
         make(first + found.count, MutableGenotypes{made.data(), n, d});
-        for (std::size_t i = 0; i < n && kept < wanted && found.rejected < patience; ++i, ++found.count) {
-            const std::int32_t* const row = made.data() + i * d;
-            bool is_new = false;
-            seen.insert({row, 1, d}, {&is_new, 1});
-            if (is_new) {
-                found.rows.insert(found.rows.end(), row, row + d);
-                found.rejected = 0;
-                ++kept;
-            } else {
-                ++found.rejected;
+        for (std::size_t i = 0; i < n && kept < wanted && found.rejected < patience;) {
+            // Patience cannot end before these do.
+            bool is_new[at_once];
+            const auto few = static_cast<std::size_t>(
+                std::min<std::uint64_t>({at_once, n - i, patience - found.rejected}));
+            const std::size_t taken =
+                seen.insert({made.data() + i * d, few, d}, {is_new, few}, wanted - kept);
+            for (std::size_t k = 0; k < taken; ++k) {
+                const std::int32_t* const row = made.data() + (i + k) * d;
+                if (is_new[k]) {
+                    found.rows.insert(found.rows.end(), row, row + d);
+                    found.rejected = 0;
+                    ++kept;
+                } else {
+                    ++found.rejected;
+                }
             }
+            found.count += taken;
+            i += taken;
         }
     }
     return found;

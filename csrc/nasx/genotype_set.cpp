@@ -74,51 +74,77 @@ void GenotypeSet::grow() {
     }
 }
 
-std::pair<GenotypeSet::Slot*, bool> GenotypeSet::put(const std::int32_t* row) {
+std::pair<GenotypeSet::Slot*, bool> GenotypeSet::put(const std::int32_t* row, std::uint64_t hash) {
     if ((count_ + 1) * 2 > slots_.size()) {
         grow();
     }
-    const std::uint64_t h = hash_row(row, width_);
-    Slot& slot = slots_[slot_of(row, h)];
+    Slot& slot = slots_[slot_of(row, hash)];
     const bool is_new = slot.place < 0;
     if (is_new) {
         data_.insert(data_.end(), row, row + width_);
-        slot = {h, static_cast<std::int64_t>(count_++)};
+        slot = {hash, static_cast<std::int64_t>(count_++)};
     }
     return {&slot, is_new};
 }
 
+template <class Function>
+void GenotypeSet::for_hashed(Matrix<const std::int32_t> rows, Function&& function) const {
+    constexpr std::size_t together = 16;
+    std::uint64_t hashes[together];
+    for (std::size_t first = 0; first < rows.rows; first += together) {
+        const std::size_t n = std::min(together, rows.rows - first);
+        for (std::size_t k = 0; k < n; ++k) {
+            hashes[k] = hash_row(rows.row(first + k), width_);
+            __builtin_prefetch(&slots_[static_cast<std::size_t>(hashes[k]) & (slots_.size() - 1)]);
+        }
+        for (std::size_t k = 0; k < n; ++k) {
+            if (!function(first + k, hashes[k])) {
+                return;
+            }
+        }
+    }
+}
+
 std::size_t GenotypeSet::insert(Matrix<const std::int32_t> rows, std::span<bool> is_new, std::size_t most) {
     check(rows);
-    std::size_t i = 0;
-    for (const std::size_t before = count_; i < rows.rows && count_ - before < most; ++i) {
-        is_new[i] = put(rows.row(i)).second;
+    if (most == 0) {
+        return 0;
     }
-    return i;
+    std::size_t taken = 0, added = 0;
+    for_hashed(rows, [&](std::size_t i, std::uint64_t hash) {
+        is_new[i] = put(rows.row(i), hash).second;
+        added += is_new[i];
+        ++taken;
+        return added < most;
+    });
+    return taken;
 }
 
 void GenotypeSet::mark(Matrix<const std::int32_t> rows, std::span<bool> is_first) {
     check(rows);
-    for (std::size_t i = 0; i < rows.rows; ++i) {
-        Slot* const slot = put(rows.row(i)).first;
+    for_hashed(rows, [&](std::size_t i, std::uint64_t hash) {
+        Slot* const slot = put(rows.row(i), hash).first;
         is_first[i] = !slot->marked;
         marked_ += is_first[i];
         slot->marked = true;
-    }
+        return true;
+    });
 }
 
 void GenotypeSet::contains(Matrix<const std::int32_t> rows, std::span<bool> found) const {
     check(rows);
-    for (std::size_t i = 0; i < rows.rows; ++i) {
-        found[i] = slots_[slot_of(rows.row(i), hash_row(rows.row(i), width_))].place >= 0;
-    }
+    for_hashed(rows, [&](std::size_t i, std::uint64_t hash) {
+        found[i] = slots_[slot_of(rows.row(i), hash)].place >= 0;
+        return true;
+    });
 }
 
 void GenotypeSet::find(Matrix<const std::int32_t> rows, std::span<std::int64_t> places) const {
     check(rows);
-    for (std::size_t i = 0; i < rows.rows; ++i) {
-        places[i] = slots_[slot_of(rows.row(i), hash_row(rows.row(i), width_))].place;
-    }
+    for_hashed(rows, [&](std::size_t i, std::uint64_t hash) {
+        places[i] = slots_[slot_of(rows.row(i), hash)].place;
+        return true;
+    });
 }
 
 std::size_t GenotypeSet::size() const {

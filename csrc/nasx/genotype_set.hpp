@@ -56,7 +56,10 @@ class GenotypeSet {
     // Index of the slot that holds the row, or of the free one where it belongs.
     std::size_t slot_of(const std::int32_t* row, std::uint64_t hash) const;
     // The slot that holds the row, and whether it was put there now.
-    std::pair<Slot*, bool> put(const std::int32_t* row);
+    std::pair<Slot*, bool> put(const std::int32_t* row, std::uint64_t hash);
+    // Calls function(i, hash) for each row in order, until it gives false. Slots come from memory meanwhile.
+    template <class Function>
+    void for_hashed(Matrix<const std::int32_t> rows, Function&& function) const;
     void grow();
 
     std::size_t width_;

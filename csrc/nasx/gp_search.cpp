@@ -45,11 +45,10 @@ class Pool {
         for (std::size_t j = 0; j < width(); ++j) {
             count += of[j] >= 0 ? decisions_.choices(j) - 1 : 0;
         }
-        std::vector<std::int32_t> row;
+        std::vector<std::int32_t> row(width());
         if (count > most) {
             for (std::size_t i = 0; i < most; ++i) {
-                row.assign(of, of + width());
-                mutate_one_row(decisions_, stream_, row.data());
+                mutate_one_row(decisions_, stream_, of, row.data());
                 add(row);
             }
             return;

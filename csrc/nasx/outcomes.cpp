@@ -16,6 +16,15 @@ void check_length(std::size_t length, std::size_t rows, const char* argument) {
     }
 }
 
+// Without a way out the loop is vectorised.
+bool has_nan(std::span<const double> values) {
+    int found = 0;
+    for (const double x : values) {
+        found |= x != x;
+    }
+    return found != 0;
+}
+
 }  // namespace
 
 void settle(Matrix<const double> losses, std::optional<std::span<const double>> violations,
@@ -28,6 +37,11 @@ void settle(Matrix<const double> losses, std::optional<std::span<const double>> 
     }
     if (failed) {
         check_length(failed->size(), n, "failed");
+    }
+    if (!violations && !failed && !has_nan(losses.span())) {
+        std::ranges::copy(losses.span(), settled_losses.data);
+        std::ranges::fill(settled_violations, 0.0);
+        return;
     }
     for (std::size_t i = 0; i < n; ++i) {
         const double* const row = losses.row(i);

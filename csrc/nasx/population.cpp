@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "nasx/streams.hpp"
+
 namespace nasx {
 namespace {
 
@@ -27,20 +29,19 @@ bool has_inactive(const std::int32_t* row, std::size_t d) {
 
 // Whether all choices are from the smallest to below their cardinality. Vectorised for the same reason.
 bool within(const std::int32_t* row, std::span<const std::int32_t> cardinalities, std::int32_t smallest) {
-    std::int32_t outside = 0;
+    // Counted from the smallest without a sign, what is below it is far above.
+    const auto from_smallest = [&](std::int32_t x) {
+        return static_cast<std::uint32_t>(x) - static_cast<std::uint32_t>(smallest);
+    };
+    std::uint32_t outside = 0;
     for (std::size_t j = 0; j < cardinalities.size(); ++j) {
-        outside |= (row[j] < smallest) | (row[j] >= cardinalities[j]);
+        outside |= from_smallest(row[j]) >= from_smallest(cardinalities[j]);
     }
     return outside == 0;
 }
 
 bool mutable_at(const Decisions& decisions, const std::int32_t* row, std::size_t j) {
     return row[j] >= 0 && decisions.choices(j) > 1;
-}
-
-std::int32_t other_choice(const Decisions& decisions, std::size_t j, std::int32_t choice, Stream& stream) {
-    const auto other = static_cast<std::int32_t>(stream.below(decisions.choices(j) - 1));
-    return other + (other >= choice);
 }
 
 void check_numbers(std::span<const double> values, const std::string& what) {
@@ -65,10 +66,12 @@ Decisions::Decisions(std::span<const std::int32_t> cardinalities, Matrix<const s
                                         std::to_string(cardinalities[j]) + " for decision " +
                                         std::to_string(j));
         }
+        free_ &= cardinalities[j] > 1;
     }
     if (conditions.rows == 0) {
         return;
     }
+    free_ = false;
     if (conditions.cols != 3) {
         throw std::invalid_argument("conditions must have rows of (decision, parent, choice); got " +
                                     std::to_string(conditions.cols) + " columns");
@@ -183,12 +186,23 @@ MutationRates::MutationRates(std::span<const double> rates, const Decisions& dec
     }
 }
 
+std::size_t MutationRates::gap(double u, std::size_t most) const {
+    constexpr std::size_t few = 16;
+    if (most <= few) {  // counted without a way out: no CPU foresees where that would be
+        std::size_t below = 0;
+        for (std::size_t k = 0; k < most; ++k) {
+            below += gap_below_[k] <= u;
+        }
+        return below;
+    }
+    const auto begin = gap_below_.begin(), end = begin + static_cast<std::ptrdiff_t>(most);
+    return static_cast<std::size_t>(std::upper_bound(begin, end, u) - begin);
+}
+
 std::size_t MutationRates::next(std::size_t from, Stream& stream) const {
     const std::size_t d = rates_.size();
     for (std::size_t j = from; j < d; ++j) {
-        const auto begin = gap_below_.begin();
-        j += static_cast<std::size_t>(
-            std::upper_bound(begin, begin + static_cast<std::ptrdiff_t>(d - j), stream.uniform()) - begin);
+        j += gap(stream.uniform(), d - j);
         if (j < d && (rates_[j] == largest_ || stream.bernoulli(rates_[j] / largest_))) {
             return j;
         }
@@ -241,20 +255,22 @@ void mutate_row(const Decisions& decisions, const MutationRates& rates, Stream& 
     repair_row(decisions, stream, row);
 }
 
-void mutate_one_row(const Decisions& decisions, Stream& stream, std::int32_t* row) {
+void mutate_one_row(const Decisions& decisions, Stream& stream, const std::int32_t* parent,
+                    std::int32_t* row) {
     const std::size_t d = decisions.size();
+    std::copy_n(parent, d, row);
     std::size_t candidates = 0;
     for (std::size_t j = 0; j < d; ++j) {
-        candidates += mutable_at(decisions, row, j);
+        candidates += mutable_at(decisions, parent, j);
     }
     if (candidates > 0) {
         std::size_t at = stream.below(static_cast<std::uint32_t>(candidates));
         if (candidates < d) {
             for (std::size_t j = 0; j <= at; ++j) {
-                at += !mutable_at(decisions, row, j);
+                at += !mutable_at(decisions, parent, j);
             }
         }
-        row[at] = other_choice(decisions, at, row[at], stream);
+        row[at] = other_choice(decisions, at, parent[at], stream);
     }
     if (candidates < d || decisions.conditional()) {
         repair_row(decisions, stream, row);
@@ -267,10 +283,11 @@ void crossover_row(const Decisions& decisions, const std::int32_t* a, const std:
     if (!stream.bernoulli(how.probability)) {
         std::copy_n(a, d, child);
     } else if (how.kind == CrossoverKind::uniform) {
-        std::uint32_t coins = 0;
-        for (std::size_t j = 0; j < d; ++j) {
-            coins = j % 32 == 0 ? stream.next_u32() : coins >> 1;
-            child[j] = (coins & 1) != 0 ? b[j] : a[j];
+        for (std::size_t j = 0; j < d;) {
+            std::uint32_t coins = stream.next_u32();
+            for (const std::size_t end = std::min(d, j + 32); j < end; ++j, coins >>= 1) {
+                child[j] = a[j] ^ ((a[j] ^ b[j]) & -static_cast<std::int32_t>(coins & 1));
+            }
         }
     } else {
         // Each place is cut with probability (cuts left) / (places left): all sets of cuts are equally
@@ -289,11 +306,10 @@ void crossover_row(const Decisions& decisions, const std::int32_t* a, const std:
 
 void sample(const Decisions& decisions, const StreamKey& key, MutableGenotypes out) {
     for_rows(out.rows, out.cols, [&](std::size_t begin, std::size_t end) {
-        for (std::size_t i = begin; i < end; ++i) {
-            Stream stream(key, Purpose::sample, i);
+        for_streams<2>(key, Purpose::sample, begin, end, [&](std::size_t i, Stream& stream) {
             std::fill_n(out.row(i), out.cols, -1);
             repair_row(decisions, stream, out.row(i));
-        }
+        });
     });
 }
 
@@ -326,8 +342,7 @@ void mutate_one(const Decisions& decisions, Genotypes genotypes, const StreamKey
     for_rows(out.rows, out.cols, [&](std::size_t begin, std::size_t end) {
         for (std::size_t i = begin; i < end; ++i) {
             Stream stream(key, Purpose::mutate_one, i);
-            std::copy_n(genotypes.row(i), out.cols, out.row(i));
-            mutate_one_row(decisions, stream, out.row(i));
+            mutate_one_row(decisions, stream, genotypes.row(i), out.row(i));
         }
     });
 }

@@ -40,6 +40,9 @@ class Decisions {
 
     bool conditional() const { return !groups_.empty(); }
 
+    // Whether each decision has several choices in every architecture.
+    bool free() const { return free_; }
+
     // The sum of the cardinalities, for what needs memory for each choice. Throws when it is above `most`.
     std::size_t all_choices(std::size_t most = most_choices) const;
     static constexpr std::size_t most_choices = std::size_t{1} << 26;
@@ -78,6 +81,7 @@ class Decisions {
     }
 
     std::span<const std::int32_t> cardinalities_;
+    bool free_ = true;
     std::vector<std::size_t> group_starts_;  // (d + 1,) when there are conditions
     std::vector<Group> groups_;
     std::vector<std::int32_t> allowed_;
@@ -109,6 +113,9 @@ class MutationRates {
     std::size_t next(std::size_t from, Stream& stream) const;
 
   private:
+    // How many of the first `most` of gap_below_ are at most u.
+    std::size_t gap(double u, std::size_t most) const;
+
     std::span<const double> rates_;
     double largest_ = 0;
     std::vector<double> gap_below_;  // at k, the probability of a gap of at most k
@@ -144,10 +151,6 @@ struct Contestants {
 
     std::uint32_t count() const { return static_cast<std::uint32_t>(keys.size()); }
 
-    bool beats(std::size_t x, std::size_t y) const {
-        return keys[x] != keys[y] ? keys[x] < keys[y] : crowding && (*crowding)[x] > (*crowding)[y];
-    }
-
     // Winner among `size` (>= 1) drawn with replacement. Nothing is checked.
     std::uint32_t winner(std::size_t size, Stream& stream) const {
         return winner(size, stream, count(), count());
@@ -168,10 +171,27 @@ struct Contestants {
             const std::uint32_t drawn = stream.below(bound);
             return drawn + (drawn >= absent);
         };
+        // By arithmetic: no CPU foresees who wins.
+        const auto choose = [](bool first, std::uint32_t a, std::uint32_t b) {
+            return b ^ ((a ^ b) & (0u - std::uint32_t{first}));
+        };
         std::uint32_t best = draw();
+        if (crowding) {
+            const std::span<const double> distances = *crowding;
+            for (std::size_t k = 1; k < size; ++k) {
+                const std::uint32_t other = draw();
+                const bool tied = keys[other] == keys[best];
+                const bool wins = (keys[other] < keys[best]) | (tied & (distances[other] > distances[best]));
+                best = choose(wins, other, best);
+            }
+            return best;
+        }
+        double least = keys[best];
         for (std::size_t k = 1; k < size; ++k) {
             const std::uint32_t other = draw();
-            best = beats(other, best) ? other : best;
+            const double key = keys[other];
+            best = choose(key < least, other, best);
+            least = key < least ? key : least;
         }
         return best;
     }
@@ -181,10 +201,19 @@ struct Contestants {
 void tournament(const Contestants& contestants, std::size_t size, const StreamKey& key,
                 std::span<std::int32_t> winners);
 
-// The same for one row, drawn from a stream that the caller has. Nothing is checked.
+// One of the choices of decision j, which has several, but not `choice`.
+inline std::int32_t other_choice(const Decisions& decisions, std::size_t j, std::int32_t choice,
+                                 Stream& stream) {
+    const auto other = static_cast<std::int32_t>(stream.below(decisions.choices(j) - 1));
+    return other + (other >= choice);
+}
+
+// The same for one row, drawn from a stream that the caller has. Nothing is checked. A parent and its row
+// must not overlap.
 void repair_row(const Decisions& decisions, Stream& stream, std::int32_t* row);
 void mutate_row(const Decisions& decisions, const MutationRates& rates, Stream& stream, std::int32_t* row);
-void mutate_one_row(const Decisions& decisions, Stream& stream, std::int32_t* row);
+void mutate_one_row(const Decisions& decisions, Stream& stream, const std::int32_t* parent,
+                    std::int32_t* row);
 void crossover_row(const Decisions& decisions, const std::int32_t* a, const std::int32_t* b,
                    const Crossover& how, Stream& stream, std::int32_t* child);
 

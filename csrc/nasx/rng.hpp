@@ -72,6 +72,15 @@ class Stream {
     Stream(const StreamKey& key, Purpose purpose, std::uint64_t row)
         : Stream(key.seed, purpose, key.generation, key.first + row) {}
 
+    // The same numbers; the first blocks of them, at most four, were made elsewhere (see streams.hpp).
+    Stream(const StreamKey& key, Purpose purpose, std::uint64_t row, const std::uint32_t* begun,
+           std::size_t blocks)
+        : Stream(key, purpose, row) {
+        std::copy_n(begun, 4 * blocks, words_.begin());
+        counter_[0] += static_cast<std::uint32_t>(blocks);
+        filled_ = 4 * blocks;
+    }
+
     std::uint32_t next_u32() {
         if (used_ == filled_) {
             refill();
