@@ -73,13 +73,13 @@ def nasx_loop(table: np.ndarray, evaluations: int, population: int, sample: int,
     strategy = nasx.RegularizedEvolution(
         population_size=population, sample_size=sample, allow_repeats=True
     ).setup(SPACE, seed=seed)
-    best = np.inf
+    told = []
     for done in [0, *range(population, evaluations, BATCH)]:
         x = strategy.ask(min(BATCH, evaluations - done) if done else population)
         losses = table.take(x.dot(PLACES))
         strategy.tell(x, losses)
-        best = min(best, losses.min())
-    return float(best)
+        told.append(losses)
+    return float(np.concatenate(told).min())
 
 
 def main() -> None:

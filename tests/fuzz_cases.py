@@ -137,6 +137,17 @@ class Case:
             process.condition(rows, self.floats(len(rows), 1))
         return process
 
+    def told(self) -> Any:
+        """Canonical genotypes, one for each of the losses."""
+        return np.array([self.row() for _ in range(self.n)], np.int32).reshape(self.n, self.d)
+
+    def members(self) -> Any:
+        members = self.core.evolution.AgingPopulation(
+            self.cardinalities, self.conditions, self.pick(1, 5), self.pick(1, 3), self.m, self.number()
+        )
+        members.enter(self.told(), self.floats(self.n, self.m), np.maximum(self.floats(self.n), 0))
+        return members
+
     def topology(self) -> Any:
         return self.core.neat.Topology(
             self.inputs, self.outputs, self.bias, self.recurrent, self.activations, self.aggregations
@@ -364,6 +375,10 @@ VALUES: dict[str, Callable[[Case], Any]] = {
     "probability": lambda c: c.random.random(),
     "rates": lambda c: c.rng.random(c.d) * c.pick(0.1, 1.0),
     "shuffled": lambda c: c.chance(0.5),
+    "population_size": lambda c: c.pick(1, 2, 10, 2000),
+    "sample_size": lambda c: c.pick(1, 2, 5, 20),
+    "evolution.x": Case.told,
+    "enter.violations": lambda c: np.maximum(c.floats(c.n), 0),
     # latency tables and Parzen estimators
     "entries": lambda c: c.floats(c.choices),
     "pairs": lambda c: c.maybe(c.floats(int((c.cardinalities[1:] * c.cardinalities[:-1]).sum()))),
@@ -493,7 +508,10 @@ VALUES: dict[str, Callable[[Case], Any]] = {
 
 
 # Objects to call methods of, where what the constructor makes is too plain.
-OBJECTS: dict[str, Callable[[Case], Any]] = {"neat.Genomes": Case.some_genomes}
+OBJECTS: dict[str, Callable[[Case], Any]] = {
+    "neat.Genomes": Case.some_genomes,
+    "evolution.AgingPopulation": Case.members,
+}
 
 
 def lookup(table: dict[str, Any], function: str, name: str) -> Any:

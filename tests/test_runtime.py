@@ -215,6 +215,7 @@ def test_the_compiled_functions_are_strict(call, error: type[Exception], parts: 
         (_core.latency_table.LatencyTable, lambda made: made.sum(np.zeros((1, 2), np.int32))),
         (_core.evolution.Mutants, lambda made: made.make(3, 0)),
         (_core.evolution.Offspring, lambda made: made.__reduce__()),
+        (_core.evolution.AgingPopulation, lambda made: made.make(3, 0)),
     ],
 )
 def test_objects_that_were_never_initialised_are_refused(owner: type, call) -> None:

@@ -1,7 +1,10 @@
 #include <algorithm>
+#include <memory>
+#include <optional>
 #include <string>
 
 #include "arguments.hpp"
+#include "nasx/aging_population.hpp"
 #include "nasx/evolution.hpp"
 
 namespace nasx::bindings {
@@ -31,7 +34,8 @@ struct Bound {
     py::tuple arguments;
     Maker maker;
 
-    void operator()(std::uint64_t first, MutableGenotypes out) const {
+    std::size_t width() const { return maker.width(); }
+    void make(std::uint64_t first, MutableGenotypes out) const {
         const py::gil_scoped_release release;
         maker.make(first, out);
     }
@@ -43,6 +47,10 @@ struct Bound {
 template <class Maker>
 struct pybind11::detail::type_caster<nasx::bindings::Bound<Maker>>
     : nasx::bindings::InitialisedCaster<nasx::bindings::Bound<Maker>> {};
+
+template <>
+struct pybind11::detail::type_caster<nasx::AgingPopulation>
+    : nasx::bindings::InitialisedCaster<nasx::AgingPopulation> {};
 
 namespace nasx::bindings {
 namespace {
@@ -66,36 +74,148 @@ Bound<Mutants> mutants(const py::object& parents, const py::object& keys, const 
              contestants(keys, py::none()), count(size, "size"), seed, generation}};
 }
 
+void check_seen(const GenotypeSet& seen, std::size_t width) {
+    if (seen.width() != width) {
+        throw py::value_error("seen must hold genotypes of " + std::to_string(width) + " decisions; got " +
+                              std::to_string(seen.width()));
+    }
+}
+
+GenotypeSet* optional_set(py::handle seen, std::size_t width) {
+    if (seen.is_none()) {
+        return nullptr;
+    }
+    py::detail::make_caster<GenotypeSet> caster;
+    if (!caster.load(seen, false)) {
+        throw py::type_error("seen must be a GenotypeSet or None; got " +
+                             std::string(Py_TYPE(seen.ptr())->tp_name));
+    }
+    auto& set = py::detail::cast_op<GenotypeSet&>(caster);
+    check_seen(set, width);
+    return &set;
+}
+
 template <class Maker>
-py::array_t<std::int32_t> make(const Bound<Maker>& bound, py::ssize_t n, std::uint64_t first) {
-    auto out = new_matrix<std::int32_t>(count(n, "n"), bound.maker.width());
-    bound(first, matrix_of(out));
+py::array_t<std::int32_t> make(const Maker& maker, py::ssize_t n, std::uint64_t first) {
+    auto out = new_matrix<std::int32_t>(count(n, "n"), maker.width());
+    maker.make(first, matrix_of(out));
     return out;
 }
 
 template <class Maker>
-py::tuple make_new(const Bound<Maker>& bound, py::ssize_t n, std::uint64_t first, GenotypeSet& seen,
+py::tuple make_new(const Maker& maker, py::ssize_t n, std::uint64_t first, GenotypeSet& seen,
                    std::uint64_t rejected, std::uint64_t patience) {
-    if (seen.width() != bound.maker.width()) {
-        throw py::value_error("seen must hold genotypes of " + std::to_string(bound.maker.width()) +
-                              " decisions; got " + std::to_string(seen.width()));
-    }
-    const Proposed found = propose_new(seen, count(n, "n"), first, rejected, patience, bound);
+    check_seen(seen, maker.width());
+    const Proposed found =
+        propose_new(seen, count(n, "n"), first, rejected, patience,
+                    [&](std::uint64_t from, MutableGenotypes out) { maker.make(from, out); });
     auto out = new_matrix<std::int32_t>(found.rows.size() / seen.width(), seen.width());
     std::copy(found.rows.begin(), found.rows.end(), out.mutable_data());
     return py::make_tuple(std::move(out), found.count, found.rejected);
 }
 
-template <class Maker>
-py::class_<Bound<Maker>> maker_class(py::module_ module, const char* name, const char* what) {
-    return py::class_<Bound<Maker>>(module, name, what)
+template <class Maker, class... Options>
+py::class_<Maker, Options...> maker_class(py::module_ module, const char* name, const char* what) {
+    return py::class_<Maker, Options...>(module, name, what)
         .def("make", &make<Maker>, py::arg("n"), py::arg("first"), "Children, by their numbers.")
         .def("make_new", &make_new<Maker>, py::arg("n"), py::arg("first"), py::arg("seen"),
              py::arg("rejected"), py::arg("patience"),
-             "Children that are new, how many were made, and how many of the last were not new.")
-        .def("__reduce__", [](const py::object& self) {
-            return py::make_tuple(py::type::of(self), self.cast<const Bound<Maker>&>().arguments);
-        });
+             "Children that are new, how many were made, and how many of the last were not new.");
+}
+
+template <class Maker>
+py::tuple reduce(const py::object& self) {
+    return py::make_tuple(py::type::of(self), self.cast<const Bound<Maker>&>().arguments);
+}
+
+// A population changes, and so is served under the GIL, like a set.
+std::unique_ptr<AgingPopulation> aging_population(py::handle cardinalities, py::handle conditions,
+                                                  py::ssize_t population_size, py::ssize_t sample_size,
+                                                  py::ssize_t objectives, std::uint64_t seed) {
+    const auto rows =
+        conditions.is_none() ? Matrix<const std::int32_t>{} : matrix<std::int32_t>(conditions, "conditions");
+    return std::make_unique<AgingPopulation>(
+        vector<std::int32_t>(cardinalities, "cardinalities"), rows,
+        AgingPopulation::Settings{count(population_size, "population_size"),
+                                  count(sample_size, "sample_size"), count(objectives, "objectives"), seed});
+}
+
+void enter(AgingPopulation& population, py::handle x, py::handle losses, py::handle violations) {
+    population.enter(matrix<std::int32_t>(x, "x"), matrix<double>(losses, "losses"),
+                     vector<double>(violations, "violations"));
+}
+
+// An array as matrix() takes it, of one dimension or two, or nothing; of one dimension it is a column.
+template <class T>
+std::optional<Matrix<const T>> plain(py::handle value, py::ssize_t least_ndim, py::ssize_t most_ndim) {
+    if (!py::array_t<T>::check_(value)) {
+        return std::nullopt;
+    }
+    const py::detail::PyArray_Proxy& array = *py::detail::array_proxy(value.ptr());
+    constexpr int wanted = int{py::array::c_style} | int{py::detail::npy_api::NPY_ARRAY_ALIGNED_};
+    if (array.nd < least_ndim || array.nd > most_ndim || (array.flags & wanted) != wanted) {
+        return std::nullopt;
+    }
+    const auto length = [&](int axis) { return static_cast<std::size_t>(array.dimensions[axis]); };
+    return Matrix<const T>{reinterpret_cast<const T*>(array.data), length(0), array.nd == 2 ? length(1) : 1};
+}
+
+// False, and nothing done, unless everything is as the core has it: the caller converts it or refuses it by
+// name.
+bool tell(AgingPopulation& population, py::handle x, py::handle losses, py::handle violations,
+          py::handle failed, py::handle seen) {
+    const auto rows = plain<std::int32_t>(x, 2, 2);
+    const auto told = plain<double>(losses, population.objectives() == 1 ? 1 : 2, 2);
+    const bool fit = rows && told && rows->cols == population.width() && told->rows == rows->rows &&
+                     told->cols == population.objectives();
+    if (!fit || (!violations.is_none() && !plain<double>(violations, 1, 1)) ||
+        (!failed.is_none() && !plain<bool>(failed, 1, 1))) {
+        return false;
+    }
+    GenotypeSet* const set = optional_set(seen, population.width());
+    const auto over = optional_vector<double>(violations, "violations");
+    const auto lost = optional_vector<bool>(failed, "failed");
+    if ((over && over->size() != rows->rows) || (lost && lost->size() != rows->rows)) {
+        return false;
+    }
+    return population.tell(*rows, *told, over, lost, set);
+}
+
+template <class T>
+py::array_t<T> copy_of(Matrix<const T> rows) {
+    auto out = new_matrix<T>(rows.rows, rows.cols);
+    std::ranges::copy(rows.span(), out.mutable_data());
+    return out;
+}
+
+template <class T>
+py::array_t<T> copy_of(std::span<const T> values) {
+    return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
+}
+
+py::tuple state_of(const AgingPopulation& population) {
+    const AgingPopulation::Settings& settings = population.settings();
+    const std::uint64_t numbers[]{settings.population_size, settings.sample_size, settings.objectives,
+                                  settings.seed};
+    return py::make_tuple(copy_of(population.cardinalities()), copy_of(population.conditions()),
+                          copy_of(std::span<const std::uint64_t>(numbers)), copy_of(population.genotypes()),
+                          copy_of(population.losses()), copy_of(population.violations()));
+}
+
+std::unique_ptr<AgingPopulation> from_state(const py::tuple& state) {
+    if (state.size() != 6) {
+        throw py::value_error(
+            "state must be cardinalities, conditions, settings, genotypes, losses and violations");
+    }
+    const auto numbers = vector<std::uint64_t>(state[2], "settings");
+    if (numbers.size() != 4) {
+        throw py::value_error("settings must be four numbers; got " + std::to_string(numbers.size()));
+    }
+    auto population = std::make_unique<AgingPopulation>(
+        vector<std::int32_t>(state[0], "cardinalities"), matrix<std::int32_t>(state[1], "conditions"),
+        AgingPopulation::Settings{numbers[0], numbers[1], numbers[2], numbers[3]});
+    enter(*population, state[3], state[4], state[5]);
+    return population;
 }
 
 }  // namespace
@@ -103,14 +223,28 @@ py::class_<Bound<Maker>> maker_class(py::module_ module, const char* name, const
 void register_evolution(py::module_ module) {
     module.def("nsga2_select", &bind_select, py::arg("losses"), py::arg("violations"), py::arg("n"),
                py::arg("seed"), py::arg("generation"), "Survivors, their ranks and crowding distances.");
-    maker_class<Offspring>(module, "Offspring", "Makes children of two parents.")
+    maker_class<Bound<Offspring>>(module, "Offspring", "Makes children of two parents.")
         .def(py::init(&offspring), py::arg("parents"), py::arg("keys"), py::arg("crowding"),
              py::arg("cardinalities"), py::arg("conditions"), py::arg("size"), py::arg("kind"),
              py::arg("points"), py::arg("probability"), py::arg("rates"), py::arg("seed"),
-             py::arg("generation"));
-    maker_class<Mutants>(module, "Mutants", "Makes children of one parent.")
+             py::arg("generation"))
+        .def("__reduce__", &reduce<Offspring>);
+    maker_class<Bound<Mutants>>(module, "Mutants", "Makes children of one parent.")
         .def(py::init(&mutants), py::arg("parents"), py::arg("keys"), py::arg("cardinalities"),
-             py::arg("conditions"), py::arg("size"), py::arg("seed"), py::arg("generation"));
+             py::arg("conditions"), py::arg("size"), py::arg("seed"), py::arg("generation"))
+        .def("__reduce__", &reduce<Mutants>);
+    maker_class<AgingPopulation>(module, "AgingPopulation", "Members, of which the oldest leave.")
+        .def(py::init(&aging_population), py::arg("cardinalities"), py::arg("conditions"),
+             py::arg("population_size"), py::arg("sample_size"), py::arg("objectives"), py::arg("seed"))
+        .def("enter", &enter, py::arg("x"), py::arg("losses"), py::arg("violations"), "Take members in.")
+        .def("tell", &tell, py::arg("x"), py::arg("losses"), py::arg("violations"), py::arg("failed"),
+             py::arg("seen"), "Settle results and take in what was not told before, or do nothing.")
+        .def(py::pickle(&state_of, &from_state))
+        .def_property_readonly("size", &AgingPopulation::size)
+        .def_property_readonly("genotypes", [](const AgingPopulation& p) { return copy_of(p.genotypes()); })
+        .def_property_readonly("losses", [](const AgingPopulation& p) { return copy_of(p.losses()); })
+        .def_property_readonly("violations", [](const AgingPopulation& p) { return copy_of(p.violations()); })
+        .def_property_readonly("keys", [](const AgingPopulation& p) { return copy_of(p.keys()); });
 }
 
 }  // namespace nasx::bindings

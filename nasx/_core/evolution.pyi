@@ -1,5 +1,5 @@
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from nasx._core.population import GenotypeSet
 
@@ -47,3 +47,39 @@ class Mutants:
     def make_new(
         self, n: int, first: int, seen: GenotypeSet, rejected: int, patience: int
     ) -> tuple[NDArray[np.int32], int, int]: ...
+
+class AgingPopulation:
+    def __init__(
+        self,
+        cardinalities: NDArray[np.int32],
+        conditions: NDArray[np.int32] | None,
+        population_size: int,
+        sample_size: int,
+        objectives: int,
+        seed: int,
+    ) -> None: ...
+    def make(self, n: int, first: int) -> NDArray[np.int32]: ...
+    def make_new(
+        self, n: int, first: int, seen: GenotypeSet, rejected: int, patience: int
+    ) -> tuple[NDArray[np.int32], int, int]: ...
+    def enter(
+        self, x: NDArray[np.int32], losses: NDArray[np.float64], violations: NDArray[np.float64]
+    ) -> None: ...
+    def tell(
+        self,
+        x: ArrayLike,
+        losses: ArrayLike,
+        violations: ArrayLike | None,
+        failed: ArrayLike | None,
+        seen: GenotypeSet | None,
+    ) -> bool: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def genotypes(self) -> NDArray[np.int32]: ...
+    @property
+    def losses(self) -> NDArray[np.float64]: ...
+    @property
+    def violations(self) -> NDArray[np.float64]: ...
+    @property
+    def keys(self) -> NDArray[np.float64]: ...

@@ -277,12 +277,16 @@ class SampledStrategy(Strategy, ABC):
         self._require_setup()
         if n < 1:
             raise ValueError(f"n must be at least 1; got {n}")
-        found: list[Genotypes] = []
-        missing, before = n, self._proposed
+        before = self._proposed
+        rows = self._take(n, n) if self._rejected < PATIENCE else self._none()
+        self._asked += len(rows)
+        if len(rows) == n:  # nearly always; where answers cost nothing, the rest of this would be felt
+            return rows
+        found, missing = [rows], n - len(rows)
         while missing:
             if self._rejected < PATIENCE:
                 wanted = missing
-                if self._droppable and self._proposed > before:  # many are rejected: propose more at once
+                if self._droppable:  # many are rejected: propose more at once
                     wanted = math.ceil(missing * (1 + (self._proposed - before) / (1 + n - missing)))
                 rows = self._take(wanted, missing)
             else:
@@ -294,7 +298,7 @@ class SampledStrategy(Strategy, ABC):
                 found.append(rows)
                 missing -= len(rows)
                 self._asked += len(rows)
-        return found[0] if len(found) == 1 else np.concatenate([self._none(), *found])
+        return np.concatenate(found)
 
     def tell(
         self,
@@ -326,6 +330,8 @@ class SampledStrategy(Strategy, ABC):
             If `setup` was not called.
         """
         self._require_setup()
+        if self._learn(x, losses, violations, failed):
+            return
         rows = self.space.canonicalize(self.space.check(x))
         settled = settle(losses, (len(rows), self.objectives), violations, failed)
         if not self.allow_repeats:
@@ -470,6 +476,16 @@ class SampledStrategy(Strategy, ABC):
     @abstractmethod
     def _observe(self, x: Genotypes, losses: Losses, violations: Violations) -> None:
         """Learn from rows; failed ones have infinite losses and violation. The same as one row at a time."""
+
+    def _learn(
+        self,
+        x: npt.ArrayLike,
+        losses: npt.ArrayLike,
+        violations: npt.ArrayLike | None,
+        failed: npt.ArrayLike | None,
+    ) -> bool:
+        """Do all of `tell` in one call of the core; False, and nothing done, where that takes more."""
+        return False
 
     def _adopt(self, x: Genotypes) -> None:
         """Be as after proposing these, but for the numbers of `position`."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from reference.evolution import ReferenceRegularizedEvolution
@@ -72,7 +75,7 @@ def test_the_oldest_leaves_and_not_the_worst():
 
     assert ((strategy.ask(60) == x[0]).sum(axis=1) == 1).all()
     strategy.tell([[50, 1]], [5.0])  # the best is the oldest: it leaves, though it won every tournament
-    assert strategy._x.tolist() == [[20, 0], [30, 0], [40, 0], [50, 1]]
+    assert strategy._population.genotypes.tolist() == [[20, 0], [30, 0], [40, 0], [50, 1]]
     assert ((strategy.ask(60) == x[2]).sum(axis=1) == 1).all()
 
 
@@ -90,13 +93,13 @@ def test_population_lasts_through_long_runs_in_small_and_large_batches():
     space = Space({f"x{i}": Integer(0, 9) for i in range(8)})
     for batch in (1, 64, 700):  # memory is renewed several times
         strategy = RegularizedEvolution(population_size=50, allow_repeats=True).setup(space, seed=0)
-        members = strategy._x
+        members = strategy._population.genotypes
         for _ in range(3000 // batch):
             x = strategy.ask(batch)
             members = np.concatenate([members, x])[-50:]
             strategy.tell(x, losses_of(x))
-            np.testing.assert_array_equal(strategy._x, members)
-            np.testing.assert_array_equal(strategy._keys, losses_of(members)[:, 0])
+            np.testing.assert_array_equal(strategy._population.genotypes, members)
+            np.testing.assert_array_equal(strategy._population.keys, losses_of(members)[:, 0])
 
 
 def test_an_architecture_told_again_does_not_fill_the_population(space):
@@ -105,10 +108,72 @@ def test_an_architecture_told_again_does_not_fill_the_population(space):
     strategy.tell(x, losses_of(x))
     for _ in range(6):
         strategy.tell(x[:1], [0.0])
-    np.testing.assert_array_equal(strategy._x, x)
+    np.testing.assert_array_equal(strategy._population.genotypes, x)
     noisy = RegularizedEvolution(population_size=4, allow_repeats=True).setup(space, seed=0)
     noisy.tell(np.repeat(x[:1], 4, axis=0), [1.0, 2.0, 3.0, 4.0])
-    assert len(noisy._x) == 4
+    assert noisy._population.size == 4
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+@pytest.mark.parametrize("objectives", [1, 2])
+def test_what_needs_conversion_is_told_like_what_does_not(space, objectives, repeats):
+    plain, other = (
+        RegularizedEvolution(population_size=6, allow_repeats=repeats).setup(
+            space, objectives=objectives, seed=5
+        )
+        for _ in range(2)
+    )
+    rng = np.random.default_rng(1)
+    strangers = space.sample(3, seed=77)
+    for told in range(30):
+        x = plain.ask(5)
+        np.testing.assert_array_equal(x, other.ask(5))
+        x = np.concatenate([x, strangers, x[:1]])
+        losses, failed = losses_of(x, objectives), rng.random(len(x)) < 0.1
+        over = np.maximum(x[:, 0] - 5.0, 0) if 10 <= told < 20 else None
+        plain.tell(x, losses[:, 0] if objectives == 1 else losses, violations=over, failed=failed)
+        other.tell(
+            x.tolist(),
+            losses.astype(np.float32),
+            violations=None if over is None else over.tolist(),
+            failed=np.repeat(failed, 2)[::2],
+        )
+        assert plain._asked == other._asked
+        np.testing.assert_array_equal(plain._population.keys, other._population.keys)
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"x": np.full((1, 6), 9, np.int32)}, r"genotypes\[0\]: decision 'a' has 8 choices"),
+        ({"x": np.zeros((1, 5), np.int32)}, r"genotypes must have shape \(n, 6\)"),
+        ({"losses": np.zeros(2)}, r"losses must have shape \(1, 1\)"),
+        ({"losses": np.zeros((1, 2))}, r"losses must have shape \(1, 1\)"),
+        ({"violations": np.full(1, np.nan)}, "violations must not be NaN"),
+        ({"violations": np.zeros(3)}, r"violations must have shape \(1,\)"),
+        ({"failed": np.zeros(3, bool)}, r"failed must be bool of shape \(1,\)"),
+        ({"failed": np.zeros(1)}, r"failed must be bool of shape \(1,\)"),
+    ],
+)
+def test_what_is_refused_leaves_no_trace(space, told, message):
+    strategy = RegularizedEvolution(population_size=4).setup(space, seed=0)
+    told = {"x": space.sample(1, seed=3), "losses": np.zeros(1)} | told
+    with pytest.raises(ValueError, match=message):
+        strategy.tell(**told)
+    assert strategy._population.size == strategy._asked == len(strategy._seen) == 0
+    assert len(strategy.ask(6)) == 6
+
+
+def test_copies_go_on_alike(space):
+    strategy = RegularizedEvolution(population_size=4).setup(space, objectives=2, seed=0)
+    x = strategy.ask(9)
+    strategy.tell(x, losses_of(x, 2), violations=x[:, 0] > 3)
+    for copied in (copy.deepcopy(strategy), pickle.loads(pickle.dumps(strategy))):
+        for part in ("genotypes", "losses", "violations", "keys"):
+            np.testing.assert_array_equal(
+                getattr(copied._population, part), getattr(strategy._population, part)
+            )
+    np.testing.assert_array_equal(copied.ask(20), strategy.ask(20))
 
 
 def test_infeasible_and_failed_members_lose_tournaments():

@@ -51,10 +51,10 @@ class PopulationStrategy(SampledStrategy):
 
     @abstractmethod
     def _begin(self) -> None:
-        """Reset the method's own state, ``self._x`` with it: the population, which is empty."""
+        """Reset the method's own state: the population is empty."""
 
     @abstractmethod
-    def _breed(self) -> evolution.Offspring | evolution.Mutants:
+    def _breed(self) -> evolution.Offspring | evolution.AgingPopulation:
         """Give what makes children of the population as it is; it is not empty."""
 
     @abstractmethod
@@ -64,7 +64,7 @@ class PopulationStrategy(SampledStrategy):
         """Take rows into the population."""
 
     def _start(self) -> None:
-        self._x: Genotypes = np.empty((0, len(self.space)), np.int32)
+        self._populated = False
         self._begin()
 
     def _propose(self, n: int, first: int) -> Genotypes:
@@ -88,7 +88,7 @@ class PopulationStrategy(SampledStrategy):
 
     @property
     def _breeding(self) -> bool:
-        return self._asked >= self.population_size and len(self._x) > 0
+        return self._asked >= self.population_size and self._populated
 
     def _observe(
         self, x: Genotypes, losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64]
@@ -97,3 +97,4 @@ class PopulationStrategy(SampledStrategy):
         x, losses, violations = self._told_first(x, losses, violations)
         if len(x):
             self._enter(x, losses, violations)
+            self._populated = True

@@ -82,6 +82,7 @@ class GenerationalStrategy(PopulationStrategy):
         self._rates = np.full(d, 1 / d if self.mutation_rate is None else self.mutation_rate)
         # The parents, then the offspring told since they were chosen; ``self._end`` of all.
         self._genotypes = np.empty((room, d), np.int32)
+        self._x: Genotypes = self._genotypes[:0]
         self._losses = np.empty((room, self.objectives))
         self._violations = np.empty(room)
         self._end = self._generation = self._parents = self._ranked = 0

@@ -8,14 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from nasx._core import evolution as _evolution
-from nasx.pareto import rank
 from nasx.space import Genotypes
 from nasx.strategies.evolutionary.base import PopulationStrategy
 
 __all__ = ["RegularizedEvolution"]
-
-# So many members may come before the living are moved to the front of their memory.
-_ROOM = 1024
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
@@ -72,37 +68,40 @@ class RegularizedEvolution(PopulationStrategy):
         self._check_integers(sample_size=1)
 
     def _begin(self) -> None:
-        rows = self.population_size + max(self.population_size, _ROOM)
-        self._genotypes = np.zeros((rows, len(self.space)), np.int32)
-        self._losses = np.zeros((rows, self.objectives))
-        self._violations = np.zeros(rows)
-        self._end = 0  # behind the youngest; the population are the last rows before it, the oldest first
-
-    # Where a table answers in no time, these two steps are what a search costs. So they call the core without
-    # the checks of `nasx.population`, and move a window over memory instead of moving the members.
-
-    def _breed(self) -> _evolution.Mutants:
         space = self.space
-        return _evolution.Mutants(
-            self._x, self._keys, space.cardinalities, space.conditions, self.sample_size, self.seed, 0
+        self._population = _evolution.AgingPopulation(
+            space.cardinalities,
+            space.conditions,
+            self.population_size,
+            self.sample_size,
+            self.objectives,
+            self.seed,
         )
+
+    # Where a table answers in no time, these steps are what a search costs: each is one call of the core.
+
+    def _breed(self) -> _evolution.AgingPopulation:
+        return self._population
+
+    def _learn(
+        self,
+        x: npt.ArrayLike,
+        losses: npt.ArrayLike,
+        violations: npt.ArrayLike | None,
+        failed: npt.ArrayLike | None,
+    ) -> bool:
+        if self.space.canonical:
+            return False
+        if self.allow_repeats:
+            done = self._population.tell(x, losses, violations, failed, None)
+        else:
+            before = len(self._seen)
+            done = self._population.tell(x, losses, violations, failed, self._seen.native)
+            self._asked += len(self._seen) - before
+        self._populated = self._populated or self._population.size > 0
+        return done
 
     def _enter(
         self, x: Genotypes, losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64]
     ) -> None:
-        size, start = self.population_size, self._end
-        end = start + min(len(x), size)
-        if end > len(self._genotypes):
-            for memory in (self._genotypes, self._losses, self._violations):
-                memory[:size] = memory[start - size : start]
-            start, end = size, size + end - start
-        self._genotypes[start:end] = x[-size:]
-        self._losses[start:end] = losses[-size:]
-        self._violations[start:end] = violations[-size:]
-        self._end, oldest = end, max(end - size, 0)
-        self._x = self._genotypes[oldest:end]
-        over = self._violations[oldest:end]
-        if self.objectives == 1 and not np.count_nonzero(over):
-            self._keys = self._losses[oldest:end, 0]
-        else:
-            self._keys = rank(self._losses[oldest:end], over).astype(np.float64)
+        self._population.enter(x, losses, violations)
