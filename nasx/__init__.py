@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from nasx.strategies.evolutionary.genetic import GeneticAlgorithm
     from nasx.strategies.evolutionary.neat import NEAT
     from nasx.strategies.evolutionary.regularized import RegularizedEvolution
+    from nasx.strategies.hardware_aware.fbnet import FBNet
+    from nasx.strategies.hardware_aware.proxyless import ProxylessNAS
     from nasx.strategies.multi_fidelity.asha import ASHA
     from nasx.strategies.multi_fidelity.base import MultiFidelityStrategy
     from nasx.strategies.multi_fidelity.hyperband import Hyperband
@@ -90,6 +92,7 @@ _EXPORTS = {
     "DARTS": "nasx.strategies.differentiable.darts",
     "Comparison": "nasx.comparison",
     "ENAS": "nasx.strategies.one_shot.enas",
+    "FBNet": "nasx.strategies.hardware_aware.fbnet",
     "FewShot": "nasx.strategies.one_shot.few_shot",
     "FewShotTransfer": "nasx.strategies.transfer.warm_start",
     "Hyperband": "nasx.strategies.multi_fidelity.hyperband",
@@ -106,6 +109,7 @@ _EXPORTS = {
     "Ordinal": "nasx.space",
     "PCDARTS": "nasx.strategies.differentiable.pc_darts",
     "PPO": "nasx.strategies.reinforcement.ppo",
+    "ProxylessNAS": "nasx.strategies.hardware_aware.proxyless",
     "ParetoSearch": "nasx.strategies.multi_objective.pareto_search",
     "Prescreened": "nasx.strategies.prescreened",
     "REINFORCE": "nasx.strategies.reinforcement.reinforce",
@@ -148,6 +152,7 @@ __all__ = [
     "Boolean",
     "Categorical",
     "Comparison",
+    "FBNet",
     "FewShot",
     "FewShotTransfer",
     "GaussianProcess",
@@ -162,6 +167,7 @@ __all__ = [
     "Ordinal",
     "ParetoSearch",
     "Prescreened",
+    "ProxylessNAS",
     "RandomSearch",
     "RegularizedEvolution",
     "Result",

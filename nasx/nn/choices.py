@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nasx.decisions import Choice as Value
-from nasx.nn.mixed import Choice, MixedOp, PartialChannels, mix
+from nasx.nn.mixed import Choice, MixedOp, Pair, PartialChannels, mix
 from nasx.space import Categorical, Decision
 
 __all__ = [
@@ -322,6 +322,11 @@ class InputChoice(ModuleChoice):
             raise ValueError(f"inputs must be {self.inputs} tensors; got {len(inputs)}")
         if isinstance(choice, int):
             return _sum(inputs[i] for i in self.combinations[choice])
+        if isinstance(choice, Pair):
+            taken, other = (
+                _sum(inputs[i] for i in self.combinations[k]) for k in (choice.taken, choice.other)
+            )
+            return taken * choice.gates[0] + other.detach() * choice.gates[1]
         return _sum(x * weight for x, weight in zip(inputs, choice.unbind(), strict=True))
 
     def extra_repr(self) -> str:

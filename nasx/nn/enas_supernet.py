@@ -32,7 +32,7 @@ from nasx.nn.enas_macro import (
     widths,
 )
 from nasx.nn.layers import in_fast_layout
-from nasx.nn.mixed import MixedOp, mixed_op
+from nasx.nn.mixed import MixedOp, Pair, mixed_op
 from nasx.nn.supernet import EdgeChoices, Supernet, check_portion, copy_weights, refuse_partial
 from nasx.space import Genotypes
 
@@ -296,6 +296,8 @@ class ENASMacroSupernet(Supernet):
         for (reader, source), choice in zip(self.edges, current["skip"].choices, strict=True):
             if isinstance(choice, Tensor):
                 skips[reader].append((source, choice[1]))
+            elif isinstance(choice, Pair):
+                skips[reader].append((source, choice.gates[(choice.taken, choice.other).index(1)]))
             elif choice:
                 skips[reader].append((source, None))
         names = reductions_of([[source for source, _ in sources] for sources in skips])

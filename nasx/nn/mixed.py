@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,35 @@ from nasx.nn.kernels import kernels_in_use, normalized_sums, weighted_sum
 from nasx.nn.kernels.tensors import layout_of
 from nasx.nn.layers import BatchNorm
 
-__all__ = ["Choice", "MixedOp", "PartialChannels", "Zero", "mix", "mixed_op"]
+__all__ = ["Choice", "MixedOp", "Pair", "PartialChannels", "Zero", "mix", "mixed_op"]
 
-Choice: TypeAlias = Tensor | int
-"""What runs of a mixed operation: weights ``(K,)`` of all candidates, or the index of the only one."""
+
+class Pair(NamedTuple):
+    """Two candidates, of which one is computed with its gradients and the other to see what it would give.
+
+    The output is ``gates[0]`` times what the first gives plus ``gates[1]`` times what the other gives. With
+    gates 1 and 0 it is the first one's, and the gates' gradients say what each would change.
+
+    Parameters
+    ----------
+    taken, other : int
+        Their indices.
+    gates : Tensor of shape (2,)
+        Their weights.
+
+    References
+    ----------
+    H. Cai, L. Zhu and S. Han, "ProxylessNAS: Direct Neural Architecture Search on Target Task and Hardware",
+    ICLR 2019.
+    """
+
+    taken: int
+    other: int
+    gates: Tensor
+
+
+Choice: TypeAlias = Tensor | int | Pair
+"""What runs of a mixed operation: weights ``(K,)`` of all candidates, the index of the only one, or two."""
 
 
 class Zero(nn.Module):
@@ -50,8 +75,8 @@ def mix(operations: Sequence[nn.Module] | nn.ModuleList, choice: Choice, *args: 
     ----------
     operations : sequence of torch.nn.Module
         K candidates with outputs of one shape. A `Zero` costs nothing in a sum.
-    choice : Tensor of shape (K,), or int
-        Their weights, or the index of the only one to run.
+    choice : Tensor of shape (K,), int or Pair
+        Their weights, the index of the only one to run, or two of which one has gradients.
     *args, **kwargs
         What operations are called with.
 
@@ -68,19 +93,24 @@ def mix(operations: Sequence[nn.Module] | nn.ModuleList, choice: Choice, *args: 
     if isinstance(choice, int):
         only: Tensor = operations[choice](*args, **kwargs)
         return only
+    if isinstance(choice, Pair):
+        taken = operations[choice.taken](*args, **kwargs)
+        with torch.no_grad():  # nothing of it is kept but what it gives
+            other = operations[choice.other](*args, **kwargs)
+        return weighted_sum([taken, other], choice.gates)
     if len(choice) != len(operations):
         raise ValueError(
             f"choice must hold one weight for each of the {len(operations)} operations; got {len(choice)}"
         )
-    taken = [k for k, operation in enumerate(operations) if not isinstance(operation, Zero)]
-    if not taken:
+    worked = [k for k, operation in enumerate(operations) if not isinstance(operation, Zero)]
+    if not worked:
         return mix(operations, 0, *args, **kwargs)
     weights = choice
-    if len(taken) < len(operations):
+    if len(worked) < len(operations):
         each = choice.unbind()
-        weights = torch.stack([each[k] for k in taken])
+        weights = torch.stack([each[k] for k in worked])
     terms, norms = [], []
-    for k in taken:
+    for k in worked:
         body, norm = _without_norm(operations[k])
         terms.append(body(*args, **kwargs))
         norms.append(norm)

@@ -308,7 +308,8 @@ class _Shuffle(nn.Module):
         self.groups = groups
 
     def forward(self, x: Tensor) -> Tensor:
-        return in_fast_layout(x.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2))
+        grouped: Tensor = x.unflatten(1, (self.groups, -1))  # type: ignore[no-untyped-call]  # in torch itself
+        return in_fast_layout(grouped.transpose(1, 2).flatten(1, 2))
 
 
 def _convolution(

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from torch import Tensor, nn
+from torch import nn
 
 from nasx.decisions import Choice as Value
 from nasx.nn.choices import ModuleChoice
@@ -106,7 +106,7 @@ class Elastic(ModuleChoice):
             If a mixture of all sizes is asked for.
         """
         choice = self.decided()
-        if isinstance(choice, Tensor):
+        if not isinstance(choice, int):
             raise ValueError(no_mixture(self.name or "of no name"))
         return self.values[choice]
 

@@ -236,7 +236,19 @@ class Supernet(nn.Module, ABC):
         architecture : Architecture
             One of the space.
         """
-        before, self._path = self._path, self.choices_of(architecture)
+        with self.running(self.choices_of(architecture)):
+            yield
+
+    @contextlib.contextmanager
+    def running(self, choices: dict[str, EdgeChoices]) -> Iterator[None]:
+        """Compute what is said while the context lasts, instead of the sum by the softmax of the logits.
+
+        Parameters
+        ----------
+        choices : dict of str to EdgeChoices
+            For each group what runs on its edges: weights that were drawn, single operations, or pairs.
+        """
+        before, self._path = self._path, choices
         try:
             yield
         finally:

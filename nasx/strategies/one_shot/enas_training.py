@@ -19,6 +19,7 @@ from nasx.space import Genotypes
 from nasx.strategies.base import CostViolation
 from nasx.strategies.epochs import EpochTraining, mean_loss
 from nasx.strategies.one_shot.controller import Controller, Lesson
+from nasx.strategies.one_shot.rewards import reward_of
 from nasx.strategies.reinforcement.policies import Floats
 from nasx.strategies.supernet import Epoch
 from nasx.tasks.batches import stream
@@ -211,21 +212,8 @@ class ENASTraining(EpochTraining):
             If accuracy is to be the reward and the task's batches are not inputs with labels.
         """
         with self._path(row):
-            value, outputs = self.task.loss(self.supernet, batch)
-        if self.settings.reward == "likelihood":
-            return torch.exp(-value), len(outputs)
-        labels = batch[1] if isinstance(batch, tuple | list) and len(batch) == 2 else None
-        if (
-            not isinstance(labels, Tensor)
-            or labels.is_floating_point()
-            or outputs.ndim != 2
-            or labels.shape != outputs.shape[:1]
-        ):
-            raise EvaluationError(
-                'reward="accuracy" needs batches (inputs, labels) and outputs (B, classes); with this task, '
-                'take reward="likelihood"'
-            )
-        return torch.eq(outputs.argmax(1), labels).float().mean(), len(outputs)
+            found = reward_of(self.task, self.supernet, batch, self.settings.reward)
+        return found.value, found.examples
 
     # -- what comes out --------------------------------------------------------------------------------------
 
