@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
+from nasx.errors import require
 from nasx.space import Genotypes
 from nasx.strategies.base import Strategy
 
@@ -112,13 +113,13 @@ class SupernetStrategy(Strategy, ABC):
         Returns
         -------
         bool
-            Whether one was found: by default among random ones, and among all of a space that can be
-            enumerated.
+            Whether one was found: by default as `best_within` derives one from the parameters, however rare
+            it is.
         """
-        from nasx.strategies.baseline.random_search import RandomSearch
+        require("torch", f"nasx.{type(self).__name__}", "torch")
+        from nasx.strategies.differentiable.discretize import best_within
 
-        search = RandomSearch().setup(supernet.space, seed=seed, cost_violation=cost_limits.violation)
-        return len(search.ask(1)) > 0
+        return best_within(supernet, cost_limits, seed=seed) is not None
 
     def scorer(self, supernet: Supernet, task: Any, *, seed: int) -> Any:
         """Say what scores the architecture that was found: something with ``evaluate(architecture)``.

@@ -183,13 +183,6 @@ class DARTS(SupernetStrategy):
         """How many epochs `fit` trains at most."""
         return self.epochs
 
-    def finds_any(self, supernet: Supernet, cost_limits: CostLimits, *, seed: int = 0) -> bool:
-        """Look for an architecture within the limits as at the end; see `SupernetStrategy.finds_any`."""
-        require("torch", "nasx.DARTS", "torch")
-        from nasx.strategies.differentiable.discretize import best_within
-
-        return best_within(supernet, cost_limits, seed=seed) is not None
-
     def fit(
         self,
         supernet: Supernet,

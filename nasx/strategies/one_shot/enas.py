@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from nasx.errors import require
+from nasx.strategies.baseline.random_search import RandomSearch
 from nasx.strategies.supernet import Epoch, Fitted, SupernetStrategy
 
 if TYPE_CHECKING:
@@ -184,6 +185,11 @@ class ENAS(SupernetStrategy):
             at -= period
             period *= self.restart_factor
         return self.lr_min + 0.5 * (self.lr - self.lr_min) * (1 + math.cos(math.pi * at / period))
+
+    def finds_any(self, supernet: Supernet, cost_limits: CostLimits, *, seed: int = 0) -> bool:
+        """Look among random architectures, as the controller draws them; see `SupernetStrategy.finds_any`."""
+        search = RandomSearch().setup(supernet.space, seed=seed, cost_violation=cost_limits.violation)
+        return len(search.ask(1)) > 0
 
     def fit(
         self,
