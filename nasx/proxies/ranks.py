@@ -51,8 +51,8 @@ def aggregate(
 
     Examples
     --------
-    >>> aggregate({"synflow": [1.0, 2.0, 4.0, 3.0], "naswot": [10.0, 30.0, 40.0, 20.0]}).argsort().tolist()
-    [0, 3, 1, 2]
+    >>> aggregate({"synflow": [1.0, 2.0, 4.0, 3.0], "naswot": [20.0, 10.0, 40.0, 30.0]}).round(2).tolist()
+    [-2.08, -2.08, 0.0, -0.58]
     """
     columns = dict(scores) if isinstance(scores, Mapping) else _columns(scores, proxies)
     names = list(columns) if proxies is None else list(proxies)
