@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -165,7 +166,7 @@ def _of_arrays(genotypes: Any, losses: Any, name: str) -> dict[str, Any]:
         )
     if np.isinf(values).any():
         raise ValueError(f"{name}: losses must be finite, or NaN for what failed")
-    failed: list[bool] = np.isnan(values).any(axis=1).tolist()
+    failed = [any(map(math.isnan, row)) for row in values.tolist()]
     return {
         "decisions": None,
         "genotypes": rows.tolist(),
