@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=5, help="in an update")
     parser.add_argument("--task-steps", type=int, default=10)
     parser.add_argument("--adapt-steps", type=int, default=50)
-    parser.add_argument("--lr", type=float, default=5e-3, help="of weights and architectures, in a task")
+    parser.add_argument("--lr", type=float, default=5e-3, help="of weights, in a task")
     parser.add_argument("--cells", type=int, default=1)
     parser.add_argument("--channels", type=int, default=8)
     parser.add_argument("--device")
@@ -145,7 +145,6 @@ def main() -> None:
         tasks_per_update=options.tasks,
         task_steps=options.task_steps,
         lr=options.lr,
-        architecture_lr=options.lr,
         score_tasks=2,
     )
     methods = {"MetaNAS": meta, "Reptile": dataclasses.replace(meta, architecture=cell)}

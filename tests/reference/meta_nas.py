@@ -8,8 +8,11 @@ def loss_of(weights, alphas, temperature, batch):
     first, matrix, last = weights
     x, y = batch
     hidden = x @ first.T
-    share = torch.exp(alphas[0][0] / temperature)
-    share = share / share.sum()
+    if temperature == 0:  # the strongest alone
+        share = (alphas[0][0] == alphas[0][0].max()).double()
+    else:
+        share = torch.exp(alphas[0][0] / temperature)
+        share = share / share.sum()
     mixed = (
         share[0] * torch.tanh(hidden) + share[1] * torch.clamp(hidden, min=0) + share[2] * hidden @ matrix.T
     )
@@ -20,19 +23,22 @@ class Adam:
     """Adam without a mean of gradients; it remembers squares from call to call."""
 
     def __init__(self, lr, clip=None):
-        self.lr, self.clip, self.squares, self.steps = lr, clip, None, 0
+        self.lr, self.clip, self.squares, self.steps = lr, clip, None, []
 
     def step(self, values, gradients):
         if self.clip is not None:
             norm = torch.sqrt(sum((g**2).sum() for g in gradients))
             gradients = [g * min(1.0, self.clip / (float(norm) + 1e-6)) for g in gradients]
         if self.squares is None:
-            self.squares = [torch.zeros_like(g) for g in gradients]
-        self.steps += 1
+            self.squares, self.steps = [torch.zeros_like(g) for g in gradients], [0] * len(gradients)
         moved = []
         for k, (value, g) in enumerate(zip(values, gradients, strict=True)):
+            if not g.any():  # what is not computed is left alone
+                moved.append(value)
+                continue
+            self.steps[k] += 1
             self.squares[k] = 0.999 * self.squares[k] + 0.001 * g**2
-            corrected = self.squares[k] / (1 - 0.999**self.steps)
+            corrected = self.squares[k] / (1 - 0.999 ** self.steps[k])
             moved.append(value - self.lr * g / (torch.sqrt(corrected) + 1e-8))
         return moved
 
@@ -44,18 +50,22 @@ def gradients(of, weights, alphas, temperature, batch):
     return torch.autograd.grad(value, weights if of == "weights" else alphas)
 
 
-def adapt(weights, alphas, batches, *, weight_adam, alpha_adam, learns, hot=1.0, cold=0.1):
-    """First-order DARTS on one batch after the other, colder from step to step."""
+def adapt(weights, alphas, batches, *, weight_adam, alpha_adam, learns, hot=1.0, cold=0.1, pruned=0):
+    """First-order DARTS on one batch after the other, colder from step to step; `pruned` at the end."""
+    soft = len(batches) - pruned
     for step, batch in enumerate(batches):
         temperature = hot
-        if learns:
-            temperature = hot + (cold - hot) * step / (len(batches) - 1)
+        if learns and step >= soft:
+            temperature = 0.0
+        elif learns:
+            temperature = hot + (cold - hot) * step / (soft - 1)
+        if learns and step < soft:
             alphas = alpha_adam.step(alphas, gradients("alphas", weights, alphas, temperature, batch))
         weights = weight_adam.step(weights, gradients("weights", weights, alphas, temperature, batch))
     return weights, alphas
 
 
-def reptile(weights, alphas, updates, *, lr, alpha_lr, clip, meta_lr, alpha_meta_lr, warmup):
+def reptile(weights, alphas, updates, *, lr, alpha_lr, clip, meta_lr, alpha_meta_lr, warmup, pruned):
     """Each update is a list of tasks, and each task a list of batches, one a step."""
     weight_adam, alpha_adam = Adam(lr, clip), Adam(alpha_lr)
     for number, tasks in enumerate(updates):
@@ -67,16 +77,18 @@ def reptile(weights, alphas, updates, *, lr, alpha_lr, clip, meta_lr, alpha_meta
                 weight_adam=weight_adam,
                 alpha_adam=alpha_adam,
                 learns=number >= warmup,
+                pruned=pruned,
             )
             for batches in tasks
         ]
         left = 1 - number / len(updates)
+        alphas_left = min(1, (len(updates) - number) / (len(updates) - warmup))
         weights = [
             w + meta_lr * left * (sum(end[0][k] for end in ends) / len(ends) - w)
             for k, w in enumerate(weights)
         ]
         alphas = [
-            a + alpha_meta_lr * left * (sum(end[1][k] for end in ends) / len(ends) - a)
+            a + alpha_meta_lr * alphas_left * (sum(end[1][k] for end in ends) / len(ends) - a)
             for k, a in enumerate(alphas)
         ]
     return weights, alphas

@@ -101,6 +101,7 @@ ROUND = {
     "lr": 0.02,
     "architecture_lr": 0.05,
     "score_tasks": 2,
+    "pruned_share": 0.0,
 }
 META = nasx.MetaNAS(**ROUND)
 
@@ -136,8 +137,11 @@ def toy():
 # -- the algorithm ---------------------------------------------------------------------------------------------
 
 
-def test_updates_equal_those_of_the_plain_twin():
-    strategy = dataclasses.replace(META, grad_clip=0.5, meta_lr=0.8, architecture_meta_lr=0.3)
+@pytest.mark.parametrize("pruned", [0, 1])
+def test_updates_equal_those_of_the_plain_twin(pruned):
+    strategy = dataclasses.replace(
+        META, grad_clip=0.5, meta_lr=0.8, architecture_meta_lr=0.3, pruned_share=pruned / 3
+    )
     torch.manual_seed(0)
     supernet = TOYS.supernet().double()
     with torch.no_grad():
@@ -159,6 +163,7 @@ def test_updates_equal_those_of_the_plain_twin():
         meta_lr=0.8,
         alpha_meta_lr=0.3,
         warmup=4,
+        pruned=pruned,
     )
     for ours, theirs, before in zip(supernet.weight_parameters(), expected, weights, strict=True):
         assert float((theirs - before).abs().max()) > 0.01
@@ -223,7 +228,10 @@ def test_architectures_move_before_weights_by_optimisers_of_their_own():
 
 
 def test_meta_rates_are_separate_and_fall():
-    assert [META.meta_rates(k) for k in (0, 2, 7)] == [(1.0, 0.6), (0.75, 0.6 * 0.75), (0.125, 0.6 * 0.125)]
+    rates = [META.meta_rates(k) for k in (0, 2, 4, 6, 7)]
+    assert [weights for weights, _ in rates] == [1.0, 0.75, 0.5, 0.25, 0.125]
+    # Architectures learn in the second half of the eight updates.
+    assert [architectures for _, architectures in rates] == pytest.approx([0.6, 0.6, 0.6, 0.3, 0.15])
     assert dataclasses.replace(META, meta_decay=False).meta_rates(7) == (1.0, 0.6)
     supernet = TOYS.supernet()
     before = [p.detach().clone() for p in supernet.architecture_parameters()]
@@ -325,6 +333,22 @@ def test_the_network_is_the_strongest_path_with_the_weights_that_it_has(toy):
             torch.testing.assert_close(adapted.model(x), adapted.supernet(x))
         assert not [m for m in adapted.model.modules() if type(m).__module__.startswith("nasx")]
         assert adapted.parameters == 12 + 8 + 16 * (strongest == 2)
+
+
+def test_the_last_steps_are_of_the_strongest_path_alone(toy):
+    strategy = dataclasses.replace(META, pruned_share=0.5)
+    learner = nasx.MetaLearner(strategy, toy.supernet, toy.meta._state, spec=Toy.spec)
+    seen = []
+
+    def look(model):
+        choice = model.current()["1"].choices[0]
+        seen.append((model.temperature, choice if isinstance(choice, int) else None))
+
+    adapted = learner.adapt(Toy(1, look), steps=5)
+    assert [heat for heat, _ in seen] == pytest.approx([1.0, 1.0, 0.55, 0.55, 0.1, 0.1, 0.1, 0.1])
+    strongest = int(adapted.supernet.logits["1"].argmax())
+    assert [choice for _, choice in seen] == [None] * 6 + [strongest] * 2
+    assert len(adapted.losses) == 5
 
 
 def test_no_steps_give_the_network_of_the_parameters_as_they_are(toy):
@@ -669,6 +693,7 @@ def test_wrong_tasks_are_named(toy):
         ({"temperature": 0.05}, "final_temperature must be at most temperature"),
         ({"final_temperature": 0}, "final_temperature must be a number of more than 0"),
         ({"batch_norm": "running"}, "batch_norm must be 'transductive' or 'support'; got 'running'"),
+        ({"pruned_share": 1.0}, "pruned_share must be less than 1"),
         ({"meta_decay": 1}, "meta_decay must be True or False"),
         ({"architecture": [1, 2]}, "architecture must map decisions to choices"),
     ],
@@ -684,7 +709,7 @@ def test_settings_make_an_equal_strategy_and_a_wrong_architecture_is_named():
     assert nasx.MetaNAS(epochs=1).warmup_epochs == 0
     assert json.loads(json.dumps(META.settings)) == META.settings == nasx.MetaNAS(**META.settings).settings
     defaults = strategy.settings
-    published = {"lr": 1e-3, "architecture_lr": 1e-3, "meta_lr": 1.0, "architecture_meta_lr": 0.6}
+    published = {"lr": 1e-3, "meta_lr": 1.0, "architecture_meta_lr": 0.6}
     published |= {"tasks_per_update": 10, "batch_size": 20, "temperature": 1.0, "final_temperature": 0.1}
     assert {name: defaults[name] for name in published} == published
     with pytest.raises(ValueError, match="tanh"):

@@ -49,9 +49,11 @@ class MetaNAS(SupernetStrategy):
         Steps on a new task.
     batch_size : int, default 20
         Most images in a batch of a task.
-    lr, architecture_lr : float, default 1e-3
+    lr, architecture_lr : float, default 1e-3 and 0.01
         Rates of the weights and of the architecture parameters within a task, by Adam without a mean of
-        gradients; its mean squares go on from task to task, and begin a new one.
+        gradients; its mean squares go on from task to task, and begin a new one. The paper takes 1e-3 for
+        both, and 15,000 updates in which architectures learn. With so few as here they would not decide: what
+        a task can move them by, about the rate times its steps, should be a few times `final_temperature`.
     weight_decay, architecture_weight_decay : float, default 0
         Their weight decays.
     grad_clip : float or None, default 5
@@ -59,12 +61,18 @@ class MetaNAS(SupernetStrategy):
     meta_lr, architecture_meta_lr : float, default 1.0 and 0.6
         What share of the way to the tasks' ends the beginning's weights and architecture parameters go.
     meta_decay : bool, default True
-        Whether both shares fall linearly towards 0 over all updates.
+        Whether both shares fall linearly towards 0: that of the weights over all updates, that of the
+        architecture parameters over those in which they learn.
     warmup_epochs : int, optional
         Epochs at the beginning in which only weights learn; by default half of them.
     temperature, final_temperature : float, default 1.0 and 0.1
         Architecture parameters are divided by it before the softmax; it falls linearly from the first to the
         second within every task.
+    pruned_share : float, default 0.5
+        Share of every task's steps, its last ones, in which only the strongest operations are computed and
+        their weights learn alone: where the temperature would fall to 0. They cost what one network does. The
+        paper has none, and 15,000 updates after which softmaxes have decided by themselves; with few updates
+        they have not, and what is left out is missed.
     batch_norm : {"transductive", "support"}, default "transductive"
         What networks that are adapted normalise by when they are scored. Their own batch: all queries of an
         episode together, which tell each other about the task, as published. Or the mean and variance over
@@ -112,7 +120,7 @@ class MetaNAS(SupernetStrategy):
     adapt_steps: int = 50
     batch_size: int = 20
     lr: float = 1e-3
-    architecture_lr: float = 1e-3
+    architecture_lr: float = 0.01
     weight_decay: float = 0.0
     architecture_weight_decay: float = 0.0
     grad_clip: float | None = 5.0
@@ -122,6 +130,7 @@ class MetaNAS(SupernetStrategy):
     warmup_epochs: int | None = None
     temperature: float = 1.0
     final_temperature: float = 0.1
+    pruned_share: float = 0.5
     batch_norm: str = "transductive"
     score_tasks: int = 20
     architecture: Mapping[str, Any] | None = None
@@ -148,6 +157,11 @@ class MetaNAS(SupernetStrategy):
             raise ValueError(
                 f"final_temperature must be at most temperature, {self.temperature:g}, since it falls; "
                 f"got {self.final_temperature:g}"
+            )
+        self._check_numbers(pruned_share=0)
+        if self.pruned_share >= 1:
+            raise ValueError(
+                f"pruned_share must be less than 1, or no architecture is learned; got {self.pruned_share!r}"
             )
         self._check_flags("meta_decay")
         self._check_words("batch_norm", "transductive", "support")
@@ -180,14 +194,14 @@ class MetaNAS(SupernetStrategy):
         step : int
             From 0.
         steps : int
-            Of the task.
+            Of the task in which architecture parameters learn.
 
         Returns
         -------
         float
-            From `temperature` in the first one to `final_temperature` in the last one.
+            From `temperature` in the first one to `final_temperature` in the last one and after it.
         """
-        done = step / (steps - 1) if steps > 1 else 1.0
+        done = min(step / (steps - 1), 1.0) if steps > 1 else 1.0
         return self.temperature + (self.final_temperature - self.temperature) * done
 
     def meta_rates(self, update: int) -> tuple[float, float]:
@@ -203,8 +217,12 @@ class MetaNAS(SupernetStrategy):
         tuple of float
             `meta_lr` and `architecture_meta_lr`, or what is left of them.
         """
-        left = 1 - update / (self.epochs * self.updates_per_epoch) if self.meta_decay else 1.0
-        return self.meta_lr * left, self.architecture_meta_lr * left
+        if not self.meta_decay:
+            return self.meta_lr, self.architecture_meta_lr
+        total = self.epochs * self.updates_per_epoch
+        first = self.first_learning_epoch * self.updates_per_epoch
+        left = 1 - max(update - first, 0) / max(total - first, 1)
+        return self.meta_lr * (1 - update / total), self.architecture_meta_lr * left
 
     def fixed(self, space: Space) -> Architecture | None:
         """Give the architecture that is never left, if there is one.

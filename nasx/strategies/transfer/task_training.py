@@ -74,7 +74,8 @@ class TaskTraining:
         """Adapt to a task.
 
         In every step the architecture parameters move first, then the weights, on the same batch. The
-        temperature of the softmax falls from step to step, to its last value in the last one.
+        temperature of the softmax falls from step to step, to its last value in the last of these. Then the
+        weights of the strongest operations take the rest of the steps, without the others.
 
         Parameters
         ----------
@@ -107,18 +108,21 @@ class TaskTraining:
         )
         batches = _endless(loader)
         losses = Losses([], [])
+        soft = min(steps, max(1, steps - round(settings.pruned_share * steps))) if learns else steps
+        path = settings.fixed(supernet.space)
         supernet.train()
-        with frozen_statistics(supernet), path_of(supernet, settings.fixed(supernet.space)):
+        with frozen_statistics(supernet):
             for step in range(steps):
                 if is_late():
                     return None
-                supernet.temperature = (
-                    settings.temperature_at(step, steps) if learns else settings.temperature
-                )
+                supernet.temperature = settings.temperature_at(step, soft) if learns else settings.temperature
+                if step == soft:
+                    path = supernet.space.architecture(supernet.derive())
                 batch = next(batches)
-                if learns:
-                    losses.architectures.append(self._step(task, batch, self.logits))
-                losses.weights.append(self._step(task, batch, self.weights))
+                with path_of(supernet, path):
+                    if learns and step < soft:
+                        losses.architectures.append(self._step(task, batch, self.logits))
+                    losses.weights.append(self._step(task, batch, self.weights))
         return losses
 
     def _step(self, task: SupernetTask, batch: Any, parameters: list[nn.Parameter]) -> Tensor:
