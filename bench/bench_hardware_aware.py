@@ -1,7 +1,7 @@
 """FBNet and ProxylessNAS beside plain twins, and what they choose: python bench/bench_hardware_aware.py X.
 
 steps    a step of the weights and of the architecture, each beside the same in PyTorch
-         (hardware_aware_twin.py) in both memory layouts: equal losses and gradients first, then times in turn.
+         (hardware_aware_twin.py) in both memory layouts: equal losses and gradients first, then times.
 memory   bytes kept for gradients by a pair of paths, by a mixture, and by the heavier path alone.
 quality  NAS-Bench-201's space on part of Fashion-MNIST under a limit on this machine's measured latency: the
          latency of what is chosen, measured again, its accuracy in the table beside random cells within the
@@ -167,9 +167,7 @@ def memory(options: argparse.Namespace) -> None:
         for k in (0, 1)
     )
     mixture = kept(lambda: task.loss(training.supernet, batch))
-    print(
-        f"kept for gradients: a path {path / 2**20:.1f} MiB, a pair {pair / path:.2f} times that (at most 2.5), "
-    )
+    print(f"kept: a path {path / 2**20:.1f} MiB, a pair {pair / path:.2f} times that (at most 2.5)")
     print(f"all operations {mixture / path:.2f} times")
 
 

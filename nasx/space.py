@@ -823,9 +823,9 @@ class Space:
         """
         raise TypeError(
             f"{type(self).__name__} has no supernet(), whose networks share weights: search DARTS, "
-            "NASBench201, ShuffleNetV2, ENASCell or ENASMacro of nasx.spaces or a module with choices "
-            "(nasx.space_of), define supernet(self, spec, ...) in a subclass, or take a strategy that trains "
-            "each network by itself"
+            "NASBench201, FBNet, ProxylessMobile, ShuffleNetV2, ENASCell or ENASMacro of nasx.spaces or a "
+            "module with choices (nasx.space_of), define supernet(self, spec, ...) in a subclass, or take a "
+            "strategy that trains each network by itself"
         )
 
     @property

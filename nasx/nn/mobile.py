@@ -38,6 +38,7 @@ class MobileUnit(nn.Module):
 
     Examples
     --------
+    >>> import torch
     >>> MobileUnit(nn.ReLU(), residual=True)(torch.tensor([-1.0, 1.0]))
     tensor([-1.,  2.])
     """
@@ -92,6 +93,7 @@ class MobileModule(nn.Module):
 
     Examples
     --------
+    >>> import torch
     >>> units = [mobile_unit("k3_e6", 8, 16, stride=2), mobile_unit("k5_e1_g2", 16, 16)]
     >>> network = MobileModule(1, 10, units=units, stem=8, stem_stride=1, channels=16, head=32)
     >>> network(torch.zeros(5, 1, 8, 8)).shape
@@ -139,7 +141,7 @@ class MobileSupernet(ModuleSupernet):
 
     Examples
     --------
-    >>> import nasx
+    >>> import nasx, torch
     >>> space = nasx.spaces.FBNet(channels=(8,), repeats=(2,), strides=(1,), stem=8, head=16)
     >>> supernet = space.supernet(nasx.TaskSpec((1, 8, 8), 10, "image_classification"))
     >>> with supernet.path(space.decode([0, 8])):
@@ -226,6 +228,7 @@ def mobile_unit(
 
     Examples
     --------
+    >>> import torch
     >>> mobile_unit("k5_e3", 8, 16, stride=2)(torch.zeros(1, 8, 7, 7)).shape
     torch.Size([1, 16, 4, 4])
     >>> mobile_unit("skip", 8, 8)
