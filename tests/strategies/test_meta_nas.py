@@ -536,6 +536,22 @@ def test_time_that_is_over_ends_between_steps_and_restores_the_beginning(monkeyp
     assert same(before, [p.detach() for p in supernet.parameters()])  # the first update was not complete
 
 
+def test_architectures_are_within_limits_when_learned_and_when_adapted(toy, tmp_path):
+    free = toy.meta.adapt(Toy(1)).architecture
+    times = {"tanh": 1.0, "relu": 2.0, "matrix": 3.0}
+    times[free[TOYS.names[0]]] = 9.0  # what it would take is over the limit
+    table = nasx.hardware.LatencyTable(TOYS, [list(times.values())])
+    options = {"costs": {"ms": table}, "limits": {"ms": 5.0}}
+    result = run(**options)
+    assert result.best.metrics["ms"] <= 5
+    assert result.best.architecture != free
+    for number in range(3):
+        assert table(result.meta.adapt(Toy(number)).architecture.genotype[None])[0] <= 5
+    with pytest.warns(UserWarning, match="limits on ms are not saved"):
+        result.meta.save(tmp_path / "meta")
+    assert run(**(options | {"limits": {"ms": 0.5}})).stopped == "exhausted"
+
+
 def test_losses_that_are_not_finite_are_reported():
     with pytest.raises(EvaluationError, match="training diverged"):
         run(strategy=dataclasses.replace(META, lr=1e30, grad_clip=None))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from nasx.tasks.training import random_state, torch_threads
 
 if TYPE_CHECKING:
     from nasx.space import Space
+    from nasx.strategies.differentiable.cost_models import CostModels
     from nasx.strategies.transfer.meta_nas import MetaNAS
 
 __all__ = ["Adapted", "MetaLearner", "MetaScore"]
@@ -102,12 +104,21 @@ class MetaLearner:
         Of the optimisers, as `TaskTraining` gives it.
     spec : TaskSpec or None
         That of the tasks.
+    models : CostModels, optional
+        Costs and limits: architectures are within them.
     """
 
     def __init__(
-        self, strategy: MetaNAS, supernet: Supernet, state: Mapping[str, Any], *, spec: TaskSpec | None
+        self,
+        strategy: MetaNAS,
+        supernet: Supernet,
+        state: Mapping[str, Any],
+        *,
+        spec: TaskSpec | None,
+        models: CostModels | None = None,
     ) -> None:
         self.strategy, self.supernet, self.spec = strategy, supernet, spec
+        self._models = models
         self._state = copy.deepcopy(dict(state))
 
     @property
@@ -144,6 +155,8 @@ class MetaLearner:
             If it is a distribution of tasks, or cannot train supernets.
         ValueError
             If its spec is another than that of the tasks that were learned from.
+        nasx.errors.EvaluationError
+            If no architecture within the limits is found.
         """
         if isinstance(task, TaskDistribution) and not isinstance(task, SupernetTask):
             raise TypeError(
@@ -161,7 +174,7 @@ class MetaLearner:
         place = task.device if device is None else torch.device(device)
         strategy = self.strategy
         supernet = copy.deepcopy(self.supernet).to(place)
-        training = TaskTraining(strategy, supernet)
+        training = TaskTraining(strategy, supernet, self._models)
         training.load_state(self._state)
         with random_state(place, stream(seed, 0, 8)), torch_threads(getattr(task, "threads", None)):
             losses = training.run(
@@ -171,7 +184,7 @@ class MetaLearner:
             supernet.temperature = strategy.final_temperature
             supernet.zero_grad(set_to_none=True)
             architecture = strategy.fixed(self.space)
-            chosen = supernet.derive() if architecture is None else architecture.genotype
+            chosen = training.derive() if architecture is None else architecture.genotype
             architecture = self.space.architecture(chosen, spec=self.spec)
             model = plain(supernet.extract(architecture))
             if strategy.batch_norm == "transductive":
@@ -195,7 +208,17 @@ class MetaLearner:
         ----------
         path : path-like
             The files' common beginning; the ending of one of them is taken off.
+
+        Warns
+        -----
+        UserWarning
+            If there are limits on costs: what is read again does not know them.
         """
+        if self._models is not None:
+            names = ", ".join(self._models.cost_limits.limits)
+            warnings.warn(
+                f"the limits on {names} are not saved: what is loaded adapts without them", stacklevel=2
+            )
         learner_files.save(path, self.strategy, self.supernet, self._state, self.spec)
 
     @staticmethod

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nasx.checkpoint import Checkpoint
     from nasx.nn.supernet import Supernet
     from nasx.space import Space
+    from nasx.strategies.limits import CostLimits
     from nasx.strategies.transfer.learner import MetaLearner
     from nasx.tasks.base import SupernetTask, TaskSpec
 
@@ -88,6 +89,11 @@ class MetaNAS(SupernetStrategy):
     ValueError
         If a setting is out of range.
 
+    Notes
+    -----
+    Under limits on costs every task's architecture is the strongest among those that are within them, also
+    when a learner adapts later. Limits are functions, which `MetaLearner.save` cannot write.
+
     References
     ----------
     .. [1] T. Elsken, B. Staffler, J. H. Metzen and F. Hutter, "Meta-Learning of Neural Architectures for
@@ -108,6 +114,7 @@ class MetaNAS(SupernetStrategy):
     (6, ['accuracy', 'error', 'loss'])
     """
 
+    keeps_limits = True
     needs: ClassVar[str] = (
         "learns from many tasks: it needs a distribution of them, such as nasx.tasks.FewShotEpisodes, or a "
         "list of tasks that can train supernets, such as nasx.tasks.ImageClassification"
@@ -276,6 +283,7 @@ class MetaNAS(SupernetStrategy):
         history: list[Epoch] | None = None,
         report: Callable[[Epoch], None] | None = None,
         deadline: float | None = None,
+        cost_limits: CostLimits | None = None,
     ) -> Fitted:
         """Learn where to begin; see `SupernetStrategy.fit`. The task is a `TaskDistribution`."""
         require("torch", "nasx.MetaNAS", "torch")
@@ -285,13 +293,16 @@ class MetaNAS(SupernetStrategy):
         tasks: Any = task
         fixed = self.fixed(supernet.space)
         tasks.episode(0, "valid")  # what is found could not be scored without: better now than at the end
-        training = MetaTraining(self, supernet, tasks, seed=seed, device=device, deadline=deadline)
+        training = MetaTraining(
+            self, supernet, tasks, seed=seed, device=device, deadline=deadline, cost_limits=cost_limits
+        )
         in_time = training.run(
             self.epochs, checkpoint=checkpoint, history=[] if history is None else history, report=report
         )
         supernet.temperature = self.final_temperature
-        self._learner = MetaLearner(self, supernet, training.state(), spec=tasks.spec)
-        genotype = supernet.derive() if fixed is None else fixed.genotype
+        adapting = training.training
+        self._learner = MetaLearner(self, supernet, training.state(), spec=tasks.spec, models=adapting.models)
+        genotype = adapting.derive() if fixed is None else fixed.genotype
         return Fitted(genotype, "epochs" if in_time else "seconds")
 
     @property

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nasx.nn.supernet import Supernet
+from nasx.strategies.differentiable.cost_models import CostModels
 from nasx.strategies.differentiable.training import describe
 from nasx.strategies.epochs import EpochTraining, mean_loss
 from nasx.strategies.supernet import Epoch
@@ -16,6 +17,7 @@ from nasx.strategies.transfer.task_training import TaskTraining
 from nasx.tasks.batches import stream
 
 if TYPE_CHECKING:
+    from nasx.strategies.limits import CostLimits
     from nasx.strategies.transfer.meta_nas import MetaNAS
     from nasx.tasks.base import SupernetTask
     from nasx.tasks.distributions import TaskDistribution
@@ -40,6 +42,8 @@ class MetaTraining(EpochTraining):
         By default the tasks'.
     deadline : float, optional
         ``time.monotonic()`` from which on no further step is begun.
+    cost_limits : CostLimits, optional
+        Costs and limits: what is derived is within them.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class MetaTraining(EpochTraining):
         seed: int,
         device: str | None,
         deadline: float | None,
+        cost_limits: CostLimits | None = None,
     ) -> None:
         super().__init__(
             supernet,
@@ -61,7 +66,9 @@ class MetaTraining(EpochTraining):
             deadline=deadline,
         )
         self.settings, self.tasks = settings, tasks
-        self.training = TaskTraining(settings, supernet)
+        limited = cost_limits is not None and bool(cost_limits.limits)
+        models = CostModels(supernet, cost_limits, seed=seed) if cost_limits and limited else None
+        self.training = TaskTraining(settings, supernet, models)
 
     def epoch(self, number: int) -> Epoch | None:
         """Make an epoch's updates; see `EpochTraining.epoch`."""
@@ -82,7 +89,7 @@ class MetaTraining(EpochTraining):
             "lr": weight_rate,
             "architecture_lr": architecture_rate,
             "temperature": self.supernet.temperature,
-            **describe(self.supernet, self.supernet.derive()),
+            **describe(self.supernet, self.training.derive()),
             "seconds": time.monotonic() - began,
         }
 

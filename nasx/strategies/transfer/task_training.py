@@ -14,8 +14,11 @@ from nasx.architecture import Architecture
 from nasx.errors import EvaluationError
 from nasx.nn.recalibration import frozen_statistics
 from nasx.nn.supernet import Supernet
+from nasx.space import Genotypes
+from nasx.strategies.differentiable.discretize import best_within
 
 if TYPE_CHECKING:
+    from nasx.strategies.differentiable.cost_models import CostModels
     from nasx.strategies.transfer.meta_nas import MetaNAS
     from nasx.tasks.base import Passes, SupernetTask
 
@@ -41,10 +44,12 @@ class TaskTraining:
         How to train.
     supernet : Supernet
         What to train, in place.
+    models : CostModels, optional
+        Costs and limits: only architectures within them are derived.
     """
 
-    def __init__(self, settings: MetaNAS, supernet: Supernet) -> None:
-        self.settings, self.supernet = settings, supernet
+    def __init__(self, settings: MetaNAS, supernet: Supernet, models: CostModels | None = None) -> None:
+        self.settings, self.supernet, self.models = settings, supernet, models
         self.weights, self.logits = supernet.weight_parameters(), supernet.architecture_parameters()
         self.weight_optimizer = torch.optim.Adam(
             self.weights, settings.lr, betas=_BETAS, weight_decay=settings.weight_decay
@@ -60,6 +65,25 @@ class TaskTraining:
     def learned(self) -> list[nn.Parameter]:
         """Everything that a task moves: weights, then architecture parameters."""
         return [*self.weights, *self.logits]
+
+    def derive(self) -> Genotypes:
+        """Find the strongest architecture within the limits, as the parameters are now.
+
+        Returns
+        -------
+        ndarray of int32, shape (d,)
+            A genotype.
+
+        Raises
+        ------
+        nasx.errors.EvaluationError
+            If none is found.
+        """
+        limits = None if self.models is None else self.models.cost_limits
+        genotype = best_within(self.supernet, limits, models=self.models)
+        if genotype is None:
+            raise EvaluationError("no architecture within the limits was found")
+        return genotype
 
     def run(
         self,
@@ -117,7 +141,7 @@ class TaskTraining:
                     return None
                 supernet.temperature = settings.temperature_at(step, soft) if learns else settings.temperature
                 if step == soft:
-                    path = supernet.space.architecture(supernet.derive())
+                    path = supernet.space.architecture(self.derive())
                 batch = next(batches)
                 with path_of(supernet, path):
                     if learns and step < soft:
