@@ -89,6 +89,8 @@ class FewShotTransfer(GaussianProcess):
     -----
     A source of m results and n new ones take O(m^2 n + n^3) operations for the draws, and O(m^2) for each of
     some thousand candidates of a proposal; n is at most 200 there. Weights change with new results only.
+    Predictions of results that were left out are compared with results, as in the authors' code, and those of
+    sources with each other: that favours the new task's own process, so that sources fade early.
 
     References
     ----------
