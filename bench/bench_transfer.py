@@ -110,13 +110,15 @@ def contest(
             cells = "".join(f"{with_error(*mean_and_error(column)):>16}" for column in np.array(found).T)
             print(f"{name:<14} {label:<8}{cells}", end="" if label == "with" else "\n")
         print("   " + weights_and_correlations(table, others, np.mean(weights, axis=0)), flush=True)
-        gains.append(np.array(alone) - np.array(ours))
-    total = np.mean(gains, axis=0)  # over targets, (seeds, len(AFTER))
-    for n, column in zip(AFTER, total.T, strict=True):
-        mean, error = mean_and_error(column)
-        print(
-            f"after {n:>3}: better by {mean:8.1f} ranks, {mean / error if error else 0:6.1f} standard errors"
-        )
+        gains.append([np.array(without) - np.array(ours) for without in (alone, early)])
+    total = np.mean(gains, axis=0)  # over targets, (2, seeds, len(AFTER))
+    for label, columns in zip(("none", "none, 5"), total, strict=True):
+        for n, column in zip(AFTER, columns.T, strict=True):
+            mean, error = mean_and_error(column)
+            errors = mean / error if error else 0
+            print(
+                f"after {n:>3}, against {label}: better by {mean:8.1f} ranks, {errors:6.1f} standard errors"
+            )
 
 
 def weights_and_correlations(table: Table, others: Sequence[Table], weights: np.ndarray) -> str:
