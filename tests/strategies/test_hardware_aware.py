@@ -238,7 +238,7 @@ def test_the_state_holds_optimisers_temperature_and_baseline(task, kind):
 
 def test_an_lstm_with_the_reward_of_mnasnet_searches_these_spaces():
     """Proxyless-RL and MnasNet: an autoregressive policy, rewarded by ``accuracy * (latency / T)^w``."""
-    space = SPACES["proxyless"]
+    space = nasx.spaces.ProxylessMobile()  # a policy that is sure runs out of new ones in a small space
     table, quality = table_of(space), table_of(space, seed=1)
     target = float(np.quantile(table(space.sample(200)), 0.3))
 
@@ -248,7 +248,7 @@ def test_an_lstm_with_the_reward_of_mnasnet_searches_these_spaces():
         return float(accuracy * (table(row)[0] / target) ** -0.07)
 
     strategy = nasx.REINFORCE(policy="lstm")
-    options = {"objectives": {"reward": "maximize"}, "evaluations": 150, "seed": 0}
+    options = {"objectives": {"reward": "maximize"}, "evaluations": 120, "seed": 0}
     result = nasx.search(space, evaluate, strategy=strategy, **options)
     values = [trial.metrics["reward"] for trial in result.trials]
-    assert np.mean(values[-50:]) > np.mean(values[:50])
+    assert np.mean(values[-40:]) > np.mean(values[:40])
