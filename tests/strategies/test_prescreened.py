@@ -121,12 +121,12 @@ def test_phases_last_as_many_evaluations_as_without_prescreening():
     """The random architectures that a population begins with are evaluations, not candidates."""
     strategy = Prescreened(inner=nasx.RegularizedEvolution(population_size=10), proxy=scattered, factor=10)
     strategy.setup(Space({f"x{i}": Integer(0, 9) for i in range(12)}), seed=0)
-    distances = []
+    distances, told = [], []
     for _ in range(30):
         x = strategy.ask(1)
-        members = strategy._inner._x
-        distances.append(min((x[0] != row).sum() for row in members) if len(members) else 12)
+        distances.append(min(((x[0] != row).sum() for row in told[-10:]), default=12))
         strategy.tell(x, x.sum(axis=1))
+        told.append(x[0])
     assert min(distances[:9]) > 3  # nobody's child
     assert distances[10:] == [1] * 20
 
