@@ -34,7 +34,8 @@ void blocks(const StreamNames& names, uint32_t* out) {
     for (size_t i = 0; i < names.n; i += static_cast<size_t>(groups * streams)) {
         __m256i a[groups], b[groups], c[groups], d[groups];
         for (int g = 0; g < groups; ++g) {
-            const auto first = static_cast<int64_t>(names.first + i) + g * streams;
+            // Numbers are without a sign and begin anew at 0: so are their sums.
+            const auto first = static_cast<int64_t>(names.first + i + static_cast<uint64_t>(g * streams));
             a[g] = _mm256_or_si256(in_lanes(names.purpose << 24), block);
             b[g] = in_lanes(names.generation);
             c[g] = _mm256_add_epi64(_mm256_set1_epi64x(first), stream);
