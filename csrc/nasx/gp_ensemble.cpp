@@ -93,6 +93,11 @@ void GpEnsemble::predict(Genotypes rows, Matrix<double> means, std::span<double>
         first().predict(rows, means, variances);
         return;
     }
+    if (rows.cols != first().width()) {
+        throw std::invalid_argument("rows must have one column for each of the " +
+                                    std::to_string(first().width()) + " decisions; got " +
+                                    std::to_string(rows.cols));
+    }
     std::fill(means.data, means.data + means.rows * means.cols, 0.0);
     std::fill(variances.begin(), variances.end(), 0.0);
     std::vector<double> said(means.rows * means.cols), unsure(variances.size());

@@ -163,6 +163,13 @@ def test_bad_ensembles_are_named(parts, weights, shared, message):
         search(some, weights, shared)
 
 
+@pytest.mark.parametrize("columns", [0, 3, 5])
+def test_rows_of_another_space_are_refused(columns):
+    for shared in (SHARED, np.ones_like(SHARED)):
+        with pytest.raises(ValueError, match=f"4 decisions; got {columns}"):
+            native.ensemble_predict(processes()[0], WEIGHTS, shared, np.zeros((2, columns), np.int32))
+
+
 def test_the_same_process_twice_and_other_objects_are_refused():
     process = processes()[0][0]
     with pytest.raises(ValueError, match="two of them are the same"):
