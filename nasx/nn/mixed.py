@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from nasx.nn.kernels import kernels_in_use, normalized_sums, weighted_sum
 from nasx.nn.kernels.tensors import layout_of
 from nasx.nn.layers import BatchNorm
 
-__all__ = ["Choice", "MixedOp", "Pair", "PartialChannels", "Zero", "mix", "mixed_op"]
+__all__ = [
+    "Choice",
+    "MixedOp",
+    "Pair",
+    "PartialChannels",
+    "Zero",
+    "mix",
+    "mixed_op",
+    "recompute_operations",
+]
 
 
 class Pair(NamedTuple):
@@ -159,6 +170,12 @@ class MixedOp(nn.Module):
     operations : mapping of str to torch.nn.Module
         The candidates by name, all with outputs of one shape.
 
+    Attributes
+    ----------
+    recompute : bool
+        Whether a weighted sum keeps its input only, and is computed again in the backward pass, with the same
+        random numbers. False at first. Not where ``torch.compile`` traces, which decides that itself.
+
     Raises
     ------
     ValueError
@@ -182,6 +199,7 @@ class MixedOp(nn.Module):
         if not operations:
             raise ValueError("operations must hold at least one candidate; got none")
         self.names = tuple(operations)
+        self.recompute = False
         # A list: names of the caller's need not be names of attributes.
         self.operations = nn.ModuleList(operations.values())
 
@@ -202,11 +220,57 @@ class MixedOp(nn.Module):
         Tensor
             The sum, or the one output.
         """
-        return mix(self.operations, choice, x, *more, **named)
+        if not (self.recompute and isinstance(choice, Tensor) and torch.is_grad_enabled()):
+            return mix(self.operations, choice, x, *more, **named)
+        if torch.compiler.is_compiling():
+            return mix(self.operations, choice, x, *more, **named)
+        again: Tensor = checkpoint(
+            functools.partial(mix, self.operations, **named),
+            *(choice, x, *more),
+            use_reentrant=False,
+            context_fn=lambda: (contextlib.nullcontext(), _buffers_put_back(self)),
+        )
+        return again
 
     def extra_repr(self) -> str:
         """Name the candidates."""
         return ", ".join(self.names)
+
+
+@contextlib.contextmanager
+def _buffers_put_back(network: nn.Module) -> Iterator[None]:
+    """Compute what was computed before: running statistics have followed that batch already."""
+    before = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, old in before:
+            buffer.data.copy_(old)  # unseen by autograd, which may hold it for the backward pass
+
+
+def recompute_operations(network: nn.Module, on: bool) -> None:
+    """Say whether the mixed operations of a network are computed again in the backward pass.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        All `MixedOp` in it are told, but those in which others lie: these know what to run only while the
+        network's forward pass lasts.
+    on : bool
+        Their `MixedOp.recompute`.
+
+    Examples
+    --------
+    >>> mixed = MixedOp({"relu": nn.ReLU()})
+    >>> recompute_operations(nn.Sequential(mixed), True)
+    >>> mixed.recompute
+    True
+    """
+    for module in network.modules():
+        if isinstance(module, MixedOp):
+            module.recompute = on and not any(
+                isinstance(inner, MixedOp) and inner is not module for inner in module.modules()
+            )
 
 
 def mixed_op(

@@ -1,12 +1,15 @@
 """Mixed operations, on all channels and on a part of them."""
 
+import copy
+
 import pytest
 import torch
 from reference.darts import partial_channels, shuffled
 from torch import nn
 
 from nasx.nn import MixedOp, PartialChannels
-from nasx.nn.mixed import Zero
+from nasx.nn.layers import BatchNorm
+from nasx.nn.mixed import Zero, recompute_operations
 
 
 @pytest.fixture(autouse=True)
@@ -142,3 +145,60 @@ def test_a_path_through_partial_channels_is_one_operation():
     torch.testing.assert_close(layer(x, 3), expected)
     layer(x, 3).sum().backward()
     assert all(p.grad is None for p in mixed.operations[1].parameters())
+
+
+def with_norms(channels=4):
+    """Candidates with running statistics and random numbers, as kernels take them and as they do not."""
+    return {
+        "none": Zero(),
+        "norm": nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), BatchNorm(channels, affine=False)),
+        "dropout": nn.Sequential(nn.Dropout(0.5), nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels)),
+        "skip": nn.Identity(),
+    }
+
+
+@pytest.mark.parametrize("portion", [1, 2])
+def test_what_is_computed_again_gives_the_same_bits_and_counts_once(portion):
+    plain = MixedOp(with_norms(8 // portion))
+    found = []
+    for again in (False, True):
+        mixed = copy.deepcopy(plain)
+        network = mixed if portion == 1 else PartialChannels(mixed, portion)
+        recompute_operations(network, again)
+        assert mixed.recompute is again
+        torch.manual_seed(1)
+        x = torch.randn(8, 8, 33, 33).to(memory_format=torch.channels_last).requires_grad_()
+        weights = torch.tensor([0.4, 0.3, -0.2, 0.5], requires_grad=True)
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+            out = network(x, weights)
+        upstream = torch.randn_like(out)
+        after = torch.get_rng_state()
+        gradients = torch.autograd.grad(out, [x, weights, *network.parameters()], upstream)
+        assert torch.equal(torch.get_rng_state(), after)
+        assert all(norm.track_running_stats for norm in network.modules() if isinstance(norm, nn.BatchNorm2d))
+        found.append((sum(kept), [out, *gradients, *network.buffers()]))
+    (stored, first), (less, second) = found
+    assert len(first) == len(second)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert less < stored / 2
+
+
+def test_one_path_and_evaluation_compute_nothing_again():
+    mixed = MixedOp(operations())
+    recompute_operations(mixed, True)
+    calls = []
+    mixed.operations[1].register_forward_hook(lambda *_: calls.append(1))
+    mixed(torch.ones(1, 3, 4, 4, requires_grad=True), 1).sum().backward()
+    with torch.no_grad():
+        mixed(torch.ones(1, 3, 4, 4), torch.ones(4))
+    assert len(calls) == 2
+    mixed(torch.ones(1, 3, 4, 4), torch.ones(4, requires_grad=True)).sum().backward()
+    assert len(calls) == 4
+
+
+def test_operations_in_which_others_lie_are_not_computed_again():
+    inner = MixedOp(operations())
+    outer = MixedOp({"deeper": nn.ModuleDict({"inner": inner})})
+    recompute_operations(outer, True)
+    assert (inner.recompute, outer.recompute) == (True, False)

@@ -1,6 +1,7 @@
 """DARTS and PC-DARTS, trap by trap."""
 
 import copy
+import dataclasses
 import math
 import time
 import warnings
@@ -15,6 +16,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import nasx
 from nasx.errors import EvaluationError
+from nasx.nn.mixed import MixedOp
 from nasx.nn.recalibration import frozen_statistics
 from nasx.registry import get_strategy
 from nasx.spaces import NASBench201
@@ -29,6 +31,24 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*skip connections:UserWarning")
 CELLS = NASBench201(cells=1, channels=4)
 DARTS_SPACE = nasx.spaces.DARTS(cells=3, channels=4, nodes=2)
 SKIP = NASBench201.operations.index("skip_connect")
+
+
+class OfChoices(nn.Module):
+    """A module of somebody's own, with normalisation and dropout in its choices."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(1, 4, 3, padding=1)
+        self.body = nasx.nn.LayerChoice(
+            {
+                "wide": nn.Sequential(nn.Conv2d(4, 4, 5, padding=2), nn.BatchNorm2d(4), nn.Dropout(0.2)),
+                "none": nn.Identity(),
+            }
+        )
+        self.last = nn.Linear(4, 10)
+
+    def forward(self, x):
+        return self.last(self.body(self.first(x)).mean((2, 3)))
 
 
 class Recording(ImageClassification):
@@ -121,6 +141,7 @@ def test_defaults_are_the_published_ones():
         "early_stop": None,
         "max_skips": 2,
         "mixed_precision": False,
+        "recompute": False,
         "cost_form": "add",
         "cost_weight": None,
         "cost_exponent": None,
@@ -162,6 +183,7 @@ def test_strategies_are_made_by_name_and_again_from_their_settings():
         ({"max_skips": -1}, "max_skips must be at least 0"),
         ({"early_stop": "skip"}, "early_stop must be None or 'skips' or 'eigenvalue'; got 'skip'"),
         ({"mixed_precision": 1}, "mixed_precision must be True or False; got 1"),
+        ({"recompute": 1}, "recompute must be True or False; got 1"),
         (
             {"cost_form": "subtract"},
             "cost_form must be None or 'add' or 'multiply' or 'fbnet'; got 'subtract'",
@@ -557,6 +579,28 @@ def test_looking_ahead_leaves_no_trace_in_a_supernet(task):
             generator=generator,
         )
     assert all(torch.equal(value, before[name]) for name, value in supernet.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("strategy", "space"),
+    [
+        (nasx.DARTS(epochs=1, batch_size=48, order=2), CELLS),
+        (nasx.PCDARTS(epochs=1, batch_size=48, warmup_epochs=0, partial_channels=2), DARTS_SPACE),
+        (nasx.DARTS(epochs=1, batch_size=48), nasx.space_of(OfChoices)),
+    ],
+    ids=["second order", "cells", "module"],
+)
+def test_what_is_computed_again_changes_no_bit_of_a_search(strategy, space, task):
+    again = dataclasses.replace(strategy, recompute=True)
+    torch.manual_seed(0)
+    plain, *_, rows = fit(strategy, task, space)
+    torch.manual_seed(0)
+    found, *_, same = fit(again, task, space)
+    assert any(mixed.recompute for mixed in found.modules() if isinstance(mixed, MixedOp))
+    assert not any(mixed.recompute for mixed in plain.modules() if isinstance(mixed, MixedOp))
+    assert equal(rows[-1], same[-1])
+    assert not equal(rows[0], rows[-1])
+    assert equal(plain.state_dict().values(), found.state_dict().values())
 
 
 def test_frozen_statistics_thaw():

@@ -76,6 +76,9 @@ class DARTS(SupernetStrategy):
         For ``early_stop="skips"``.
     mixed_precision : bool, default False
         On a GPU, compute in float16 where that is safe.
+    recompute : bool, default False
+        Keep no more of a mixed operation than its input, and compute it again in the backward pass: a
+        fraction of the memory, for about a third more time.
     cost_form : {"add", "multiply", "fbnet", None}, default "add"
         How limits on costs enter the loss of the architecture parameters: with the expected cost ``E`` and
         its limit ``T``, the loss ``L`` becomes ``L + w (E - T) / T`` [4]_, ``L w (log E / log T)^b`` [4]_, or
@@ -137,6 +140,7 @@ class DARTS(SupernetStrategy):
     early_stop: str | None = None
     max_skips: int = 2
     mixed_precision: bool = False
+    recompute: bool = False
     cost_form: str | None = "add"
     cost_weight: float | None = None
     cost_exponent: float | None = None
@@ -154,7 +158,7 @@ class DARTS(SupernetStrategy):
         for name in ("cost_weight", "cost_exponent"):
             if getattr(self, name) is not None:
                 self._check_numbers(**{name: None})
-        self._check_flags("mixed_precision")
+        self._check_flags("mixed_precision", "recompute")
         part = self.architecture_data
         share = isinstance(part, int | float) and not isinstance(part, bool) and 0 < part < 1
         if part != "valid" and not share:

@@ -36,7 +36,7 @@ class PCDARTS(DARTS):
         By default three tenths of the epochs: the published 15 of 50.
     order, architecture_data, momentum, weight_decay, grad_clip, architecture_betas, architecture_weight_decay
         As for `DARTS`.
-    temperature, final_temperature, early_stop, max_skips, mixed_precision
+    temperature, final_temperature, early_stop, max_skips, mixed_precision, recompute
         As for `DARTS`.
     cost_form, cost_weight, cost_exponent
         As for `DARTS`.
