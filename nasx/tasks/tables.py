@@ -1,4 +1,7 @@
-"""Readers of measured tables: npz files and the package NAS-Bench-Graph. No reader runs code from a file."""
+"""Readers of measured tables: npz files and the package NAS-Bench-Graph. No reader runs code from a file.
+
+`arrange_rows` makes a small space of a table that samples a large one.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,11 @@ from nasx.errors import require, unknown
 from nasx.space import Categorical, Decision, Genotypes, Ordinal, Space
 from nasx.spaces import NASBenchGraph
 from nasx.tasks._plain_pickle import load_plain
+from nasx.tasks.arranged_rows import arrange_rows
 from nasx.tasks.base import Direction, TaskSpec
 from nasx.tasks.tabular import Replicates, TabularBenchmark
 
-__all__ = ["nas_bench_graph", "read_columns", "read_npz"]
+__all__ = ["arrange_rows", "nas_bench_graph", "read_columns", "read_npz"]
 
 _GRAPHS = ("arxiv", "citeseer", "computers", "cora", "cs", "photo", "physics", "proteins", "pubmed")
 # The table's names, ours, and what one of theirs is in ours: milliseconds, parameters.
