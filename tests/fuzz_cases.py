@@ -81,22 +81,20 @@ class Case:
             rows.append((decision, parent, self.random.randrange(int(self.cardinalities[parent]))))
         return np.array(rows, np.int32)
 
-    def active(self, j: int, row: Any) -> bool:
-        if self.conditions is None:
-            return True
-        rules = self.conditions[self.conditions[:, 0] == j]
-        return all(
-            row[parent] in rules[rules[:, 1] == parent, 2]
-            for parent in {int(parent) for parent in rules[:, 1]}
-        )
+    def canonical(self, n: int) -> Any:
+        """Canonical genotypes."""
+        rows = self.rng.integers(0, self.cardinalities, (n, self.d)).astype(np.int32)
+        rules = [] if self.conditions is None else self.conditions.tolist()
+        for j in sorted({decision for decision, _, _ in rules}):
+            active = np.ones(n, bool)
+            for parent in {parent for decision, parent, _ in rules if decision == j}:
+                active &= np.isin(rows[:, parent], [value for k, p, value in rules if (k, p) == (j, parent)])
+            rows[~active, j] = -1
+        return rows
 
     def row(self) -> Any:
         """A canonical genotype."""
-        row = self.rng.integers(0, self.cardinalities).astype(np.int32)
-        for j in range(self.d):
-            if not self.active(j, row):
-                row[j] = -1
-        return row
+        return self.canonical(1)[0]
 
     def rows(self) -> Any:
         """Genotypes, often ones that were passed before."""
@@ -139,7 +137,7 @@ class Case:
 
     def told(self) -> Any:
         """Canonical genotypes, one for each of the losses."""
-        return np.array([self.row() for _ in range(self.n)], np.int32).reshape(self.n, self.d)
+        return self.canonical(self.n)
 
     def members(self) -> Any:
         members = self.core.evolution.AgingPopulation(
