@@ -23,7 +23,7 @@ LAYERS = [
         *("registry", "executors", "trial", "problem", "journal", "result", "meta_result", "progress"),
         *("vectorized", "sampled", "shared_search", "weight_sharing", "loop"),
     ],
-    ["comparison", "contest", "evaluation", "importance"],
+    ["comparison", "compression", "contest", "evaluation", "importance"],
     ["plots", "testing", "integrations"],
     ["cli"],
 ]

@@ -1,0 +1,1 @@
+"""Smaller transformers: plain modules, cut out of a model, that keep to hard limits."""

@@ -1,0 +1,153 @@
+"""What the axes of a transformer's parameters run over, and parts of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nasx.compression.blueprint import Blueprint
+from nasx.compression.plain import PlainTransformer
+from nasx.compression.shapes import LayerShape, Shape
+
+__all__ = ["Parameter", "empty", "kept", "listed"]
+
+# By the name of the layer a parameter belongs to: its axes, the output's first, as in torch.nn.Linear.
+_AXES: dict[str, tuple[str | None, ...]] = {
+    "tokens": (None, "hidden"),
+    "positions": (None, "hidden"),
+    "types": (None, "hidden"),
+    "scores": (None, "hidden"),
+    "classes": (None, "hidden"),
+    "pooler": ("hidden", "hidden"),
+    "transform": ("hidden", "hidden"),
+    "query": ("heads", "hidden"),
+    "key": ("groups", "hidden"),
+    "value": ("groups", "hidden"),
+    "output": ("hidden", "heads"),
+    "query_scale": (None,),
+    "key_scale": (None,),
+    "up": ("mlp", "hidden"),
+    "gate": ("mlp", "hidden"),
+    "down": ("hidden", "mlp"),
+}
+
+Index = slice | Tensor
+
+
+class Parameter(NamedTuple):
+    """A parameter of a `PlainTransformer`.
+
+    Parameters
+    ----------
+    name : str
+        As in ``named_parameters``.
+    layer : int, or None
+        The layer it belongs to.
+    axes : tuple of {"hidden", "heads", "groups", "mlp"} or None
+        What each of its axes runs over; None is never cut.
+    """
+
+    name: str
+    layer: int | None
+    axes: tuple[str | None, ...]
+
+
+def listed(network: PlainTransformer) -> Iterator[tuple[Parameter, Tensor]]:
+    """Give all parameters of a network, with what their axes mean."""
+    for name, value in network.named_parameters():
+        path = name.split(".")
+        if path[-1] == "scores_bias":
+            axes: tuple[str | None, ...] = (None,)
+        elif path[-2].endswith("norm"):
+            axes = ("hidden",)
+        else:
+            axes = _AXES[path[-2]][: value.ndim]
+        yield Parameter(name, int(path[1]) if path[0] == "layers" else None, axes), value
+
+
+def kept(parameter: Parameter, full: Blueprint, shape: Shape) -> tuple[Index, ...] | None:
+    """Say what a shape keeps of a parameter.
+
+    Parameters
+    ----------
+    parameter : Parameter
+        Of the whole network.
+    full : Blueprint
+        Of the whole network.
+    shape : Shape
+        What is kept.
+
+    Returns
+    -------
+    tuple of slice or Tensor of int64, or None
+        For each axis, places along it: a slice wherever that is possible, since it makes a view. None if
+        nothing is kept.
+    """
+    layer = whole = None
+    if parameter.layer is not None:
+        layer, whole = shape.layers[parameter.layer], full.layers[parameter.layer]
+        if layer is None:
+            return None
+    return tuple(_places(axis, shape.hidden, layer, whole, full.head_dim) for axis in parameter.axes)
+
+
+def _places(
+    axis: str | None, hidden: int, layer: LayerShape | None, whole: LayerShape | None, width: int
+) -> Index:
+    if axis is None:
+        return slice(None)
+    if axis == "hidden":
+        return slice(0, hidden)
+    assert layer is not None
+    assert whole is not None
+    if axis == "mlp":
+        return slice(0, layer.mlp)
+    if axis == "groups":
+        return slice(0, layer.groups * width)
+    return _heads(layer, whole, width)
+
+
+def _heads(layer: LayerShape, whole: LayerShape, width: int) -> Index:
+    """Of each of the first groups, the first heads."""
+    if not layer.heads:
+        return slice(0, 0)
+    each, of = layer.heads // layer.groups, whole.heads // whole.groups
+    if layer.groups == 1 or each == of:
+        return slice(0, layer.heads * width)
+    return torch.arange(whole.heads * width).view(-1, of, width)[: layer.groups, :each].flatten()
+
+
+def empty(plan: Blueprint, values: dict[str, Tensor], *, trainable: Sequence[str]) -> PlainTransformer:
+    """Make a network around tensors, without copies of them.
+
+    Parameters
+    ----------
+    plan : Blueprint
+        What to make.
+    values : dict from str to Tensor
+        All parameters and buffers, by name.
+    trainable : sequence of str
+        The parameters that learn.
+
+    Returns
+    -------
+    PlainTransformer
+        Its parameters share the tensors' memory.
+    """
+    with torch.device("meta"):  # no memory, and no random numbers
+        network = PlainTransformer(plan)
+    learning = set(trainable)
+    for name, expected in [*network.named_parameters(), *network.named_buffers()]:
+        value = values[name]
+        if value.shape != expected.shape:
+            raise ValueError(f"{name} must have shape {tuple(expected.shape)}; got {tuple(value.shape)}")
+        owner, _, last = name.rpartition(".")
+        module = network.get_submodule(owner)
+        if isinstance(expected, nn.Parameter):
+            setattr(module, last, nn.Parameter(value.detach(), requires_grad=name in learning))
+        else:
+            setattr(module, last, value)
+    return network

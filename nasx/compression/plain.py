@@ -1,0 +1,311 @@
+"""`PlainTransformer`: a decoder or encoder whose layers may all have different widths."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nasx.compression.blueprint import Blueprint
+from nasx.compression.shapes import LayerShape
+
+__all__ = ["HiddenOutput", "PlainLayer", "PlainTransformer", "ScoresOutput"]
+
+
+class ScoresOutput(NamedTuple):
+    """What a network with a head gives.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (batch, tokens, vocabulary) or (batch, classes)
+        Scores before softmax.
+    hidden_states : tuple of Tensor, or None
+        Where asked for: what came out of the embeddings and of each layer, each (batch, tokens, hidden).
+    """
+
+    logits: Tensor
+    hidden_states: tuple[Tensor, ...] | None = None
+
+
+class HiddenOutput(NamedTuple):
+    """What a network without a head gives.
+
+    Parameters
+    ----------
+    last_hidden_state : Tensor, shape (batch, tokens, hidden)
+        Each token's vector.
+    pooler_output : Tensor, shape (batch, hidden), or None
+        What the pooler made of the first token's, if there is one.
+    hidden_states : tuple of Tensor, or None
+        Where asked for: what came out of the embeddings and of each layer, each (batch, tokens, hidden).
+    """
+
+    last_hidden_state: Tensor
+    pooler_output: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+
+
+class _Norm(nn.Module):
+    """Normalise the last axis: by its root mean square, or by mean and standard deviation."""
+
+    def __init__(self, width: int, kind: str, epsilon: float) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width)) if kind == "layer" else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.bias is not None:
+            return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
+        wide = x.float()  # squares of half-precision numbers overflow
+        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.epsilon)
+        return self.weight * wide.to(x.dtype)
+
+
+def _activated(x: Tensor, name: str) -> Tensor:
+    if name.startswith("gelu"):
+        return F.gelu(x, approximate="tanh" if name == "gelu_tanh" else "none")
+    if name == "silu":
+        return F.silu(x)
+    return F.relu(x) if name == "relu" else torch.tanh(x)
+
+
+class _Attention(nn.Module):
+    def __init__(self, plan: Blueprint, layer: LayerShape, scale: float) -> None:
+        super().__init__()
+        hidden, self.width, self.scale = plan.shape.hidden, plan.head_dim, scale
+        self.repeats = layer.heads // layer.groups
+        self.query = nn.Linear(hidden, layer.heads * self.width, bias=plan.input_bias)
+        self.key = nn.Linear(hidden, layer.groups * self.width, bias=plan.input_bias)
+        self.value = nn.Linear(hidden, layer.groups * self.width, bias=plan.input_bias)
+        self.output = nn.Linear(layer.heads * self.width, hidden, bias=plan.output_bias)
+        if plan.head_norm:
+            self.query_scale = _Norm(self.width, "rms", plan.epsilon)
+            self.key_scale = _Norm(self.width, "rms", plan.epsilon)
+        self.causal, self.head_norm = plan.causal, plan.head_norm
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:-1], -1, self.width).transpose(1, 2)
+
+    def forward(self, x: Tensor, mask: Tensor | None, turn: tuple[Tensor, Tensor] | None) -> Tensor:
+        query, key, value = (self._heads(one(x)) for one in (self.query, self.key, self.value))
+        if self.head_norm:
+            query, key = self.query_scale(query), self.key_scale(key)
+        if turn is not None:
+            query, key = _turned(query, *turn), _turned(key, *turn)
+        if self.repeats > 1:
+            key, value = (_repeated(one, self.repeats) for one in (key, value))
+        mixed = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, is_causal=self.causal and mask is None, scale=self.scale
+        )
+        output: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
+        return output
+
+
+def _repeated(x: Tensor, times: int) -> Tensor:
+    return x[:, :, None].expand(-1, -1, times, -1, -1).flatten(1, 2)
+
+
+def _turned(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    first, second = x.chunk(2, -1)
+    return x * cosine + torch.cat((-second, first), -1) * sine
+
+
+class _MLP(nn.Module):
+    def __init__(self, plan: Blueprint, width: int) -> None:
+        super().__init__()
+        hidden, bias = plan.shape.hidden, plan.mlp_bias
+        self.up = nn.Linear(hidden, width, bias=bias)
+        self.gate = nn.Linear(hidden, width, bias=bias) if plan.gated else None
+        self.down = nn.Linear(width, hidden, bias=bias)
+        self.activation = plan.activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        up = self.up(x)
+        wide = _activated(up, self.activation) if self.gate is None else up * self._gated(x)
+        output: Tensor = self.down(wide)
+        return output
+
+    def _gated(self, x: Tensor) -> Tensor:
+        assert self.gate is not None
+        return _activated(self.gate(x), self.activation)
+
+
+class PlainLayer(nn.Module):
+    """One layer: attention and MLP, each added to what came in, with a norm before or after; either may lack.
+
+    It is called with x of shape (batch, tokens, hidden), a mask (batch or 1, 1, tokens, tokens) or None, and
+    cosine and sine, each (batch or 1, 1, tokens, head_dim), or None; `PlainTransformer.context` gives both.
+    """
+
+    def __init__(self, plan: Blueprint, layer: LayerShape, scale: float) -> None:
+        super().__init__()
+        self.post_norm = plan.post_norm
+
+        def norm(size: int) -> _Norm | None:
+            return _Norm(plan.shape.hidden, plan.norm, plan.epsilon) if size or plan.post_norm else None
+
+        self.attention_norm, self.mlp_norm = norm(layer.heads), norm(layer.mlp)
+        self.attention = _Attention(plan, layer, scale) if layer.heads else None
+        self.mlp = _MLP(plan, layer.mlp) if layer.mlp else None
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, turn: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """Compute the layer's output, of the same shape as `x`."""
+        for part, norm in ((self.attention, self.attention_norm), (self.mlp, self.mlp_norm)):
+            added = x
+            if part is not None:
+                taken = x if norm is None or self.post_norm else norm(x)
+                added = x + (part(taken, mask, turn) if part is self.attention else part(taken))
+            x = norm(added) if norm is not None and self.post_norm else added
+        return x
+
+
+class PlainTransformer(nn.Module):
+    """A decoder or encoder that needs nothing but torch; `nasx.compression.save` writes it, `load` reads it.
+
+    Parameters
+    ----------
+    plan : Blueprint
+        All about it but its weights.
+
+    Notes
+    -----
+    It has no dropout, keeps no keys and values between calls, and its outputs are named tuples, with the
+    names that `transformers` uses.
+
+    Examples
+    --------
+    >>> from nasx.compression.shapes import LayerShape, Shape
+    >>> shape = Shape(16, (LayerShape(heads=4, groups=2, mlp=24), LayerShape(0, 0, 8)))
+    >>> plan = Blueprint(shape, head_dim=4, vocabulary=100, scales=(0.5, 0.5), head="language", tied=True)
+    >>> network = PlainTransformer(plan)
+    >>> network(torch.tensor([[1, 2, 3]])).logits.shape
+    torch.Size([1, 3, 100])
+    >>> sum(p.numel() for p in network.parameters()) == plan.parameters
+    True
+    """
+
+    def __init__(self, plan: Blueprint) -> None:
+        super().__init__()
+        self.plan = plan
+        hidden = plan.shape.hidden
+
+        def norm() -> _Norm:
+            return _Norm(hidden, plan.norm, plan.epsilon)
+
+        self.tokens = nn.Embedding(plan.vocabulary, hidden)
+        self.positions = nn.Embedding(plan.positions, hidden) if plan.positions else None
+        self.types = nn.Embedding(plan.token_types, hidden) if plan.token_types else None
+        self.embedding_norm = norm() if plan.embedding_norm else None
+        self.layers = nn.ModuleList(
+            PlainLayer(plan, layer, scale) for layer, scale in zip(plan.layers, plan.scales, strict=True)
+        )
+        self.norm = None if plan.post_norm else norm()
+        self.pooler = nn.Linear(hidden, hidden) if plan.pooler else None
+        self.transform = nn.Linear(hidden, hidden) if plan.head == "masked" else None
+        self.transform_norm = norm() if plan.head == "masked" else None
+        self.scores_bias = nn.Parameter(torch.zeros(plan.vocabulary)) if plan.head == "masked" else None
+        if plan.head in ("language", "masked") and not plan.tied:
+            self.scores = nn.Linear(hidden, plan.vocabulary, bias=False)
+        self.classes = nn.Linear(hidden, plan.classes) if plan.head == "classes" else None
+        if plan.rotary is not None:
+            self.register_buffer("frequencies", torch.ones(plan.head_dim // 2))
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        output_hidden_states: bool = False,
+    ) -> ScoresOutput | HiddenOutput:
+        """Compute scores, or hidden states where there is no head.
+
+        Parameters
+        ----------
+        input_ids : Tensor of int64, shape (batch, tokens)
+            Tokens.
+        attention_mask : Tensor, shape (batch, tokens), optional
+            1 for tokens, 0 for padding.
+        token_type_ids, position_ids : Tensor of int64, shape (batch, tokens), optional
+            By default all 0, and 0, 1, 2, ...
+        output_hidden_states : bool
+            Whether to give those too.
+
+        Returns
+        -------
+        ScoresOutput or HiddenOutput
+            By whether there is a head. What is given for padding means nothing.
+        """
+        if position_ids is None:
+            position_ids = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
+        x = self._embedded(input_ids, token_type_ids, position_ids)
+        mask, turn = self.context(x, attention_mask, position_ids)
+        states = [x]
+        for layer in self.layers:
+            x = layer(x, mask, turn)
+            if output_hidden_states:
+                states.append(x)
+        given = tuple(states) if output_hidden_states else None
+        if self.norm is not None:
+            x = self.norm(x)
+        pooled = None if self.pooler is None else torch.tanh(self.pooler(x[:, 0]))
+        if self.classes is not None:
+            return ScoresOutput(self.classes(pooled), given)
+        if self.plan.head == "none":
+            return HiddenOutput(x, pooled, given)
+        if self.transform is not None and self.transform_norm is not None:
+            x = self.transform_norm(_activated(self.transform(x), self.plan.activation))
+        weight = self.tokens.weight if self.plan.tied else self.scores.weight
+        return ScoresOutput(F.linear(x, weight, self.scores_bias), given)
+
+    def _embedded(self, tokens: Tensor, types: Tensor | None, positions: Tensor) -> Tensor:
+        x: Tensor = self.tokens(tokens)
+        if self.types is not None:
+            x = x + self.types(torch.zeros_like(tokens) if types is None else types)
+        elif types is not None:
+            raise ValueError("token_type_ids must not be given: this network has no embeddings of types")
+        if self.positions is not None:
+            x = x + self.positions(positions)
+        return x if self.embedding_norm is None else self.embedding_norm(x)
+
+    def context(
+        self, x: Tensor, attention_mask: Tensor | None, position_ids: Tensor
+    ) -> tuple[Tensor | None, tuple[Tensor, Tensor] | None]:
+        """Make what all layers are called with besides `x`.
+
+        Parameters
+        ----------
+        x : Tensor, shape (batch, tokens, hidden)
+            Gives dtype, device and length.
+        attention_mask : Tensor, shape (batch, tokens), or None
+            1 for tokens, 0 for padding.
+        position_ids : Tensor of int64, shape (batch or 1, tokens)
+            Of the tokens.
+
+        Returns
+        -------
+        mask : Tensor, shape (batch, 1, tokens, tokens), or None
+            What is added to scores.
+        turn : pair of Tensor, shape (batch or 1, 1, tokens, head_dim), or None
+            Cosine and sine.
+        """
+        mask = turn = None
+        if attention_mask is not None:
+            here = torch.arange(x.shape[1], device=x.device)
+            seen = attention_mask[:, None, None].bool()
+            # A token that sees nothing would be NaN, and 0 times NaN is NaN: padding sees itself.
+            seen = seen | (here[:, None] == here)
+            if self.plan.causal:
+                seen = seen & (here[:, None] >= here)
+            mask = torch.zeros_like(seen, dtype=x.dtype).masked_fill(~seen, torch.finfo(x.dtype).min)
+        if self.plan.rotary is not None:
+            angles = position_ids[:, None, :, None].float() * self.get_buffer("frequencies").float()
+            angles = torch.cat((angles, angles), -1)
+            factor = self.plan.rotary
+            turn = ((angles.cos() * factor).to(x.dtype), (angles.sin() * factor).to(x.dtype))
+        return mask, turn
