@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,7 +12,7 @@ from nasx.compression.blueprint import Blueprint
 from nasx.compression.plain import PlainTransformer
 from nasx.compression.shapes import LayerShape, Shape
 
-__all__ = ["Parameter", "empty", "kept", "listed"]
+__all__ = ["Parameter", "empty", "kept", "listed", "named_weights"]
 
 # By the name of the layer a parameter belongs to: its axes, the output's first, as in torch.nn.Linear.
 _AXES: dict[str, tuple[str | None, ...]] = {
@@ -118,6 +118,30 @@ def _heads(layer: LayerShape, whole: LayerShape, width: int) -> Index:
     if layer.groups == 1 or each == of:
         return slice(0, layer.heads * width)
     return torch.arange(whole.heads * width).view(-1, of, width)[: layer.groups, :each].flatten()
+
+
+def named_weights(modules: Mapping[str, nn.Module], prefix: str = "") -> dict[str, Tensor]:
+    """Give the weights and biases of linear layers, embeddings and norms, under the names of a plain network.
+
+    Parameters
+    ----------
+    modules : mapping from str to Module
+        By what each is called in `PlainTransformer`.
+    prefix : str
+        Before each name.
+
+    Returns
+    -------
+    dict from str to Tensor
+        As `torch.nn.Linear` has them: weights of GPT-2's ``Conv1D`` are the other way round.
+    """
+    values: dict[str, Tensor] = {}
+    for name, module in modules.items():
+        weight = module.get_parameter("weight")
+        values[f"{prefix}{name}.weight"] = weight.t() if type(module).__name__ == "Conv1D" else weight
+        if getattr(module, "bias", None) is not None:
+            values[f"{prefix}{name}.bias"] = module.get_parameter("bias")
+    return values
 
 
 def empty(plan: Blueprint, values: dict[str, Tensor], *, trainable: Sequence[str]) -> PlainTransformer:

@@ -289,20 +289,20 @@ class PlainTransformer(nn.Module):
 
         Returns
         -------
-        mask : Tensor, shape (batch, 1, tokens, tokens), or None
+        mask : Tensor, shape (batch, 1, tokens or 1, tokens), or None
             What is added to scores.
         turn : pair of Tensor, shape (batch or 1, 1, tokens, head_dim), or None
             Cosine and sine.
         """
         mask = turn = None
         if attention_mask is not None:
-            here = torch.arange(x.shape[1], device=x.device)
             seen = attention_mask[:, None, None].bool()
-            # A token that sees nothing would be NaN, and 0 times NaN is NaN: padding sees itself.
-            seen = seen | (here[:, None] == here)
             if self.plan.causal:
+                here = torch.arange(x.shape[1], device=x.device)
                 seen = seen & (here[:, None] >= here)
-            mask = torch.zeros_like(seen, dtype=x.dtype).masked_fill(~seen, torch.finfo(x.dtype).min)
+            # Finite, since a token that sees nothing must not become NaN: 0 times NaN is NaN to all others.
+            least = torch.finfo(x.dtype).min / 2
+            mask = torch.zeros_like(seen, dtype=x.dtype).masked_fill(~seen, least)
         if self.plan.rotary is not None:
             angles = position_ids[:, None, :, None].float() * self.get_buffer("frequencies").float()
             angles = torch.cat((angles, angles), -1)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from nasx.compression.blueprint import ACTIVATIONS, Blueprint
 from nasx.compression.families.base import Family, LayerParts
+from nasx.compression.parts import named_weights
 from nasx.compression.shapes import LayerShape, Shape
 from nasx.errors import unknown
 
@@ -64,7 +65,7 @@ class Llama(Family):
         if head is not None and not tied:
             values["scores.weight"] = head.weight
         for i, layer in enumerate(base.layers):
-            values.update(_weights(f"layers.{i}", layer))
+            values |= named_weights(_modules(layer), f"layers.{i}.")
         first = base.layers[0]
         width = first.self_attn.head_dim
         shapes = tuple(
@@ -121,10 +122,10 @@ class Llama(Family):
         return self._changed(changes, shape.kept)
 
 
-def _weights(prefix: str, layer: Any) -> dict[str, Tensor]:
-    """Name a layer's weights as `PlainTransformer` does."""
+def _modules(layer: Any) -> dict[str, nn.Module]:
+    """Name a layer's modules as `PlainTransformer` does."""
     attention, mlp = layer.self_attn, layer.mlp
-    linear = {
+    modules = {
         "attention.query": attention.q_proj,
         "attention.key": attention.k_proj,
         "attention.value": attention.v_proj,
@@ -136,7 +137,5 @@ def _weights(prefix: str, layer: Any) -> dict[str, Tensor]:
         "mlp_norm": layer.post_attention_layernorm,
     }
     if hasattr(attention, "q_norm"):
-        linear.update({"attention.query_scale": attention.q_norm, "attention.key_scale": attention.k_norm})
-    values = {f"{prefix}.{name}.weight": one.weight for name, one in linear.items()}
-    biases = ((name, getattr(one, "bias", None)) for name, one in linear.items())
-    return values | {f"{prefix}.{name}.bias": bias for name, bias in biases if bias is not None}
+        modules |= {"attention.query_scale": attention.q_norm, "attention.key_scale": attention.k_norm}
+    return modules
