@@ -17,7 +17,16 @@ _DECODER = {
     "max_position_embeddings": 32,
     "head_dim": 4,
 }
-_GPT2 = {"vocab_size": 40, "n_embd": 24, "n_layer": 4, "n_head": 6, "n_inner": 20, "n_positions": 32}
+_GPT2 = {
+    "vocab_size": 40,
+    "n_embd": 24,
+    "n_layer": 4,
+    "n_head": 6,
+    "n_inner": 20,
+    "n_positions": 32,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
 _BERT = {
     "vocab_size": 40,
     "hidden_size": 24,

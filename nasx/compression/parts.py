@@ -165,6 +165,8 @@ def empty(plan: Blueprint, values: dict[str, Tensor], *, trainable: Sequence[str
         network = PlainTransformer(plan)
     learning = set(trainable)
     for name, expected in [*network.named_parameters(), *network.named_buffers()]:
+        if name not in values:
+            raise ValueError(f"{name} is missing")
         value = values[name]
         if value.shape != expected.shape:
             raise ValueError(f"{name} must have shape {tuple(expected.shape)}; got {tuple(value.shape)}")

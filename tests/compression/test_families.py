@@ -87,7 +87,9 @@ def test_uniform_parts_are_models_of_the_users_class(kind, tmp_path):
             arguments = {"add_pooling_layer": False} if kind == "bert, no pooler" else {}
             again = type(model).from_pretrained(tmp_path, **arguments).eval()
             assert_same(tiny.outputs(again, x), tiny.outputs(part, x), shape.hidden, 0)
-    assert native >= 10
+        if native == 5:
+            break
+    assert native == 5
     assert family.is_native(family.shape)
 
 
