@@ -16,6 +16,7 @@ __path__ = extend_path(__path__, __name__)
 
 if TYPE_CHECKING:
     from nasx import (
+        compression,
         errors,
         evaluation,
         executors,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from nasx._runtime import get_num_threads, set_num_threads, simd_level
     from nasx.architecture import Architecture, Block
     from nasx.comparison import Comparison
+    from nasx.compression.searching import compress
     from nasx.contest import compare
     from nasx.errors import NasxError, StopSearch
     from nasx.loop import search
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     from nasx.trial import Trial
 
 _MODULES = (
+    "compression",
     "errors",
     "evaluation",
     "executors",
@@ -128,6 +131,7 @@ _EXPORTS = {
     "Trial": "nasx.trial",
     "available_strategies": "nasx.registry",
     "compare": "nasx.contest",
+    "compress": "nasx.compression.searching",
     "get_num_threads": "nasx._runtime",
     "register_strategy": "nasx.registry",
     "search": "nasx.loop",
@@ -181,6 +185,8 @@ __all__ = [
     "Trial",
     "available_strategies",
     "compare",
+    "compress",
+    "compression",
     "errors",
     "evaluation",
     "executors",
