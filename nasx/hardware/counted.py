@@ -206,17 +206,17 @@ class CountedCost(CountedTable):
     def _measure(self, architecture: Architecture, spec: TaskSpec) -> float:
         space = architecture.space
         if space.has_blocks:
-            return sum(self._of_block(space, block) for block in space.blocks(architecture, spec))
-        return self._count(on_meta(architecture.build), spec.input_shape)
+            return sum(self._of_block(space, block, spec) for block in space.blocks(architecture, spec))
+        return self._count(on_meta(architecture.build), spec.input_shape, spec)
 
-    def _of_block(self, space: Space, block: Block) -> float:
+    def _of_block(self, space: Space, block: Block, spec: TaskSpec) -> float:
         if block not in self._blocks:
             module = on_meta(lambda: space.build_block(block))
-            self._blocks[block] = self._count(module, block.input_shape)
+            self._blocks[block] = self._count(module, block.input_shape, spec)
         return self._blocks[block]
 
     @abstractmethod
-    def _count(self, module: nn.Module, input_shape: tuple[int, ...]) -> float:
+    def _count(self, module: nn.Module, input_shape: tuple[int, ...], spec: TaskSpec) -> float:
         """Count on a module without values."""
 
 
@@ -236,7 +236,7 @@ class ParamsTable(CountedCost):
     name = "parameters"
     unit = "parameters"
 
-    def _count(self, module: nn.Module, input_shape: tuple[int, ...]) -> float:
+    def _count(self, module: nn.Module, input_shape: tuple[int, ...], spec: TaskSpec) -> float:
         return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
@@ -259,12 +259,15 @@ class FlopsTable(CountedCost):
     name = "flops"
     unit = "FLOP"
 
-    def _count(self, module: nn.Module, input_shape: tuple[int, ...]) -> float:
+    def _count(self, module: nn.Module, input_shape: tuple[int, ...], spec: TaskSpec) -> float:
         import torch
         from torch.utils.flop_counter import FlopCounterMode
 
+        from nasx.hardware.inputs import input_type
+
+        inputs = torch.empty(1, *input_shape, dtype=input_type(spec, input_shape), device="meta")
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            module.eval()(torch.empty(1, *input_shape, device="meta"))
+            module.eval()(inputs)
         return float(counter.get_total_flops())
 
 
@@ -314,10 +317,11 @@ class MemoryTable(CountedTable):
         return {"batch_size": self._batch_size, "device": self._device}
 
     def _measure(self, architecture: Architecture, spec: TaskSpec) -> float:
+        from nasx.hardware.inputs import input_type
         from nasx.hardware.liveness import peak_bytes
 
-        shape = (self._batch_size, *spec.input_shape)
-        return float(peak_bytes(architecture.build, shape, reorders=self._device == "cpu"))
+        shape, dtype = (self._batch_size, *spec.input_shape), input_type(spec, spec.input_shape)
+        return float(peak_bytes(architecture.build, shape, dtype=dtype, reorders=self._device == "cpu"))
 
 
 def _tabulated(

@@ -19,7 +19,13 @@ __all__ = ["peak_bytes"]
 _BLOCK = 8
 
 
-def peak_bytes(build: Callable[[], nn.Module], input_shape: tuple[int, ...], *, reorders: bool) -> int:
+def peak_bytes(
+    build: Callable[[], nn.Module],
+    input_shape: tuple[int, ...],
+    *,
+    dtype: torch.dtype = torch.float32,
+    reorders: bool,
+) -> int:
     """Find the most bytes that a network's weights and tensors take at once; it is run without values.
 
     Parameters
@@ -28,6 +34,8 @@ def peak_bytes(build: Callable[[], nn.Module], input_shape: tuple[int, ...], *, 
         Makes the network.
     input_shape : tuple of int
         Shape of a batch; its own memory counts.
+    dtype : torch.dtype, default torch.float32
+        Type of what it holds.
     reorders : bool
         Whether convolutions copy images that are not in the "channels last" layout, into theirs and back, as
         oneDNN does.
@@ -50,7 +58,7 @@ def peak_bytes(build: Callable[[], nn.Module], input_shape: tuple[int, ...], *, 
             weights = [tensor.untyped_storage() for tensor in (*model.parameters(), *model.buffers())]
             watch = _Watch({storage._cdata for storage in weights}, reorders)
             with watch:
-                model(watch.add(torch.empty(input_shape)))
+                model(watch.add(torch.empty(input_shape, dtype=dtype)))
     return watch.peak + sum({storage._cdata: storage.nbytes() for storage in weights}.values())
 
 

@@ -97,6 +97,8 @@ class MeasuredLatency(NetworkCost):
     def _measure(self, architecture: Architecture, spec: TaskSpec) -> float:
         import torch
 
+        from nasx.hardware.inputs import input_type
+
         device = torch.device(self._settings["device"])
         threads = torch.get_num_threads()
         torch.set_num_threads(self._settings["threads"])
@@ -107,8 +109,12 @@ class MeasuredLatency(NetworkCost):
                 torch.inference_mode(),
             ):
                 model = architecture.build().to(device).eval()
-                images = torch.zeros(self._settings["batch_size"], *spec.input_shape, device=device)
-                return self._fastest(lambda: model(images), _synchronise(device))
+                shape, dtype = (
+                    (self._settings["batch_size"], *spec.input_shape),
+                    input_type(spec, spec.input_shape),
+                )
+                inputs = torch.zeros(shape, dtype=dtype, device=device)
+                return self._fastest(lambda: model(inputs), _synchronise(device))
         finally:
             torch.set_num_threads(threads)
 

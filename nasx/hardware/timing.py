@@ -344,8 +344,14 @@ class _Bench:
     ) -> Callable[[], object]:
         import torch
 
+        from nasx.hardware.inputs import input_type
+
         device = torch.device(self.settings.device)
-        batch = torch.randn(self.settings.batch_size, *input_shape, device=device)
+        dtype = input_type(self.spec, input_shape)
+        if dtype.is_floating_point:
+            batch = torch.randn(self.settings.batch_size, *input_shape, device=device)
+        else:
+            batch = torch.zeros(self.settings.batch_size, *input_shape, dtype=dtype, device=device)
         if self.settings.backend == "onnxruntime":
             from nasx.hardware.onnx import session
 

@@ -13,6 +13,7 @@ from nasx.nn.darts import DARTSCell, DARTSModule, darts_operation  # noqa: E402
 from nasx.nn.darts_supernet import DARTSSupernet  # noqa: E402
 from nasx.nn.drop_path import DropPath  # noqa: E402
 from nasx.nn.elastic import ElasticBatchNorm2d, ElasticConv2d, ElasticLinear, ElasticRepeat  # noqa: E402
+from nasx.nn.elastic_sequence import ElasticDepthwiseConv1d, ElasticEmbedding, ElasticLayerNorm  # noqa: E402
 from nasx.nn.enas_cell import ENASCellModule  # noqa: E402
 from nasx.nn.enas_macro import ENASMacroModule, enas_layer  # noqa: E402
 from nasx.nn.enas_supernet import ENASCellSupernet, ENASMacroSupernet  # noqa: E402
@@ -34,9 +35,19 @@ from nasx.nn.shufflenet import (  # noqa: E402
 )
 from nasx.nn.sizes import ChosenSize, Elastic, ElasticProduct  # noqa: E402
 from nasx.nn.supernet import EdgeChoices, Supernet  # noqa: E402
+from nasx.nn.transformer import (  # noqa: E402
+    Attention,
+    TimeConvolution,
+    TransformerBranch,
+    TransformerModule,
+    TransformerSupernet,
+    transformer_block,
+    transformer_branch,
+)
 
 __all__ = [
     "OPERATIONS",
+    "Attention",
     "ChosenInputs",
     "ChosenSize",
     "Classifier",
@@ -54,6 +65,9 @@ __all__ = [
     "Elastic",
     "ElasticBatchNorm2d",
     "ElasticConv2d",
+    "ElasticDepthwiseConv1d",
+    "ElasticEmbedding",
+    "ElasticLayerNorm",
     "ElasticLinear",
     "ElasticProduct",
     "ElasticRepeat",
@@ -74,6 +88,10 @@ __all__ = [
     "ShuffleNetV2Supernet",
     "ShuffleUnit",
     "Supernet",
+    "TimeConvolution",
+    "TransformerBranch",
+    "TransformerModule",
+    "TransformerSupernet",
     "Zero",
     "darts_operation",
     "enas_layer",
@@ -86,4 +104,6 @@ __all__ = [
     "save_network",
     "shufflenet_block",
     "to_onnx",
+    "transformer_block",
+    "transformer_branch",
 ]

@@ -23,7 +23,7 @@ from nasx.nn.sizes import (
     same,
 )
 
-__all__ = ["ElasticBatchNorm2d", "ElasticConv2d", "ElasticLinear", "ElasticRepeat"]
+__all__ = ["ElasticBatchNorm2d", "ElasticConv2d", "ElasticLinear", "ElasticRepeat", "copied"]
 
 
 class ElasticConv2d(ElasticModule):
@@ -148,9 +148,9 @@ class ElasticConv2d(ElasticModule):
         plain = nn.Conv2d(
             inputs, outputs, kernel, *self._options(kernel), bias=bias is not None, device="meta"
         )
-        plain.weight = _copied(weight, self.weight)
+        plain.weight = copied(weight, self.weight)
         if bias is not None and self.bias is not None:
-            plain.bias = _copied(bias, self.bias)
+            plain.bias = copied(bias, self.bias)
         return plain.train(self.training)
 
     def extra_repr(self) -> str:
@@ -210,9 +210,9 @@ class ElasticLinear(ElasticModule):
         """Make a plain linear layer with copies of the weights that are used now."""
         weight, bias = self.active()
         plain = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
-        plain.weight = _copied(weight, self.weight)
+        plain.weight = copied(weight, self.weight)
         if bias is not None and self.bias is not None:
-            plain.bias = _copied(bias, self.bias)
+            plain.bias = copied(bias, self.bias)
         return plain.train(self.training)
 
     def extra_repr(self) -> str:
@@ -294,7 +294,7 @@ class ElasticBatchNorm2d(nn.BatchNorm2d, ElasticModule):
         )
         plain.track_running_stats = self.track_running_stats
         for name, parameter in self.named_parameters(recurse=False):
-            setattr(plain, name, _copied(parameter[:channels], parameter))
+            setattr(plain, name, copied(parameter[:channels], parameter))
         for name, buffer in self.named_buffers(recurse=False):
             setattr(plain, name, buffer[:channels].clone() if buffer.ndim else buffer.clone())
         return plain.train(self.training)
@@ -392,10 +392,10 @@ def _first(whole: Tensor, count: int, parts: int) -> Tensor:
     return whole.reshape(parts, -1, *whole.shape[1:])[:, : count // parts].flatten(0, 1)
 
 
-def _copied(part: Tensor, parameter: Tensor) -> nn.Parameter:
-    # As a tensor of its own: a view would keep the whole.
-    copied = part.detach().clone(memory_format=torch.contiguous_format)
-    return nn.Parameter(copied, requires_grad=parameter.requires_grad)
+def copied(part: Tensor, parameter: Tensor) -> nn.Parameter:
+    """Copy a part of a parameter as a parameter that learns if that does; a view would keep the whole."""
+    own = part.detach().clone(memory_format=torch.contiguous_format)
+    return nn.Parameter(own, requires_grad=parameter.requires_grad)
 
 
 def _is_plain(module: nn.Module, name: str) -> bool:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nasx.spaces.nasbench_graph import NASBenchGraph
     from nasx.spaces.shufflenet import ShuffleNetV2
     from nasx.spaces.topology import Topology
+    from nasx.spaces.transformer import Transformer
 
 __all__ = [
     "DARTS",
@@ -33,6 +34,7 @@ __all__ = [
     "ProxylessMobile",
     "ShuffleNetV2",
     "Topology",
+    "Transformer",
     "available_spaces",
     "get",
 ]
@@ -48,6 +50,7 @@ _SPACES = {
     "ProxylessMobile": "nasx.spaces.mobilenet",
     "ShuffleNetV2": "nasx.spaces.shufflenet",
     "Topology": "nasx.spaces.topology",
+    "Transformer": "nasx.spaces.transformer",
 }
 
 

@@ -24,6 +24,8 @@ Direction: TypeAlias = Literal["minimize", "maximize"]
 Report: TypeAlias = Callable[[int, Mapping[str, float]], bool | None]
 """Called with the epoch (from 1) and its metrics; training stops when it returns True."""
 
+_OF_TOKENS = ("language_modelling", "masked_language_modelling")
+
 
 @dataclasses.dataclass(frozen=True)
 class TaskSpec:
@@ -36,7 +38,8 @@ class TaskSpec:
     num_outputs : int
         Outputs of the network for one input, for example the number of classes.
     kind : str
-        Kind of task, for example "image_classification".
+        Kind of task, for example "image_classification". By "language_modelling", the next token of each, and
+        "masked_language_modelling", tokens that were hidden, inputs are tokens: see `takes_tokens`.
 
     Raises
     ------
@@ -47,6 +50,8 @@ class TaskSpec:
     --------
     >>> TaskSpec((3, 32, 32), num_outputs=10, kind="image_classification").input_shape
     (3, 32, 32)
+    >>> TaskSpec((64,), num_outputs=100, kind="language_modelling").takes_tokens
+    True
     """
 
     input_shape: tuple[int, ...]
@@ -73,6 +78,11 @@ class TaskSpec:
             )
         object.__setattr__(self, "input_shape", shape)
         object.__setattr__(self, "num_outputs", outputs)
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether inputs are numbers of tokens, int64 from 0 to below `num_outputs`, instead of float32."""
+        return self.kind in _OF_TOKENS
 
 
 def _positive(value: Any) -> int:
@@ -187,7 +197,8 @@ class SupernetTask(Protocol):
     """What a task must offer so that strategies can train a supernet on it; `Task` need not be its base.
 
     A *model* is a ``torch.nn.Module`` that maps inputs ``(B, *spec.input_shape)``, float32, to outputs
-    ``(B, spec.num_outputs)``. A *batch* is what `loaders` gives and `loss` takes; in `ImageClassification`
+    ``(B, spec.num_outputs)``; where inputs are tokens, int64 ``(B, T)`` to outputs for each of them,
+    ``(B, T, spec.num_outputs)``. A *batch* is what `loaders` gives and `loss` takes; in `ImageClassification`
     it is a pair of images ``(B, C, H, W)``, float32, and labels ``(B,)``, int64.
 
     ``isinstance(task, SupernetTask)`` says whether these names are there, not what methods take.

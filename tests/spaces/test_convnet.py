@@ -119,7 +119,7 @@ def test_bad_settings_are_named(settings, message):
 def test_registry():
     assert spaces.get("ConvNet") is ConvNet is spaces.ConvNet
     networks = ("ConvNet", "DARTS", "ENASCell", "ENASMacro", "FBNet", "NASBench201")
-    more = ("NASBenchGraph", "ProxylessMobile", "ShuffleNetV2", "Topology")
+    more = ("NASBenchGraph", "ProxylessMobile", "ShuffleNetV2", "Topology", "Transformer")
     assert spaces.available_spaces() == (*networks, *more)
     assert "ConvNet" in dir(spaces)
     with pytest.raises(ValueError, match=r"unknown space 'Convnet'; did you mean 'ConvNet'\?"):
