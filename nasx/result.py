@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from nasx.tasks.classification import TrainedNetwork
+    from nasx.tasks.trained import TrainedNetwork
 
 __all__ = ["Result", "Stopped"]
 

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from nasx.tasks.classification import ImageClassification
     from nasx.tasks.distributions import TaskDistribution, TaskSequence
     from nasx.tasks.episodes import FewShotEpisodes
+    from nasx.tasks.language import LanguageModelling
     from nasx.tasks.shared_weights import SharedWeights
     from nasx.tasks.tabular import TabularBenchmark
 
 __all__ = [
     "FewShotEpisodes",
     "ImageClassification",
+    "LanguageModelling",
     "SharedWeights",
     "SupernetTask",
     "TabularBenchmark",
@@ -38,6 +40,9 @@ def __getattr__(name: str) -> Any:
     if name == "FewShotEpisodes":
         require("torch", "nasx.tasks.FewShotEpisodes", "torch")
         return importlib.import_module("nasx.tasks.episodes").FewShotEpisodes
+    if name == "LanguageModelling":
+        require("torch", "nasx.tasks.LanguageModelling", "torch")
+        return importlib.import_module("nasx.tasks.language").LanguageModelling
     if name == "SharedWeights":
         require("torch", "nasx.tasks.SharedWeights", "torch")
         return importlib.import_module("nasx.tasks.shared_weights").SharedWeights

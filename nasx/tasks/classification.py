@@ -5,31 +5,24 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasx._arguments import count as _count
-from nasx.architecture import Architecture
 from nasx.errors import EvaluationError, unknown
-from nasx.tasks.base import Report, Task, TaskSpec
+from nasx.tasks.base import TaskSpec
 from nasx.tasks.batches import Augment, Batches, stream
 from nasx.tasks.splits import Batch, Held, Joined, Split, Summary, as_split, part_of
-from nasx.tasks.training import Recipe, fit, random_state, torch_threads
+from nasx.tasks.trained import TrainedNetwork, TrainedTask, device_of
+from nasx.tasks.training import Recipe
 
 __all__ = ["ImageClassification", "TrainedNetwork"]
 
 
-class TrainedNetwork(NamedTuple):
-    """A trained network, in evaluation mode, and its metrics."""
-
-    model: nn.Module
-    metrics: dict[str, float]
-
-
-class ImageClassification(Task):
+class ImageClassification(TrainedTask):
     """Classify images: every architecture is trained from scratch and judged by its validation error.
 
     Each of `train`, `valid` and `test` is a pair ``(images, labels)`` of arrays or tensors, a torch
@@ -125,6 +118,9 @@ class ImageClassification(Task):
     (['accuracy', 'epochs', 'error', 'loss'], True)
     """
 
+    scores = ("error", "accuracy", "loss")
+    watched = "error"
+
     def __init__(
         self,
         train: Any,
@@ -177,7 +173,7 @@ class ImageClassification(Task):
             raise ValueError(f"threads must be a positive integer; got {threads!r}")
         self._augment, self._flip, self._cutout, self._normalize = augment, flip, cutout, normalize
         self._device, self._threads = device, threads
-        _device(device)
+        device_of(device)
         given = {"train": train, "valid": valid, "test": test}
         self._splits = {n: as_split(n, data, batch_size) for n, data in given.items() if data is not None}
         # Loaders may draw random numbers; nobody else's are disturbed.
@@ -218,26 +214,6 @@ class ImageClassification(Task):
         }
 
     @property
-    def metrics(self) -> tuple[str, ...]:
-        """The metrics that `evaluate` returns."""
-        return ("error", "accuracy", "loss", "epochs")
-
-    @property
-    def max_budget(self) -> int:
-        """Epochs that `evaluate` trains by default; its budget is counted in epochs."""
-        return self._recipe.epochs
-
-    @property
-    def threads(self) -> int | None:
-        """Threads of torch while it trains; None for as many as torch is set to."""
-        return self._threads
-
-    @property
-    def device(self) -> torch.device:
-        """Where networks are trained unless a call says otherwise."""
-        return _device(self._device)
-
-    @property
     def normalization(self) -> dict[str, list[float]] | None:
         """What images go through before the network: ``(x - mean) / std`` per channel, x in 0..1 if uint8.
 
@@ -247,6 +223,14 @@ class ImageClassification(Task):
             return None
         summary = self._summaries["train"]
         return {"mean": summary.mean.flatten().tolist(), "std": summary.std.flatten().tolist()}
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits that the task has."""
+        return tuple(self._splits)
+
+    def _examples(self, split: str) -> int:
+        return self._summaries[split].images
 
     def _identity(self, name: str, split: Split) -> dict[str, Any]:
         summary = self._summaries[name]
@@ -328,7 +312,7 @@ class ImageClassification(Task):
             flip=self._flip,
             cutout=self._cutout,
             normalization=(summary.mean, summary.std) if self._normalize else None,
-            device=_device(device or self._device),
+            device=device_of(device or self._device),
         )
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -383,30 +367,6 @@ class ImageClassification(Task):
             loss = loss + self._recipe.auxiliary_weight * second
         return loss, outputs
 
-    def score(self, model: nn.Module, split: str = "valid", *, device: str | None = None) -> dict[str, float]:
-        """Measure a trained network.
-
-        Parameters
-        ----------
-        model : torch.nn.Module
-            A network for `spec`, on the device; it is left in evaluation mode.
-        split : str, default "valid"
-            What to measure it on.
-        device : str, optional
-            By default the task's.
-
-        Returns
-        -------
-        dict
-            "error", the share of wrong labels in 0..1, "accuracy", and "loss", the cross-entropy in nats.
-
-        Raises
-        ------
-        ValueError
-            If the task has no such split.
-        """
-        return self._score(model, self.loaders(split, training=False, device=device))
-
     @torch.inference_mode()
     def _score(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         model.eval()
@@ -420,174 +380,11 @@ class ImageClassification(Task):
         error = float(wrong) / count
         return {"error": error, "accuracy": 1 - error, "loss": float(total) / count}
 
-    def train(
-        self,
-        architecture: Architecture,
-        *,
-        seed: int = 0,
-        device: str | None = None,
-        epochs: int | None = None,
-        splits: Sequence[str] = ("train",),
-        report: Report | None = None,
-    ) -> tuple[nn.Module, list[dict[str, float]]]:
-        """Build a network and train it.
-
-        Initial weights, order, augmentation and dropout follow from `seed`, through torch's global generator,
-        whose state is restored at the end; so two trainings at once belong in two processes. On the CPU the
-        same seed and number of threads give the same network.
-
-        Parameters
-        ----------
-        architecture : Architecture
-            One of a space that can build networks.
-        seed : int, default 0
-            Seed of everything random.
-        device : str, optional
-            By default the task's.
-        epochs : int, optional
-            By default the task's; the schedule fits itself to it.
-        splits : sequence of str, default ("train",)
-            What to train on. Where "valid" is part of it, nothing is validated and `patience` is idle.
-        report : callable, optional
-            Called as ``report(epoch, metrics)`` after every epoch; training ends when it returns True.
-
-        Returns
-        -------
-        model : torch.nn.Module
-            The trained network, in evaluation mode.
-        history : list of dict
-            Of every epoch its number, "epoch", the "train_loss", and if measured the validation metrics.
-
-        Raises
-        ------
-        nasx.errors.EvaluationError
-            If the training diverges or the network's output has the wrong shape.
-        ValueError
-            If `epochs` is less than 1 or a split is unknown.
-        """
-        epochs = self._recipe.epochs if epochs is None else epochs
-        if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-            raise ValueError(f"epochs, or the budget, must be an integer of at least 1; got {epochs!r}")
-        place = _device(device or self._device)
-        batches = self.loaders(splits, seed, training=True, device=str(place))
-        validation = None if "valid" in splits else self.loaders("valid", device=str(place))
-        with (
-            random_state(place, stream(seed, 0, 1)),
-            torch_threads(self._threads),
-        ):
-            model = architecture.build(self._spec).to(place)
-            history = fit(
-                model,
-                batches,
-                self._recipe,
-                epochs=epochs,
-                images=sum(self._summaries[name].images for name in splits),
-                seed=seed,
-                loss=self.loss,
-                validate=None if validation is None else lambda trained: self._score(trained, validation),
-                report=report,
-            )
-        return model.eval(), history
-
-    def evaluate(
-        self,
-        architecture: Architecture,
-        *,
-        seed: int,
-        device: str | None = None,
-        budget: int | None = None,
-        report: Report | None = None,
-    ) -> dict[str, float]:
-        """Train a network and return its validation metrics.
-
-        Parameters
-        ----------
-        architecture : Architecture
-            One of a space that can build networks.
-        seed : int
-            Seed of everything random, see `train`.
-        device : str, optional
-            By default the task's.
-        budget : int, optional
-            Epochs, instead of the task's.
-        report : callable, optional
-            Called as ``report(epoch, metrics)`` after every epoch; training ends when it returns True.
-
-        Returns
-        -------
-        dict
-            "error" (top-1, in 0..1), "accuracy", "loss" (cross-entropy in nats), and "epochs" trained.
-
-        Raises
-        ------
-        nasx.errors.EvaluationError
-            If the training diverges or the network's output has the wrong shape.
-        """
-        _, history = self.train(architecture, seed=seed, device=device, epochs=budget, report=report)
-        chosen = min(history, key=lambda entry: entry["error"]) if self._recipe.patience else history[-1]
-        metrics = {name: chosen[name] for name in ("error", "accuracy", "loss")}
-        return {**metrics, "epochs": float(len(history))}
-
-    def retrain(
-        self,
-        architecture: Architecture,
-        *,
-        epochs: int | None = None,
-        seed: int = 0,
-        device: str | None = None,
-    ) -> TrainedNetwork:
-        """Train the chosen network on training and validation images together, and test it.
-
-        Parameters
-        ----------
-        architecture : Architecture
-            One of a space that can build networks.
-        epochs : int, optional
-            By default the task's.
-        seed : int, default 0
-            Seed of everything random, see `train`.
-        device : str, optional
-            By default the task's.
-
-        Returns
-        -------
-        TrainedNetwork
-            ``model`` and ``metrics``: "train_loss", "epochs", and if there are test images "test_error",
-            "test_accuracy" and "test_loss".
-
-        Raises
-        ------
-        nasx.errors.EvaluationError
-            If the training diverges or the network's output has the wrong shape.
-        """
-        model, history = self.train(
-            architecture, seed=seed, device=device, epochs=epochs, splits=("train", "valid")
-        )
-        metrics = {"train_loss": history[-1]["train_loss"], "epochs": float(len(history))}
-        if "test" in self._splits:
-            tested = self.score(model, "test", device=device)
-            metrics |= {f"test_{name}": value for name, value in tested.items()}
-        return TrainedNetwork(model, metrics)
-
 
 def _check_outputs(what: str, outputs: Any, expected: tuple[int, ...]) -> None:
     if not isinstance(outputs, Tensor) or outputs.shape != expected:
         came = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise EvaluationError(f"the network must return {what} of shape {expected}; it returned {came}")
-
-
-def _device(device: str | None) -> torch.device:
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        place = torch.device(device)
-    except RuntimeError:
-        raise ValueError(
-            f"device must be a name that torch knows, such as 'cpu' or 'cuda:0'; got {device!r}"
-        ) from None
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {device!r}: torch finds no GPU here; use device='cpu'")
-    return place
 
 
 def _describe(summaries: dict[str, Summary], num_classes: int | None) -> tuple[tuple[int, ...], int]:

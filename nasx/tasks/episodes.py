@@ -13,10 +13,11 @@ from nasx.architecture import Architecture
 from nasx.errors import unknown
 from nasx.tasks.base import Report, Task, TaskSpec
 from nasx.tasks.batches import stream
-from nasx.tasks.classification import ImageClassification, _device
+from nasx.tasks.classification import ImageClassification
 from nasx.tasks.distributions import mean_metrics
 from nasx.tasks.image_classes import ImageClasses, split_classes
 from nasx.tasks.splits import Batch
+from nasx.tasks.trained import device_of
 
 __all__ = ["Episode", "FewShotEpisodes"]
 
@@ -149,7 +150,7 @@ class FewShotEpisodes(Task):
             if not isinstance(value, bool):
                 raise ValueError(f"{name} must be True or False; got {value!r}")
         self._seed, self._device, self.threads = unsigned(seed, "seed"), device, threads
-        _device(device)
+        device_of(device)
         if threads is not None:
             count(threads, "threads")
         self._images = ImageClasses(dataset, size=size, least=max(self._shots, self._train_shots) + queries)
@@ -212,7 +213,7 @@ class FewShotEpisodes(Task):
     @property
     def device(self) -> torch.device:
         """Where networks are trained unless a call says otherwise."""
-        return _device(self._device)
+        return device_of(self._device)
 
     @property
     def normalization(self) -> dict[str, list[float]] | None:

@@ -13,7 +13,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-__all__ = ["Batch", "Held", "Joined", "Loaded", "Split", "Summary", "as_float", "as_split", "part_of"]
+__all__ = [
+    "Batch",
+    "Held",
+    "Joined",
+    "Loaded",
+    "Split",
+    "Summary",
+    "as_float",
+    "as_split",
+    "check_part",
+    "part_of",
+]
 
 Batch: TypeAlias = tuple[Tensor, Tensor]
 
@@ -135,15 +146,7 @@ def part_of(name: str, split: Split, part: Any, order: torch.Generator, *, least
     ValueError
         If `part` is no such pair, holds too few images, or the split is not in memory.
     """
-    try:
-        low, high = part
-        fractions = not isinstance(low, bool) and not isinstance(high, bool) and 0 <= low < high <= 1
-    except (TypeError, ValueError):
-        fractions = False
-    if not fractions:
-        raise ValueError(
-            f"part must be a pair (low, high) of fractions with 0 <= low < high <= 1; got {part!r}"
-        )
+    low, high = check_part(part)
     if not isinstance(split, Held):
         raise ValueError(
             f"part={part!r} of {name}: what a loader gives cannot be divided; give arrays or a data set of "
@@ -159,6 +162,20 @@ def part_of(name: str, split: Split, part: Any, order: torch.Generator, *, least
         )
     rows = rows.to(split.labels.device)
     return Held(split.images[rows], split.labels[rows])
+
+
+def check_part(part: Any) -> tuple[float, float]:
+    """Return a range of fractions; raise ValueError for anything else."""
+    try:
+        low, high = part
+        fractions = not isinstance(low, bool) and not isinstance(high, bool) and 0 <= low < high <= 1
+    except (TypeError, ValueError):
+        fractions = False
+    if not fractions:
+        raise ValueError(
+            f"part must be a pair (low, high) of fractions with 0 <= low < high <= 1; got {part!r}"
+        )
+    return low, high
 
 
 @dataclasses.dataclass(frozen=True)

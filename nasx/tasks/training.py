@@ -114,13 +114,15 @@ def fit(
     loss: Callable[[nn.Module, Batch], tuple[Tensor, Tensor]],
     validate: Callable[[nn.Module], dict[str, float]] | None,
     report: Report | None,
+    watched: str = "error",
 ) -> list[dict[str, float]]:
     """Train a network in place; each epoch reads `batches` once, some `images` in all.
 
     `DropPath` modules are given the recipe's rate of each epoch; at a rate of 0 they are left as they are.
 
     Returns the history, one entry an epoch. `validate` is run after every epoch if there is a patience or
-    a `report`, otherwise after the last one only. With a patience the weights of the best epoch are kept.
+    a `report`, otherwise after the last one only. With a patience the weights of the best epoch are kept, the
+    one in which the metric `watched` was lowest.
     """
     optimizer = recipe.make_optimizer(model)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -155,8 +157,8 @@ def fit(
         if validate and (patience or report or epoch == epochs):
             entry.update(validate(model))
             _finite(entry["loss"], "validation loss", epoch, epochs, recipe)
-        if patience and (best is None or entry["error"] < best[0]):
-            best = (entry["error"], epoch, copy.deepcopy(model.state_dict()))
+        if patience and (best is None or entry[watched] < best[0]):
+            best = (entry[watched], epoch, copy.deepcopy(model.state_dict()))
         if (report and report(epoch, dict(entry))) or (best and epoch - best[1] >= (patience or 0)):
             break
     if best:
