@@ -90,6 +90,7 @@ def one_budget(
         dimensions=CUTS,
         strategy=options.strategy,
         evaluations=options.evaluations,
+        estimates=options.estimates,
         points=options.points,
         estimated_on=options.estimated_on,
         front=False,
@@ -254,6 +255,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of MiniLM's search")
     parser.add_argument("--strategy", default="regularized_evolution")
     parser.add_argument("--evaluations", type=int, default=60)
+    parser.add_argument(
+        "--estimates", choices=("passes", "gradients"), default="gradients", help="of SmolLM2"
+    )
     parser.add_argument("--points", type=int, default=2)
     parser.add_argument(
         "--estimated-on", type=int, default=4, help="pieces of text for the start's estimates"

@@ -53,7 +53,7 @@ def depth(full: Shape, cost: Cost, limit: float, importance: Sequence[float]) ->
 def width(
     full: Shape, cost: Cost, limit: float, *, step: int, hidden_step: int | None = None
 ) -> dict[str, Shape]:
-    """Make all layers narrower alike: MLPs, MLPs after some heads, and, given a step, hidden channels."""
+    """Make layers narrower alike: MLPs alone, MLPs after some heads, and, given a step, hidden channels."""
     whole = full.layers[0]
     assert whole is not None
     each = whole.heads // whole.groups

@@ -17,9 +17,11 @@ from nasx.compression.importance import Ranking, as_family, rank
 from nasx.compression.profiling import Profile, check_budget, profile, space_of_parts
 from nasx.compression.result import CompressionResult
 from nasx.compression.scoring import Metric, Scorer, SharedParts
+from nasx.compression.sensitivity import sensitivity
 from nasx.compression.space import CompressionSpace
 from nasx.compression.start import Estimates, best_start
 from nasx.compression.times import Latency, measure_latency
+from nasx.errors import unknown
 from nasx.loop import Callback
 from nasx.loop import search as run_search
 from nasx.population import unique
@@ -137,6 +139,7 @@ def search(
     evaluations: int = 200,
     seconds: float | None = None,
     front: bool = True,
+    estimates: str = "passes",
     points: int = 2,
     estimated_on: int = 16,
     latency: Latency | Mapping[str, Any] | None = None,
@@ -173,9 +176,12 @@ def search(
     front : bool, default True
         Whether smaller networks than the budget asks for are wanted too: the first limit's cost becomes a
         second objective. If not, the metric is all that counts.
+    estimates : {"passes", "gradients"}, default "passes"
+        For the start: whether the model is scored with one part cut at a time, or, where the metric is
+        perplexity, all harm is told from one backward pass, which is much faster.
     points, estimated_on : int, default 2 and 16
-        For the start: how many options of each part are scored, and on how many sequences of `data`, not of
-        what is held out.
+        For the start: how many options of each part are scored, by passes, and on how many sequences of
+        `data`, not of what is held out.
     latency : Latency or mapping, optional
         As for `nasx.compression.profile`. What is measured is kept beside the `journal`.
     context : int, default 2048
@@ -209,6 +215,8 @@ def search(
     limits = check_budget(budget)
     count(evaluations, "evaluations")
     count(estimated_on, "estimated_on")
+    if estimates not in ("passes", "gradients"):
+        raise ValueError(unknown("estimates", estimates, ("passes", "gradients")))
     given = {"tokenizer": tokenizer, "length": length, "held_out": held_out}
     train, held = _data(data, valid, given)
     if ranking is None:
@@ -229,19 +237,18 @@ def search(
     sorted_family = type(family)(family.sorted(ranking.order))
     how: dict[str, Any] = {"metric": metric, "direction": direction, "name": name, "batch_size": batch_size}
     scorer = Scorer(sorted_family, held, **how)
-    estimates = estimate(
-        space,
-        Scorer(sorted_family, train[:estimated_on], **how),
-        ranking,
-        points=points,
-        progress=progress,
+    estimating = Scorer(sorted_family, train[:estimated_on], **how)
+    harm = (
+        sensitivity(space, estimating)
+        if estimates == "gradients"
+        else estimate(space, estimating, ranking, points=points, progress=progress)
     )
     task = SharedParts(space, scorer)
     objectives: dict[str, Direction] = {**task.objectives}
     if front:
         objectives[next(iter(limits))] = "minimize"
     most = max(1, min(_ALONG, evaluations // 4))
-    first = starts(space, costs, limits, estimates, most=most, tighter=front, seed=seed)
+    first = starts(space, costs, limits, harm, most=most, tighter=front, seed=seed)
     found = run_search(
         space,
         task,
