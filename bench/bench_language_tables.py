@@ -30,6 +30,7 @@ from bench_strategies import BASELINE, SETTINGS, label, sampled_strategies
 
 import nasx
 from nasx import pareto
+from nasx._figures import panels
 from nasx.hardware import pareto_of_sums
 from nasx.registry import strategy_class
 from nasx.statistics import with_error
@@ -207,10 +208,20 @@ def typical_fronts(case: Case, comparison: nasx.Comparison, limit: float | None)
     for name in comparison.summary():
         scores = comparison.runs[name].scores
         seed = comparison.seeds[int(np.argsort(scores)[len(scores) // 2])]
-        (strategy,) = (one for key, one in methods([name]).items() if key == name)
         options = options_of(case, limit, comparison.evaluations)
-        found[label(name)] = nasx.search(case.space, case.task, strategy=strategy, seed=seed, **options)
+        found[label(name)] = nasx.search(
+            case.space, case.task, strategy=methods([name])[name], seed=seed, **options
+        )
     return found
+
+
+def draw(searches: Mapping[str, tuple[Mapping[str, nasx.Result], Values]], path: Path) -> None:
+    """Draw the fronts that were found beside the true ones, a panel for each search."""
+    figure, axes = panels(len(searches))
+    for axis, (title, (found, truth)) in zip(axes, searches.items(), strict=True):
+        nasx.plots.plot_fronts(found, truth=truth, axis=axis)
+        axis.set_title(title, fontsize=9)
+    figure.savefig(path, dpi=150)
 
 
 def main() -> None:
@@ -235,7 +246,7 @@ def main() -> None:
     limit = float(np.quantile(losses[:, 1], WITHIN))
     cases = [make(table) for make in (measured, whole) if options.part in (None, make.__name__)]
     limits = [bound for bound, name in ((None, "none"), (limit, "latency")) if options.limit in (None, name)]
-    panels: dict[str, Any] = {}
+    drawn: dict[str, Any] = {}
     for case, bound in itertools.product(cases, limits):
         comparison = compare(
             case,
@@ -248,9 +259,9 @@ def main() -> None:
         if options.plot:
             title = case.title if bound is None else f"{case.title}, at most {bound:.2f} ms"
             truth = case.front if bound is None else case.front[case.front[:, 1] <= bound]
-            panels[title] = (typical_fronts(case, comparison, bound), truth)
+            drawn[title] = (typical_fronts(case, comparison, bound), truth)
     if options.plot:
-        nasx.plots.plot_fronts(panels, objectives=OBJECTIVES, path=options.plot)
+        draw(drawn, options.plot)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Pictures of a result, and of a comparison."""
+"""Pictures of results, of comparisons, and of predictions beside measurements."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nasx._figures import ALL, FRONT, LINES, OTHER, panels
+from nasx._front_plots import plot_fronts, plot_predictions
 from nasx.comparison import Comparison
 from nasx.errors import require
 from nasx.importance import decision_importance
@@ -19,21 +21,21 @@ if TYPE_CHECKING:
 __all__ = [
     "plot",
     "plot_comparison",
+    "plot_fronts",
     "plot_history",
     "plot_importance",
     "plot_pareto_front",
+    "plot_predictions",
     "plot_progress",
     "plot_summary",
 ]
 
-_ALL, _FRONT, _OTHER = "#b8bec6", "#1f77b4", "#d1495b"
 # What a history holds of what a strategy learns of the architectures while it trains.
 _LEARNED = {"probabilities", "reward"}
 # At most so many groups of edges have a panel.
 _GROUPS = 4
 # At most so many bars of decisions, the most important ones.
 _BARS = 12
-_LINES = (_FRONT, _OTHER, "#2a9d6f", "#e0962b", "#7a5ea8", "#6b7480", "#17a2b8", "#9c5b3c")
 
 
 def plot(
@@ -79,18 +81,6 @@ def _check(result: Result, other: Result | None) -> None:
         raise ValueError(f"other must have the objectives {result.objectives}; got {other.objectives}")
 
 
-def _panels(panels: int, rows: int = 1) -> tuple[Figure, Any]:
-    """Make a figure and its axes, row by row."""
-    figure: Figure = require("matplotlib.figure", "nasx.plots", "plot").Figure(
-        figsize=(1.2 + 4.6 * panels, 4.2 * rows), layout="constrained"
-    )
-    axes = figure.subplots(rows, panels, squeeze=False).ravel()
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(alpha=0.25)
-    return figure, axes
-
-
 def plot_pareto_front(result: Result, *, other: Result | None = None) -> Figure:
     """Draw every evaluated architecture and the Pareto front, one panel for each further objective.
 
@@ -116,7 +106,7 @@ def plot_pareto_front(result: Result, *, other: Result | None = None) -> Figure:
     if len(result.objectives) < 2:
         raise ValueError("a Pareto front needs at least two objectives; use plot_progress")
     _check(result, other)
-    figure, axes = _panels(len(result.objectives) - 1)
+    figure, axes = panels(len(result.objectives) - 1)
     _draw_fronts(axes, result, other)
     return figure
 
@@ -131,20 +121,20 @@ def _draw_fronts(axes: Any, result: Result, other: Result | None) -> None:
         def points(trials: list[Any], name: str = name) -> tuple[list[float], list[float]]:
             return [t.metrics[name] for t in trials], [t.metrics[names[0]] for t in trials]
 
-        axis.scatter(values[:, j], values[:, 0], s=16, color=_ALL, label=f"evaluated ({len(values)})")
+        axis.scatter(values[:, j], values[:, 0], s=16, color=ALL, label=f"evaluated ({len(values)})")
         if other is not None:
             axis.scatter(
                 *points(other.pareto_front),
                 s=46,
                 facecolors="none",
-                edgecolors=_OTHER,
+                edgecolors=OTHER,
                 marker="D",
                 label=f"front of {other.strategy} ({len(other.pareto_front)})",
             )
-        axis.scatter(*points(front), s=34, color=_FRONT, label=f"front of {result.strategy} ({len(front)})")
+        axis.scatter(*points(front), s=34, color=FRONT, label=f"front of {result.strategy} ({len(front)})")
         if best is not None:
             axis.scatter(
-                *points([best]), s=170, marker="*", color=_FRONT, edgecolors="white", label="chosen", zorder=3
+                *points([best]), s=170, marker="*", color=FRONT, edgecolors="white", label="chosen", zorder=3
             )
         if len(values) and values[:, j].min() > 0 and values[:, j].max() / values[:, j].min() > 10:
             axis.set_xscale("log")
@@ -177,7 +167,7 @@ def plot_progress(result: Result, *, other: Result | None = None) -> Figure:
         If `other` has other objectives.
     """
     _check(result, other)
-    figure, (axis,) = _panels(1)
+    figure, (axis,) = panels(1)
     _draw_progress(axis, result, other)
     return figure
 
@@ -187,7 +177,7 @@ def _draw_progress(axis: Axes, result: Result, other: Result | None) -> None:
     name, direction = next(iter(result.objectives.items()))
     best_of = np.minimum if direction == "minimize" else np.maximum
     measured = [np.empty(0)]
-    for one, colour in ((result, _FRONT), (other, _OTHER)):
+    for one, colour in ((result, FRONT), (other, OTHER)):
         if one is None:
             continue
         places, values = one.trials.complete([name])
@@ -227,7 +217,7 @@ def plot_importance(result: Result) -> Figure:
     MissingDependencyError
         If matplotlib is not installed.
     """
-    figure, axes = _panels(len(result.objectives))
+    figure, axes = panels(len(result.objectives))
     _draw_importance(axes, result)
     return figure
 
@@ -240,7 +230,7 @@ def _draw_importance(axes: Any, result: Result) -> None:
         shown = order[:_BARS][::-1]
         shares = [found[decision].share for decision in shown]
         sure = [found[decision].share > found[decision].chance for decision in shown]
-        axis.barh(shown, shares, height=0.7, color=[_FRONT if s else _ALL for s in sure])
+        axis.barh(shown, shares, height=0.7, color=[FRONT if s else ALL for s in sure])
         for place, share in enumerate(shares):
             text = f"{share:.0%}" if share >= 0.005 or share == 0 else "< 1%"
             axis.annotate(text, (share, place), (3, 0), textcoords="offset points", va="center", fontsize=8)
@@ -252,7 +242,7 @@ def _draw_importance(axes: Any, result: Result) -> None:
         axis.set_xlabel(f"share of {name} explained (variance of ranks)")
         if not all(sure):
             axis.legend(
-                handles=[patches.Patch(color=_ALL, label="could be chance")],
+                handles=[patches.Patch(color=ALL, label="could be chance")],
                 title=f"{len(shown)} of {len(order)} decisions" if len(shown) < len(order) else None,
                 title_fontsize=8,
                 alignment="left",
@@ -290,7 +280,7 @@ def plot_summary(
     """
     _check(result, other)
     m = len(result.objectives)
-    figure, axes = _panels(2) if m == 1 else _panels(m, rows=2)
+    figure, axes = panels(2) if m == 1 else panels(m, rows=2)
     _draw_progress(axes[0], result, other)
     if m > 1:
         _draw_fronts(axes[1:m], result, other)
@@ -319,11 +309,11 @@ def plot_comparison(comparison: Comparison) -> Figure:
     MissingDependencyError
         If matplotlib is not installed.
     """
-    figure, (axis,) = _panels(1)
+    figure, (axis,) = panels(1)
     x = np.arange(1, comparison.evaluations + 1)
     n, begin = len(comparison.seeds), len(x) // 10
     low, high = np.inf, -np.inf
-    styles = [(colour, dashes) for dashes in ("-", "--", ":", "-.") for colour in _LINES]
+    styles = [(colour, dashes) for dashes in ("-", "--", ":", "-.") for colour in LINES]
     given = {label: styles[i % len(styles)] for i, label in enumerate(comparison.runs)}
     for label in comparison.summary():
         colour, dashes = given[label]
@@ -378,21 +368,21 @@ def plot_history(result: Result) -> Figure:
     if not history:
         raise ValueError("result has no history: its strategy trains no supernet")
     groups = list(history[0].get("probabilities", {}))[:_GROUPS]
-    panels: dict[str, tuple[str, ...]] = {"losses": ("loss", "architecture_loss")}
+    shown: dict[str, tuple[str, ...]] = {"losses": ("loss", "architecture_loss")}
     if "reward" in history[0]:
-        panels |= {"rewards": ("reward", "baseline"), "entropy of the controller": ("entropy",)}
-    figure, axes = _panels(len(panels) + len(groups))
+        shown |= {"rewards": ("reward", "baseline"), "entropy of the controller": ("entropy",)}
+    figure, axes = panels(len(shown) + len(groups))
     epochs = [entry["epoch"] for entry in history]
-    for axis, (title, names) in zip(axes, panels.items(), strict=False):
-        for name, color in zip(names, (_FRONT, _OTHER), strict=False):
+    for axis, (title, names) in zip(axes, shown.items(), strict=False):
+        for name, color in zip(names, (FRONT, OTHER), strict=False):
             points = [(entry["epoch"], entry[name]) for entry in history if entry.get(name) is not None]
             if points:
                 axis.plot(*zip(*points, strict=True), color=color, label=name.replace("_", " "))
         axis.set_title(title, fontsize=9)
-    for axis, group in zip(axes[len(panels) :], groups, strict=True):
+    for axis, group in zip(axes[len(shown) :], groups, strict=True):
         means = np.array([np.mean(entry["probabilities"][group], 0) for entry in history])
         for column, name in enumerate(history[0]["columns"][group]):
-            axis.plot(epochs, means[:, column], color=_LINES[column % len(_LINES)], label=name)
+            axis.plot(epochs, means[:, column], color=LINES[column % len(LINES)], label=name)
         axis.set_title(f"{group}: mean weight of each operation", fontsize=9)
     for axis in axes:
         axis.set_xlabel("epoch")

@@ -24,7 +24,7 @@ LAYERS = [
         *("vectorized", "sampled", "shared_search", "weight_sharing", "loop"),
     ],
     ["comparison", "compression", "contest", "evaluation", "importance"],
-    ["plots", "testing", "integrations"],
+    ["_figures", "_front_plots", "plots", "testing", "integrations"],
     ["cli"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -37,6 +37,7 @@ LAZY = {
     ("spaces", "tasks"),
     ("spaces", "nn"),
     ("nn", "tasks"),
+    ("hardware", "plots"),
     ("hardware", "tasks"),
     ("result", "plots"),
     ("strategies", "registry"),

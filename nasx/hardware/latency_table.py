@@ -22,6 +22,8 @@ from nasx.hardware.timing import TimingSettings
 from nasx.space import Genotypes, Space
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from nasx.tasks.base import TaskSpec
 
 __all__ = ["LatencyTable"]
@@ -361,6 +363,48 @@ class LatencyTable(AdditiveTable):
         model = fit_additive(some, mixture(some), space.cardinalities, seed=seed)
         told = {**(about or {}), "timings": len(rows), "errors": mixture.errors}
         return cls(space, model.entries, pairs=model.pairs, intercept=model.intercept, about=told)
+
+    def plot(
+        self,
+        genotypes: npt.ArrayLike,
+        measured_ms: npt.ArrayLike,
+        *,
+        path: str | os.PathLike[str] | None = None,
+    ) -> Figure:
+        """Draw what the table says beside what was measured.
+
+        Parameters
+        ----------
+        genotypes : array_like of int, shape (n, d)
+            Architectures; better others than those the table was made from.
+        measured_ms : array_like of float, shape (n,)
+            Their latencies in milliseconds, as from `measure_latency`.
+        path : path-like, optional
+            Write the picture here too; the ending decides the format.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            See `nasx.plots.plot_predictions`.
+
+        Raises
+        ------
+        MissingDependencyError
+            If matplotlib is not installed.
+        ValueError
+            If a length does not fit, or a timing is not finite.
+
+        Examples
+        --------
+        >>> from nasx import Integer, Space
+        >>> table = LatencyTable(Space({"a": Integer(0, 2)}), [[1.0, 2.0, 4.0]])
+        >>> table.plot([[0], [1], [2]], [1.0, 2.0, 5.0]).axes[0].get_title()
+        'median error 0.0%, within 10%: 67%, rank correlation 1.000'
+        """
+        from nasx import plots
+
+        rows, timings = _timings(self.space, genotypes, measured_ms)
+        return plots.plot_predictions(self(rows), timings, path=path)
 
     # -- on disk ---------------------------------------------------------------------------------------------
 
