@@ -134,6 +134,26 @@ class Sequences:
     def __getitem__(self, index: slice | Tensor) -> Sequences:
         return type(self)(self.input_ids[index], self.attention_mask[index])
 
+    def check(self, vocabulary: int) -> None:
+        """Make sure that a model has all tokens.
+
+        Parameters
+        ----------
+        vocabulary : int
+            How many it has.
+
+        Raises
+        ------
+        ValueError
+            If one is beyond them.
+        """
+        most = int(self.input_ids.max())
+        if most >= vocabulary:
+            raise ValueError(
+                f"data: token ids must be below {vocabulary}, the model's vocabulary; got {most}: is it the "
+                "model's own tokenizer?"
+            )
+
     def split(self, share: float) -> tuple[Sequences, Sequences]:
         """Hold the last sequences out.
 

@@ -18,7 +18,7 @@ from nasx.checkpoint import Checkpoint
 from nasx.compression.calibration import Batch, Sequences
 from nasx.compression.distilling import Distillation, layers_of, weight_of
 from nasx.compression.families import Family
-from nasx.compression.importance import evaluating
+from nasx.compression.importance import as_family, evaluating
 from nasx.errors import EvaluationError, unknown
 from nasx.tasks.batches import stream
 from nasx.tasks.training import random_state
@@ -184,7 +184,9 @@ def recover(
     """
     recovery = Recovery(**settings)
     sequences = Sequences.of(data)
-    whole = teacher.model if isinstance(teacher, Family) else teacher
+    family = as_family(teacher)
+    whole = family.model
+    sequences.check(family.plan.vocabulary)
     loss = Distillation(
         temperature=recovery.temperature,
         label_weight=recovery.label_weight,
@@ -193,7 +195,7 @@ def recover(
     own: list[nn.Module] = []
     theirs: list[nn.Module] = []
     if recovery.hidden_weight:
-        own, theirs = layers_of(student), _matching(layers_of(teacher), kept)
+        own, theirs = layers_of(student), _matching(layers_of(family), kept)
         if len(own) != len(theirs):
             raise ValueError(
                 f"kept must say which of the teacher's layers the student's {len(own)} come from; "

@@ -79,7 +79,7 @@ def train_supernet(
     ...     vocab_size=50, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=4
     ... )
     >>> model = transformers.LlamaForCausalLM(config)
-    >>> space = CompressionSpace(family_of(model).shape, dimensions=["mlp"], divisor=8)
+    >>> space = CompressionSpace(as_family(model).shape, dimensions=["mlp"], divisor=8)
     >>> trained, history = train_supernet(model, space, torch.randint(50, (16, 12)), steps=3)
     >>> type(trained.model).__name__, len(history)
     ('LlamaForCausalLM', 3)

@@ -61,7 +61,7 @@ class Scorer:
     Raises
     ------
     ValueError
-        If the metric does not fit the model, or a direction is missing.
+        If the metric or the data do not fit the model, or a direction is missing.
 
     Examples
     --------
@@ -87,6 +87,7 @@ class Scorer:
         batch_size: int = 8,
     ) -> None:
         self.family, self.data, self.batch_size = family, data, count(batch_size, "batch_size")
+        data.check(family.plan.vocabulary)
         head = family.plan.head
         if metric is None:
             metric = "agreement" if head == "none" else "perplexity" if head == "language" else "divergence"

@@ -23,7 +23,8 @@ def tiny(kind, **changes):
         config = transformers.GPT2Config(vocab_size=40, bos_token_id=0, eos_token_id=0, **settings | changes)
         return transformers.GPT2LMHeadModel(config).eval()
     settings = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
-    config = transformers.BertConfig(vocab_size=40, max_position_embeddings=64, **settings | changes)
+    settings |= {"max_position_embeddings": 64, "initializer_range": 0.2}
+    config = transformers.BertConfig(vocab_size=40, **settings | changes)
     return transformers.BertModel(config).eval()
 
 

@@ -1,0 +1,121 @@
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from nasx.compression import Scorer, Sequences
+from nasx.compression.families import family_of
+from nasx.compression.shapes import LayerShape, Shape
+from nasx.errors import EvaluationError
+
+from .conftest import tiny
+
+LESS = Shape(32, (LayerShape(2, 1, 32), LayerShape(4, 2, 64), None))
+UNGROUPED = Shape(32, (LayerShape(2, 2, 32), LayerShape(4, 4, 64), None))
+
+
+def half_padded(text):
+    mask = torch.ones_like(text)
+    mask[1::2, 10:] = 0
+    return Sequences(text, mask)
+
+
+def test_perplexity_is_that_of_the_next_tokens_and_not_of_padding(llama, text):
+    family, data = family_of(llama), half_padded(text[:6])
+    total, tokens = 0.0, 0
+    with torch.no_grad():
+        for row, mask in zip(data.input_ids, data.attention_mask, strict=True):
+            row = row[: int(mask.sum())]
+            logits = llama(row[None]).logits[0]
+            total += float(F.cross_entropy(logits[:-1], row[1:], reduction="sum"))
+            tokens += len(row) - 1
+    for batch_size in (1, 4, 6):
+        score = Scorer(family, data, batch_size=batch_size).score(llama)
+        assert score == pytest.approx(math.exp(total / tokens), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "bert"])
+def test_candidates_score_as_what_is_extracted_and_as_the_masked_original(kind, text, request):
+    less = LESS if kind == "llama" else UNGROUPED
+    family = family_of(request.getfixturevalue(kind))
+    for data in (Sequences.of(text[:6]), half_padded(text[:6])):
+        scorer = Scorer(family, data)
+        shared = scorer.score_shape(less)
+        assert shared == pytest.approx(scorer.score(family.extract(less)), rel=1e-4)
+        if kind != "bert":
+            assert shared == pytest.approx(scorer.score(family.masked(less)), rel=1e-3)
+
+
+def test_candidates_share_the_weights_of_the_model(llama):
+    family = family_of(llama)
+    part = family.extract(LESS, share=True)
+    assert part.layers[0].mlp.down.weight.data_ptr() == llama.model.layers[0].mlp.down_proj.weight.data_ptr()
+
+
+def test_divergence_is_zero_of_the_model_itself(llama, text):
+    family = family_of(llama)
+    scorer = Scorer(family, half_padded(text[:6]), metric="divergence")
+    assert scorer.score(llama) == pytest.approx(0, abs=1e-3)
+    assert scorer.score_shape(LESS) > 0.05
+    assert scorer.loss(0.5) == 0.5
+
+
+def test_agreement_is_that_of_similarities(bert, text):
+    family, data = family_of(bert), half_padded(text[:8])
+    scorer = Scorer(family, data)
+    assert (scorer.name, scorer.direction) == ("agreement", "maximize")
+    assert scorer.score(bert) == pytest.approx(1, abs=1e-6)
+    worse = scorer.score_shape(Shape(16, (LayerShape(1, 1, 8), None, None)))
+    assert worse < 0.999
+    assert scorer.loss(0.9) == -0.9
+    # By hand, each sequence by itself.
+    part = family.extract(UNGROUPED)
+
+    def similarities(model):
+        vectors = []
+        with torch.no_grad():
+            for row, mask in zip(data.input_ids, data.attention_mask, strict=True):
+                vectors.append(model(row[None, : int(mask.sum())]).last_hidden_state[0].mean(0))
+        unit = F.normalize(torch.stack(vectors), dim=1)
+        return torch.stack([unit[i] @ unit[j] for i in range(8) for j in range(i)])
+
+    told = torch.corrcoef(torch.stack([similarities(bert), similarities(part.eval())]))[0, 1]
+    assert scorer.score(part) == pytest.approx(float(told), abs=1e-4)
+
+
+def test_a_metric_of_ones_own(llama, text):
+    def width(model):
+        assert not model.training
+        return float(sum(value.numel() for value in model.parameters()))
+
+    scorer = Scorer(family_of(llama), Sequences.of(text), metric=width, direction="minimize")
+    assert scorer.name == "width"
+    assert scorer.score(llama) == sum(value.numel() for value in llama.parameters())
+    with pytest.raises(EvaluationError, match="'broken' is nan"):
+        Scorer(
+            family_of(llama),
+            Sequences.of(text),
+            metric=lambda _: math.nan,
+            direction="minimize",
+            name="broken",
+        ).score(llama)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        ("llama", {"metric": "perplexty"}, "did you mean 'perplexity'"),
+        ("llama", {"metric": "agreement"}, "'agreement' does not fit a LlamaForCausalLM; give perplexity"),
+        ("bert", {"metric": "perplexity"}, "'perplexity' does not fit a BertModel; give agreement"),
+        (
+            "llama",
+            {"metric": "perplexity", "direction": "maximize"},
+            "direction of 'perplexity' is 'minimize'",
+        ),
+        ("llama", {"metric": len}, "direction must say which way"),
+    ],
+)
+def test_metrics_that_do_not_fit_are_refused(kind, settings, message, text):
+    with pytest.raises(ValueError, match=message):
+        Scorer(family_of(tiny(kind)), Sequences.of(text), **settings)

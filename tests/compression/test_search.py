@@ -1,0 +1,224 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import nasx
+from nasx.compression import CompressionSpace, Latency, Scorer, Sequences, profile, rank, recover, search
+from nasx.compression.costs import PartsCost
+from nasx.compression.estimating import estimate
+from nasx.compression.families import family_of
+from nasx.compression.searching import starts
+from nasx.compression.start import best_start
+
+CUTS = {"divisor": 16, "dimensions": ["heads", "mlp", "skip"]}
+
+
+def numel(model):
+    return sum(value.numel() for value in model.parameters())
+
+
+@pytest.fixture(scope="module")
+def found(llama, text):
+    return search(llama, {"params": 24_000, "kv_mb": 0.6}, text, evaluations=40, seed=1, **CUTS)
+
+
+def test_all_candidates_are_within_all_limits_and_none_else_was_scored(found, llama):
+    assert len(found.search.trials) == 40
+    for trial in found.search.trials:
+        assert trial.state == "complete"
+        assert trial.metrics["params"] <= 24_000
+        assert trial.metrics["kv_mb"] <= 0.6
+    assert found.original["params"] == numel(llama) > 24_000
+
+
+def test_the_best_is_better_than_random_parts_and_is_what_was_scored(found, llama):
+    best = found.best
+    part = found.extract()
+    assert numel(part) == best.metrics["params"]
+    assert found.score(part) == pytest.approx(best.metrics["perplexity"], rel=1e-4)
+    assert best.metrics["perplexity"] > found.original["perplexity"]
+    space, cost = found.space, found.profile.costs["params"]
+    rows = space.sample(400, seed=5)
+    sizes = cost(rows)
+    random = [
+        found.scorer.score_shape(space.shape_of(r)) for r in rows[(sizes <= 24_000) & (sizes > 20_000)][:15]
+    ]
+    assert len(random) >= 10
+    assert best.metrics["perplexity"] < min(random)
+    metrics = [one.metrics["perplexity"] for one in found.front]
+    assert metrics == sorted(metrics)
+
+
+def test_the_start_by_estimates_is_better_than_the_median_random_part(found):
+    first = found.search.trials[0].metrics["perplexity"]
+    space, cost = found.space, found.profile.costs["params"]
+    rows = space.sample(400, seed=6)
+    rows = rows[cost(rows) <= 24_000][:20]
+    assert first < np.median([found.scorer.score_shape(space.shape_of(row)) for row in rows])
+
+
+def test_same_seed_same_search_and_any_strategy_does_it(llama, text):
+    arguments = {"budget": {"params": 24_000}, "data": text[:16], "evaluations": 10, "points": 1, **CUTS}
+    for strategy in ("random_search", "regularized_evolution", nasx.NSGA2(population_size=8)):
+        one, other = (search(llama, strategy=strategy, seed=3, **arguments) for _ in range(2))
+        rows = [[trial.genotype.tolist() for trial in result.search.trials] for result in (one, other)]
+        assert rows[0] == rows[1]
+        assert one.best.metrics == other.best.metrics
+
+
+def test_a_search_goes_on_from_its_journal(llama, text, tmp_path):
+    arguments = {"budget": {"params": 24_000}, "data": text[:16], "seed": 2, "points": 1, **CUTS}
+    whole = search(llama, evaluations=16, journal=tmp_path / "whole.db", **arguments)
+    search(llama, evaluations=9, journal=tmp_path / "parts.db", **arguments)
+    # What is begun with depends on the number of evaluations, so that the same number is asked for.
+    with pytest.raises(nasx.errors.JournalError, match="initial"):
+        search(llama, evaluations=16, journal=tmp_path / "parts.db", **arguments)
+
+    def stop(result, trial):
+        if len(result.trials) == 7:
+            raise nasx.StopSearch
+
+    search(llama, evaluations=16, journal=tmp_path / "again.db", callbacks=[stop], **arguments)
+    again = search(llama, evaluations=16, journal=tmp_path / "again.db", **arguments)
+    rows = [[trial.genotype.tolist() for trial in one.search.trials] for one in (whole, again)]
+    assert rows[0] == rows[1]
+    with pytest.raises(nasx.errors.JournalError):
+        search(
+            llama,
+            evaluations=16,
+            journal=tmp_path / "again.db",
+            **{**arguments, "data": (text[:16] + 1) % 40},
+        )
+
+
+def test_uniform_parts_are_of_the_models_own_class(llama, text, tmp_path):
+    import transformers
+
+    result = nasx.compress(
+        llama, budget={"params": 22_000}, data=text, evaluations=12, uniform=True, recover={"steps": 2}
+    )
+    model = result.model
+    assert isinstance(model, transformers.LlamaForCausalLM)
+    assert numel(model) == result.best.metrics["params"] <= 22_000
+    model.save_pretrained(tmp_path)
+    again = transformers.LlamaForCausalLM.from_pretrained(tmp_path)
+    with torch.no_grad():
+        assert torch.equal(again(text[:2]).logits, model(text[:2]).logits)
+    assert [entry["step"] for entry in result.history] == [1, 2]
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "bert"])
+def test_other_families_are_compressed_too(kind, text, request):
+    model = request.getfixturevalue(kind)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    budget = {"params": 0.7 * numel(model)}
+    result = nasx.compress(model, budget=budget, data=text[:20], evaluations=6, recover={"steps": 1}, **CUTS)
+    assert numel(result.model) <= budget["params"]
+    assert np.isfinite(result.score(result.model))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_steps_can_be_called_apart(llama, text, tmp_path):
+    train, held = Sequences.of(text).split(0.25)
+    ranking = rank(llama, train)
+    profiled = profile(llama, ["params"], **CUTS)
+    result = search(
+        llama,
+        {"params": 24_000},
+        train,
+        valid=held,
+        ranking=ranking,
+        profiled=profiled,
+        evaluations=8,
+        front=False,
+    )
+    assert list(result.search.objectives) == ["perplexity"]
+    assert result.ranking is ranking
+    student = result.extract(result.front[-1])
+    history = recover(student, result.family, train, steps=2, kept=result.front[-1].shape.kept)
+    assert len(history) == 2
+    figure = result.plot(tmp_path / "front.png")
+    assert figure.axes
+    assert (tmp_path / "front.png").stat().st_size > 1000
+    with pytest.raises(ValueError, match="leave divisor out"):
+        search(llama, {"params": 24_000}, train, profiled=profiled, divisor=8)
+
+
+def test_estimates_are_exact_where_they_are_scored(llama, text):
+    family = family_of(llama)
+    ranking = rank(family, text)
+    ordered = type(family)(family.sorted(ranking.order))
+    space = CompressionSpace(family.shape, dimensions=["mlp", "skip"], divisor=16)
+    scorer = Scorer(ordered, Sequences.of(text[:8]))
+    told = estimate(space, scorer, ranking, points=100)
+    whole = scorer.loss(scorer.score_shape(space.full))
+    rows = [space.genotype_of(space.full) for _ in range(2)]
+    rows[0][space.names.index("layer1.mlp")] = 1
+    rows[1][space.names.index("layer2.groups")] = 0
+    for row in rows:
+        expected = scorer.loss(scorer.score_shape(space.shape_of(row))) - whole
+        assert told(space, row[None])[0] == pytest.approx(expected, abs=1e-9)
+    few = estimate(space, scorer, ranking, points=1)
+    assert few.mlp[0][0] == pytest.approx(told.mlp[0][0])
+    assert few.mlp[0][-1] == 0
+    assert (np.diff(few.mlp[0]) * np.sign(few.mlp[0][0]) <= 1e-12).all()  # energies are monotone
+
+
+def test_starts_are_within_limits_and_the_first_is_the_best_by_estimates(llama, text):
+    found = profile(llama, ["params"], **CUTS)
+    space, costs, limits = found.space, found.costs, {"params": 24_000.0}
+    ranking = rank(llama, text)
+    family = family_of(llama)
+    ordered = type(family)(family.sorted(ranking.order))
+    estimates = estimate(space, Scorer(ordered, Sequences.of(text[:4])), ranking)
+    rows = starts(space, costs, limits, estimates, most=20)
+    assert 10 < len(rows) <= 20
+    assert (costs["params"](rows) <= 24_000).all()
+    assert len(np.unique(rows, axis=0)) == len(rows)
+    best = best_start(space, costs, limits, estimates)
+    assert rows[0].tolist() == best.genotype.tolist()
+    assert len(starts(space, costs, limits, estimates, most=1)) == 1
+
+
+@pytest.mark.slow
+def test_latency_is_a_sum_of_what_was_timed_and_is_kept(llama, text, tmp_path):
+    settings = {"length": 8, "rounds": 2, "networks": 2}
+    cuts = {"divisor": 32, "dimensions": ["mlp", "layers"]}
+    journal = tmp_path / "run.db"
+    first = search(llama, {"latency_ms": 1e3}, text, latency=settings, evaluations=6, journal=journal, **cuts)
+    table = first.profile.costs["latency_ms"]
+    assert isinstance(table, Latency)
+    assert table.about["error"] >= 0
+    values = table(first.space.sample(50))
+    assert (values >= 0).all()
+    assert np.isfinite(values).all()
+    again = search(llama, {"latency_ms": 1e3}, text, latency=settings, evaluations=6, journal=journal, **cuts)
+    assert [t.metrics for t in again.search.trials] == [t.metrics for t in first.search.trials]
+    kept = Latency.load(tmp_path / "run.db.latency.json")
+    assert (kept(first.space.sample(50)) == values).all()
+    for content in ("{}", "[]", "nonsense"):
+        (tmp_path / "bad.json").write_text(content)
+        with pytest.raises(ValueError, match="holds no latencies"):
+            Latency.load(tmp_path / "bad.json")
+    written = json.loads((tmp_path / "run.db.latency.json").read_text())
+    written["tables"]["whole"] = [1.0]
+    written["tables"]["mlp"] = [[[1.0]]]
+    (tmp_path / "bad.json").write_text(json.dumps(written))
+    with pytest.raises(ValueError, match="holds no latencies"):
+        Latency.load(tmp_path / "bad.json")
+
+
+def test_tokens_that_the_model_has_not_are_refused(llama, text):
+    for function in (lambda: rank(llama, text + 1), lambda: recover(llama, llama, text + 1)):
+        with pytest.raises(ValueError, match="token ids must be below 40, the model's vocabulary; got 40"):
+            function()
+
+
+def test_costs_are_for_spaces_with_their_options(llama):
+    cost = profile(llama, ["params"], **CUTS).costs["params"]
+    assert isinstance(cost, PartsCost)
+    other = CompressionSpace(family_of(llama).shape, divisor=32)
+    with pytest.raises(ValueError, match="which has other options"):
+        cost.bind(other, None)
