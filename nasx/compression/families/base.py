@@ -255,10 +255,13 @@ class Family(ABC):
         with torch.no_grad():
             for name, value in target.named_parameters():
                 value.copy_(source[name])
-        learning = dict(self.model.named_parameters())
-        frozen = {name for name, value in learning.items() if not value.requires_grad}
-        for name, value in part.named_parameters():
-            value.requires_grad_(self._original(name, shape.kept) not in frozen)
+            original = dict(self.model.named_parameters())
+            used = {value.untyped_storage().data_ptr() for value in target.parameters()}
+            for name, value in part.named_parameters():
+                twin = original[self._original(name, shape.kept)]
+                value.requires_grad_(twin.requires_grad)
+                if value.untyped_storage().data_ptr() not in used:  # some classes have weights without a use
+                    value.copy_(twin)
         return part.train(self.model.training)
 
     def _original(self, name: str, kept: tuple[int, ...]) -> str:
