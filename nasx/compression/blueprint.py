@@ -263,6 +263,8 @@ class Blueprint:
             }.get(str(kinds[name].type))
             if wanted and (not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted)):
                 raise ValueError(f"{name} must be {kinds[name].type}; got {value!r}")
+        if not isinstance(values["scales"], list):
+            raise ValueError(f"scales must be a list; got {values['scales']!r}")
         values["shape"] = Shape.from_dict(values["shape"])
         values["scales"] = tuple(float(one) for one in values["scales"])
         return cls(**values)

@@ -92,12 +92,14 @@ def load(path: str | os.PathLike[str]) -> PlainTransformer:
             raise ValueError(f"its format is {document['format']!r}; this nasx reads {_FORMAT!r}")
         plan = Blueprint.from_dict(document["plan"])
         values: dict[str, Tensor] = safetensors.load_file(f"{stem}.safetensors")
+        if len(plan.layers) > len(values):  # so that a short file does not claim much time
+            raise ValueError(f"it has {len(plan.layers)} layers and {len(values)} weights")
         frozen = set(document["frozen"])
         network = empty(plan, values, trainable=[name for name in values if name not in frozen])
         surplus = set(values) - set(network.state_dict())
         if surplus:
             raise ValueError(f"it has no place for {sorted(surplus)[:3]}")
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
         raise ValueError(
             f"{stem}.json and {stem}.safetensors are damaged or no transformer: {error}"
         ) from None

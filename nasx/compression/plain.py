@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from nasx.compression.blueprint import Blueprint
 from nasx.compression.shapes import LayerShape
 
-__all__ = ["HiddenOutput", "PlainLayer", "PlainTransformer", "ScoresOutput"]
+__all__ = ["HiddenOutput", "KeyValues", "PlainLayer", "PlainTransformer", "ScoresOutput"]
 
 
 class ScoresOutput(NamedTuple):
@@ -45,6 +45,36 @@ class HiddenOutput(NamedTuple):
     last_hidden_state: Tensor
     pooler_output: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
+
+
+class KeyValues:
+    """Keys and values of the tokens that a decoder has read, so that it need not read them again.
+
+    It is made empty, and a network that is called with it adds what it reads.
+
+    Examples
+    --------
+    >>> KeyValues().length
+    0
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+        self.length = 0
+        """Number of tokens."""
+
+    def joined(self, owner: nn.Module, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Add to what belongs to an attention, each (batch, groups, tokens, head_dim), and give all of it."""
+        if owner in self._held:
+            keys, values = self._held[owner]
+            key, value = torch.cat((keys, key), 2), torch.cat((values, value), 2)
+        self._held[owner] = key, value
+        return key, value
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all of them."""
+        return sum(key.nbytes + value.nbytes for key, value in self._held.values())
 
 
 class _Norm(nn.Module):
@@ -89,16 +119,26 @@ class _Attention(nn.Module):
     def _heads(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:-1], -1, self.width).transpose(1, 2)
 
-    def forward(self, x: Tensor, mask: Tensor | None, turn: tuple[Tensor, Tensor] | None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        turn: tuple[Tensor, Tensor] | None,
+        memory: KeyValues | None,
+    ) -> Tensor:
         query, key, value = (self._heads(one(x)) for one in (self.query, self.key, self.value))
         if self.head_norm:
             query, key = self.query_scale(query), self.key_scale(key)
         if turn is not None:
             query, key = _turned(query, *turn), _turned(key, *turn)
+        if memory is not None:
+            key, value = memory.joined(self, key, value)
+        # Without a mask, several tokens are the whole text, and one sees all.
+        masked = self.causal and mask is None and query.shape[2] > 1
         if self.repeats > 1:
             key, value = (_repeated(one, self.repeats) for one in (key, value))
         mixed = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, is_causal=self.causal and mask is None, scale=self.scale
+            query, key, value, attn_mask=mask, is_causal=masked, scale=self.scale
         )
         output: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
         return output
@@ -152,14 +192,18 @@ class PlainLayer(nn.Module):
         self.mlp = _MLP(plan, layer.mlp) if layer.mlp else None
 
     def forward(
-        self, x: Tensor, mask: Tensor | None = None, turn: tuple[Tensor, Tensor] | None = None
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        turn: tuple[Tensor, Tensor] | None = None,
+        memory: KeyValues | None = None,
     ) -> Tensor:
         """Compute the layer's output, of the same shape as `x`."""
         for part, norm in ((self.attention, self.attention_norm), (self.mlp, self.mlp_norm)):
             added = x
             if part is not None:
                 taken = x if norm is None or self.post_norm else norm(x)
-                added = x + (part(taken, mask, turn) if part is self.attention else part(taken))
+                added = x + (part(taken, mask, turn, memory) if part is self.attention else part(taken))
             x = norm(added) if norm is not None and self.post_norm else added
         return x
 
@@ -174,7 +218,7 @@ class PlainTransformer(nn.Module):
 
     Notes
     -----
-    It has no dropout, keeps no keys and values between calls, and its outputs are named tuples, with the
+    It has no dropout, and its outputs are named tuples, with the
     names that `transformers` uses.
 
     Examples
@@ -222,6 +266,7 @@ class PlainTransformer(nn.Module):
         token_type_ids: Tensor | None = None,
         position_ids: Tensor | None = None,
         output_hidden_states: bool = False,
+        memory: KeyValues | None = None,
     ) -> ScoresOutput | HiddenOutput:
         """Compute scores, or hidden states where there is no head.
 
@@ -230,11 +275,13 @@ class PlainTransformer(nn.Module):
         input_ids : Tensor of int64, shape (batch, tokens)
             Tokens.
         attention_mask : Tensor, shape (batch, tokens), optional
-            1 for tokens, 0 for padding.
+            1 for tokens, 0 for padding; with `memory`, for the tokens in it too.
         token_type_ids, position_ids : Tensor of int64, shape (batch, tokens), optional
-            By default all 0, and 0, 1, 2, ...
+            By default all 0, and 0, 1, 2, ..., or with `memory` those after the tokens in it.
         output_hidden_states : bool
             Whether to give those too.
+        memory : KeyValues, optional
+            Of the text before, for decoders; that of these tokens is added.
 
         Returns
         -------
@@ -242,14 +289,19 @@ class PlainTransformer(nn.Module):
             By whether there is a head. What is given for padding means nothing.
         """
         if position_ids is None:
-            position_ids = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
+            past = 0 if memory is None else memory.length
+            position_ids = torch.arange(past, past + input_ids.shape[1], device=input_ids.device)[None]
         x = self._embedded(input_ids, token_type_ids, position_ids)
-        mask, turn = self.context(x, attention_mask, position_ids)
+        if memory is not None and not self.plan.causal:
+            raise ValueError("memory must not be given: in an encoder, tokens see those after them too")
+        mask, turn = self.context(x, attention_mask, position_ids, 0 if memory is None else memory.length)
         states = [x]
         for layer in self.layers:
-            x = layer(x, mask, turn)
+            x = layer(x, mask, turn, memory)
             if output_hidden_states:
                 states.append(x)
+        if memory is not None:
+            memory.length += input_ids.shape[1]
         given = tuple(states) if output_hidden_states else None
         if self.norm is not None:
             x = self.norm(x)
@@ -274,7 +326,7 @@ class PlainTransformer(nn.Module):
         return x if self.embedding_norm is None else self.embedding_norm(x)
 
     def context(
-        self, x: Tensor, attention_mask: Tensor | None, position_ids: Tensor
+        self, x: Tensor, attention_mask: Tensor | None, position_ids: Tensor, past: int = 0
     ) -> tuple[Tensor | None, tuple[Tensor, Tensor] | None]:
         """Make what all layers are called with besides `x`.
 
@@ -282,24 +334,28 @@ class PlainTransformer(nn.Module):
         ----------
         x : Tensor, shape (batch, tokens, hidden)
             Gives dtype, device and length.
-        attention_mask : Tensor, shape (batch, tokens), or None
+        attention_mask : Tensor, shape (batch, past + tokens), or None
             1 for tokens, 0 for padding.
         position_ids : Tensor of int64, shape (batch or 1, tokens)
             Of the tokens.
+        past : int
+            How many tokens came before.
 
         Returns
         -------
-        mask : Tensor, shape (batch, 1, tokens or 1, tokens), or None
+        mask : Tensor, shape (batch or 1, 1, tokens or 1, past + tokens), or None
             What is added to scores.
         turn : pair of Tensor, shape (batch or 1, 1, tokens, head_dim), or None
             Cosine and sine.
         """
         mask = turn = None
+        if attention_mask is None and past and x.shape[1] > 1:
+            attention_mask = torch.ones(1, past + x.shape[1], device=x.device)
         if attention_mask is not None:
             seen = attention_mask[:, None, None].bool()
             if self.plan.causal:
-                here = torch.arange(x.shape[1], device=x.device)
-                seen = seen & (here[:, None] >= here)
+                here = torch.arange(past + x.shape[1], device=x.device)
+                seen = seen & (here[past:, None] >= here)
             # Finite, since a token that sees nothing must not become NaN: 0 times NaN is NaN to all others.
             least = torch.finfo(x.dtype).min / 2
             mask = torch.zeros_like(seen, dtype=x.dtype).masked_fill(~seen, least)

@@ -1,8 +1,11 @@
 """Plain transformers on disk, and as ONNX models."""
 
 import json
+import random
+import re
 import subprocess
 import sys
+import time
 
 import numpy as np
 import onnxruntime
@@ -191,3 +194,40 @@ def test_plans_that_cannot_be_are_refused(changes, message):
     PlainTransformer(Blueprint(**plan))
     with pytest.raises(ValueError, match=message):
         Blueprint(**{**plan, **changes})
+
+
+@pytest.mark.parametrize("ending", ["json", "safetensors"])
+def test_random_damage_is_read_or_refused(ending, tmp_path):
+    save(part_of("gpt2"), tmp_path / "small")
+    path = tmp_path / f"small.{ending}"
+    whole, draw, refused = path.read_bytes(), random.Random(0), []
+    numbers = [match.span() for match in re.finditer(rb"-?\d+|true|false|null", whole[:3000])]
+    for _ in range(150):
+        damaged = bytearray(whole)
+        if ending == "json" and draw.random() < 0.5:
+            begin, end = draw.choice(numbers)
+            other = [b"-1", b"1e999", b"null", b"[]", b"true", b"9" * 30, b"9" * 400, b'"x"', b"{}", b"0"]
+            damaged[begin:end] = draw.choice(other)
+        else:
+            for _ in range(draw.choice([1, 3, 30])):
+                damaged[draw.randrange(min(3000, len(damaged)))] = draw.randrange(256)
+        path.write_bytes(damaged)
+        try:
+            load(tmp_path / "small")
+        except ValueError as error:
+            refused.append(str(error))
+    assert len(refused) > 50
+    assert all("small.safetensors" in message for message in refused)
+
+
+def test_a_short_description_of_many_layers_takes_no_time(tmp_path):
+    save(part_of("gpt2"), tmp_path / "small")
+    path = tmp_path / "small.json"
+    document = json.loads(path.read_text())
+    document["plan"]["shape"]["layers"] = [[1, 1, 1]] * 100_000
+    document["plan"]["scales"] = [1.0] * 100_000
+    path.write_text(json.dumps(document))
+    begin = time.process_time()
+    with pytest.raises(ValueError, match="it has 100000 layers"):
+        load(tmp_path / "small")
+    assert time.process_time() - begin < 5
