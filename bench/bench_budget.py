@@ -27,6 +27,25 @@ def instance(d: int, k: int, m: int, kind: str, seed: int) -> Instance:
     return scores, costs, np.full(m, 0.35 * d)
 
 
+def layers(seed: int, n: int = 30) -> Instance:
+    """A decoder to be cut: heads, groups and width of each layer, by parameters and milliseconds.
+
+    All layers cost the same; how much harm is done differs from layer to layer, the more the more is left out.
+    """
+    rng = np.random.default_rng(seed)
+    kept = np.arange(1, 9) / 8
+    sizes = np.array([663_552, 221_184, 2_654_208])  # queries and outputs, keys and values, MLP
+    params = sizes[:, None] * kept
+    # As measured: something to start with, what grows with the width, and a few per cent of noise.
+    times = np.array([[0.05], [0.02], [0.04]]) + np.array([[0.35], [0.1], [0.9]]) * kept
+    times *= rng.normal(1, 0.03, times.shape)
+    harm = rng.lognormal(0, 1, (n, 3, 1)) * sizes[:, None] / 1e6 * (1 - kept) ** rng.uniform(1, 3, (n, 3, 1))
+    costs = np.stack([np.tile(params, (n, 1)), np.tile(times, (n, 1))])
+    # No sum hits a limit but for rounding, which HiGHS would let pass.
+    limits = np.array([0.7, 0.75]) * costs.max(axis=2).sum(axis=1) + np.array([0.5, 0.0])
+    return -harm.reshape(3 * n, 8), costs, limits
+
+
 class Highs:
     """The same as a mixed-integer program, whose matrices are made beforehand."""
 
@@ -78,6 +97,21 @@ def knapsacks() -> None:
                 )
 
 
+def transformers() -> None:
+    """What `nasx.compress` begins with: 30 layers x 3 decisions x 8 choices, two limits."""
+    for seed in range(4):
+        made = layers(seed)
+        compare(
+            f"a decoder's 30 x 3 x 8, 2 limits {seed}",
+            "HiGHS",
+            Highs(*made),
+            functools.partial(ours, *made),
+            same,
+            target=5,
+            repeats=7,
+        )
+
+
 def seconds(call: object, repeats: int = 5) -> str:
     times = []
     for _ in range(repeats):
@@ -126,5 +160,6 @@ def fronts() -> None:
 if __name__ == "__main__":
     describe("scipy")
     knapsacks()
+    transformers()
     samples()
     fronts()
