@@ -175,9 +175,17 @@ def encoder(options: argparse.Namespace) -> None:
     print(f"food and bread {close:.3f}, food and cheetah {far:.3f}")
     family = family_of(model)
     ranking = nasx.compression.rank(model, calibration)
+    known = options.latency is not None and options.latency.exists()
     profile = nasx.compression.profile(
-        model, ["latency_ms"], dimensions=CUTS, latency={"length": 32, "batch_size": 8, "threads": 1}
+        model,
+        ["latency_ms"],
+        dimensions=CUTS,
+        latency=nasx.compression.Latency.load(options.latency)
+        if known
+        else {"length": 32, "batch_size": 8, "threads": 1},
     )
+    if options.latency is not None and not known:
+        profile.costs["latency_ms"].save(options.latency)  # type: ignore[attr-defined]
     print(profile)
     latency = profile.costs["latency_ms"]
     limit = 2 / 3 * profile.reach["latency_ms"].whole
@@ -253,11 +261,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shares", type=float, nargs="+", default=[0.9, 0.8, 0.7], help="of the parameters")
     parser.add_argument("--seeds", type=int, default=3, help="calibration texts")
     parser.add_argument("--seed", type=int, default=0, help="of MiniLM's search")
-    parser.add_argument("--strategy", default="regularized_evolution")
+    parser.add_argument("--latency", type=Path, help="MiniLM: keep what parts take in this file")
+    parser.add_argument("--strategy", default="genetic_algorithm")
     parser.add_argument("--evaluations", type=int, default=60)
-    parser.add_argument(
-        "--estimates", choices=("passes", "gradients"), default="gradients", help="of SmolLM2"
-    )
+    parser.add_argument("--estimates", choices=("passes", "gradients"), default="gradients", help="SmolLM2")
     parser.add_argument("--points", type=int, default=2)
     parser.add_argument(
         "--estimated-on", type=int, default=4, help="pieces of text for the start's estimates"

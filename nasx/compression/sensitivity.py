@@ -104,7 +104,7 @@ def _of_heads(effect: Tensor, options: Options, family: Family, i: int) -> Any:
     """Sum over tokens half the squares of what goes with all but the first heads of the first groups."""
     whole = family.shape.layers[i]
     assert whole is not None
-    heads = effect.reshape(len(effect), whole.groups, -1, family.head_dim).sum(-1)
+    heads = effect.view(-1, whole.groups, whole.heads // whole.groups, family.head_dim).sum(-1)
     sums = F.pad(heads.cumsum(1).cumsum(2), (1, 0, 1, 0))
     lost = [sums[:, -1, -1] - sums[:, g, number // g if g else 0] for number, g in options.attention]
     return (torch.stack(lost).square().sum(1) / 2).cpu().numpy()
