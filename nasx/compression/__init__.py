@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nasx.compression.calibration import Sequences
     from nasx.compression.families import family_of
+    from nasx.compression.files import load, save, to_onnx
     from nasx.compression.importance import Ranking, rank
     from nasx.compression.profiling import Profile, profile
     from nasx.compression.recovery import recover
@@ -33,11 +34,14 @@ _EXPORTS = {
     "Shape": "shapes",
     "compress": "searching",
     "family_of": "families",
+    "load": "files",
     "measure_latency": "times",
     "profile": "profiling",
     "rank": "importance",
     "recover": "recovery",
+    "save": "files",
     "search": "searching",
+    "to_onnx": "files",
     "train_supernet": "sandwich",
 }
 
@@ -55,11 +59,14 @@ __all__ = [
     "Shape",
     "compress",
     "family_of",
+    "load",
     "measure_latency",
     "profile",
     "rank",
     "recover",
+    "save",
     "search",
+    "to_onnx",
     "train_supernet",
 ]
 
