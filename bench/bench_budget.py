@@ -30,7 +30,7 @@ def instance(d: int, k: int, m: int, kind: str, seed: int) -> Instance:
 def layers(seed: int, n: int = 30) -> Instance:
     """A decoder to be cut: heads, groups and width of each layer, by parameters and milliseconds.
 
-    All layers cost the same; how much harm is done differs from layer to layer, the more the more is left out.
+    All layers cost the same; the harm that is done differs, and grows with what is left out.
     """
     rng = np.random.default_rng(seed)
     kept = np.arange(1, 9) / 8
