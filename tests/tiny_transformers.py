@@ -36,6 +36,7 @@ _BERT = {
     "max_position_embeddings": 32,
     "layer_norm_eps": 1e-5,
 }
+_TOKENS = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "type_vocab_size": 1}
 _KINDS = {
     "llama": ("LlamaForCausalLM", {**_DECODER, "tie_word_embeddings": True}),
     "llama, biases, untied": (
@@ -70,6 +71,10 @@ _KINDS = {
         "BertForMaskedLM",
         {**_BERT, "tie_word_embeddings": False, "hidden_act": "relu"},
     ),
+    "roberta": ("RobertaModel", {**_BERT, **_TOKENS}),
+    "roberta, masked": ("RobertaForMaskedLM", {**_BERT, **_TOKENS}),
+    "roberta, classes": ("RobertaForSequenceClassification", {**_BERT, **_TOKENS, "num_labels": 3}),
+    "xlm roberta": ("XLMRobertaModel", {**_BERT, **_TOKENS}),
     "bert, classes": ("BertForSequenceClassification", {**_BERT, "num_labels": 3}),
 }
 KINDS = tuple(_KINDS)

@@ -73,6 +73,8 @@ class Blueprint:
         Whether a layer makes one vector of the first token's.
     classes : int
         Number of classes of the head "classes".
+    padding : int or None
+        If positions count the tokens that are no padding, from the number after it: the token for padding.
 
     Raises
     ------
@@ -102,6 +104,7 @@ class Blueprint:
     tied: bool = False
     pooler: bool = False
     classes: int = 0
+    padding: int | None = None
 
     def __post_init__(self) -> None:
         if None in self.shape.layers:
@@ -124,6 +127,11 @@ class Blueprint:
             raise ValueError("scales, epsilon and rotary must be finite")
         if self.rotary is not None and self.head_dim % 2:
             raise ValueError(f"head_dim must be even where positions turn heads; got {self.head_dim}")
+        if self.padding is not None and (not 0 <= self.padding < self.positions or self.causal):
+            raise ValueError(
+                "padding must be from 0 to below the number of positions, in an encoder; "
+                f"got {self.padding} for {self.positions}"
+            )
         if self.head == "classes" and not (self.pooler and self.classes > 0):
             raise ValueError("head 'classes' needs a pooler and at least one class")
 
@@ -259,6 +267,7 @@ class Blueprint:
                 "bool": (bool,),
                 "float": (int, float),
                 "str": (str,),
+                "int | None": (int, type(None)),
                 "float | None": (int, float, type(None)),
             }.get(str(kinds[name].type))
             if wanted and (not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted)):

@@ -156,7 +156,8 @@ def to_onnx(model: nn.Module, path: str | os.PathLike[str]) -> None:
     if plan.head == "none":
         results = ["last_hidden_state", "pooler_output"] if plan.pooler else ["last_hidden_state"]
     names = ["input_ids", "attention_mask", *(["token_type_ids"] if plan.token_types else [])]
-    example = torch.zeros(len(names), 2, min(3, plan.positions or 3), dtype=torch.int64, device=device)
+    length = 3 if not plan.positions else min(3, plan.positions - 1 - (plan.padding or 0))
+    example = torch.zeros(len(names), 2, max(1, length), dtype=torch.int64, device=device)
     example[1] = 1
     axes = {name: {0: "batch", 1: "tokens"} for name in (*names, *results)}
     for name in results:

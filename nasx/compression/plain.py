@@ -288,7 +288,10 @@ class PlainTransformer(nn.Module):
         ScoresOutput or HiddenOutput
             By whether there is a head. What is given for padding means nothing.
         """
-        if position_ids is None:
+        if position_ids is None and self.plan.padding is not None:
+            text = (input_ids != self.plan.padding).long()
+            position_ids = text.cumsum(1) * text + self.plan.padding
+        elif position_ids is None:
             past = 0 if memory is None else memory.length
             position_ids = torch.arange(past, past + input_ids.shape[1], device=input_ids.device)[None]
         x = self._embedded(input_ids, token_type_ids, position_ids)

@@ -228,6 +228,20 @@ def test_padding_that_sees_nothing_spoils_nothing():
     torch.testing.assert_close(got[left.bool()], expected[left.bool()], rtol=0, atol=1e-4)
 
 
+def test_positions_of_roberta_count_what_is_no_padding():
+    model = tiny.build("roberta")
+    family, x = family_of(model), tiny.texts(model)
+    x[0, :3] = x[1, 5:] = model.config.pad_token_id
+    got, expected = (tiny.outputs(one, x, attention_mask=(x != 1).long()) for one in (family.whole, model))
+    text = x != 1
+    got, expected = (one["last_hidden_state"][text] for one in (got, expected))
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-4)
+    other = tiny.build("roberta, masked")
+    other.config.hidden_act = "relu"
+    with pytest.raises(ValueError, match=r"config\.hidden_act must be 'gelu'"):
+        family_of(other)
+
+
 def test_types_of_tokens_reach_the_encoder():
     model = tiny.build("bert")
     family, x = family_of(model), tiny.texts(model)
@@ -323,6 +337,7 @@ def test_other_models_are_refused_by_name():
         ("GPT2", {"add_cross_attention": True}, "add_cross_attention is set"),
         ("GPT2", {"activation_function": "mish"}, "unknown activation 'mish'"),
         ("Bert", {"is_decoder": True}, "is_decoder is set"),
+        ("Roberta", {"is_decoder": True}, "is_decoder is set"),
         ("Bert", {"hidden_act": "mish"}, "unknown activation 'mish'"),
     ],
 )

@@ -95,7 +95,7 @@ def test_onnx_runtime_computes_the_same(kind, tmp_path):
         mask[0, 4:] = 0
         feed = {"input_ids": x, "attention_mask": mask}
         if part.plan.token_types:
-            feed["token_type_ids"] = (x % 2).long()
+            feed["token_type_ids"] = (x % part.plan.token_types).long()
         expected = tiny.outputs(part, **feed)
         assert [one.name for one in session.get_outputs()] == list(expected)
         found = session.run(None, {name: value.numpy() for name, value in feed.items()})
@@ -148,6 +148,7 @@ DAMAGE = {
     "a head that it lacks": lambda d: d["plan"].update(head="masked"),
     "classes without a pooler": lambda d: d["plan"].update(head="classes", classes=2),
     "no epsilon": lambda d: d["plan"].update(epsilon=float("inf")),
+    "padding that has no position": lambda d: d["plan"].update(padding=99),
     "a list": lambda d: d.update(plan=[1, 2]),
     "weights too many": lambda d: d["plan"].update(tied=True),
 }

@@ -5,13 +5,13 @@ from __future__ import annotations
 from torch import nn
 
 from nasx.compression.families.base import Family, LayerParts
-from nasx.compression.families.bert import Bert
+from nasx.compression.families.bert import Bert, Roberta
 from nasx.compression.families.gpt2 import GPT2
 from nasx.compression.families.llama import Llama
 
 __all__ = ["Family", "LayerParts", "family_of"]
 
-_FAMILIES: tuple[type[Family], ...] = (Llama, GPT2, Bert)
+_FAMILIES: tuple[type[Family], ...] = (Llama, GPT2, Bert, Roberta)
 
 
 def family_of(model: nn.Module) -> Family:

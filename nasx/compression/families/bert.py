@@ -1,8 +1,8 @@
-"""Encoders like BERT: learned positions, norms after the residual additions, no order in time."""
+"""Encoders like BERT and RoBERTa: learned positions, norms after the residual additions, no order in time."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -12,7 +12,15 @@ from nasx.compression.parts import named_weights
 from nasx.compression.shapes import LayerShape, Shape
 from nasx.errors import unknown
 
-__all__ = ["Bert"]
+__all__ = ["Bert", "Roberta"]
+
+
+class _Head(NamedTuple):
+    """What a model puts on top of the encoder, in the words of `Blueprint`."""
+
+    kind: Literal["none", "masked", "classes"] = "none"
+    modules: dict[str, nn.Module] = {}  # noqa: RUF012  (never changed)
+    decoder: Any = None
 
 
 class Bert(Family):
@@ -45,8 +53,24 @@ class Bert(Family):
         model: Any = self.model
         return getattr(model, "bert", model)
 
-    def _described(self) -> tuple[Blueprint, dict[str, Tensor]]:
+    @property
+    def _head(self) -> _Head:
         model: Any = self.model
+        pooler = {} if self._base.pooler is None else {"pooler": self._base.pooler.dense}
+        if hasattr(model, "cls"):
+            last = model.cls.predictions
+            added = {"transform": last.transform.dense, "transform_norm": last.transform.LayerNorm}
+            return _Head("masked", added, last.decoder)
+        if hasattr(model, "classifier"):
+            return _Head("classes", {**pooler, "classes": model.classifier})
+        return _Head("none", pooler)
+
+    @property
+    def _padding(self) -> int | None:
+        """The token from whose number positions count."""
+        return None
+
+    def _described(self) -> tuple[Blueprint, dict[str, Tensor]]:
         base, config = self._base, self._base.config
         if config.is_decoder:
             raise ValueError("the model must be an encoder; its config.is_decoder is set")
@@ -64,21 +88,13 @@ class Bert(Family):
             "types": embeddings.token_type_embeddings,
             "embedding_norm": embeddings.LayerNorm,
         }
-        head, tied, classes = "none", False, 0
-        if base.pooler is not None:
-            modules["pooler"] = base.pooler.dense
-        if hasattr(model, "cls"):
-            head, last = "masked", model.cls.predictions
-            tied = last.decoder.weight is embeddings.word_embeddings.weight
-            modules |= {"transform": last.transform.dense, "transform_norm": last.transform.LayerNorm}
-        if hasattr(model, "classifier"):
-            head, classes = "classes", model.classifier.weight.shape[0]
-            modules["classes"] = model.classifier
-        values = named_weights(modules)
-        if head == "masked":
-            values["scores_bias"] = last.decoder.bias
+        head = self._head
+        values = named_weights({**modules, **head.modules})
+        tied = head.decoder is not None and head.decoder.weight is embeddings.word_embeddings.weight
+        if head.decoder is not None:
+            values["scores_bias"] = head.decoder.bias
             if not tied:
-                values["scores.weight"] = last.decoder.weight
+                values["scores.weight"] = head.decoder.weight
         layers = base.encoder.layer
         for i, layer in enumerate(layers):
             values |= named_weights(_modules(layer), f"layers.{i}.")
@@ -103,10 +119,11 @@ class Bert(Family):
             positions=embeddings.position_embeddings.weight.shape[0],
             token_types=embeddings.token_type_embeddings.weight.shape[0],
             embedding_norm=True,
-            head=head,  # type: ignore[arg-type]
+            head=head.kind,
             tied=tied,
-            pooler=base.pooler is not None,
-            classes=classes,
+            pooler="pooler" in head.modules,
+            classes=len(values["classes.weight"]) if head.kind == "classes" else 0,
+            padding=self._padding,
         )
         return plan, values
 
@@ -118,11 +135,9 @@ class Bert(Family):
 
     def other_norms(self) -> tuple[nn.Module, ...]:
         """Give the norm of the embeddings, and that of the head for masked tokens."""
-        model: Any = self.model
-        embedding = self._base.embeddings.LayerNorm
-        return (
-            (embedding, model.cls.predictions.transform.LayerNorm) if hasattr(model, "cls") else (embedding,)
-        )
+        last = self._head.modules.get("transform_norm")
+        first = self._base.embeddings.LayerNorm
+        return (first,) if last is None else (first, last)
 
     def _fits_config(self, hidden: int, layer: LayerShape, kept: tuple[int, ...]) -> bool:
         return hidden == layer.heads * self.head_dim
@@ -141,6 +156,57 @@ class Bert(Family):
     def _constructor(self) -> dict[str, Any]:
         bare = self._base is self.model
         return {"add_pooling_layer": self._base.pooler is not None} if bare else {}
+
+
+class Roberta(Bert):
+    """RoBERTa and XLM-RoBERTa, whose positions count the tokens that are no padding.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        An encoder.
+
+    Raises
+    ------
+    ValueError
+        If it is used as a decoder, or has a setting that is not supported.
+
+    References
+    ----------
+    Y. Liu et al. RoBERTa: a robustly optimized BERT pretraining approach. 2019.
+    """
+
+    name = "roberta"
+    classes: ClassVar[tuple[str, ...]] = tuple(
+        f"{kind}{end}"
+        for kind in ("Roberta", "XLMRoberta")
+        for end in ("Model", "ForMaskedLM", "ForSequenceClassification")
+    )
+
+    @property
+    def _base(self) -> Any:
+        model: Any = self.model
+        return getattr(model, "roberta", model)
+
+    @property
+    def _head(self) -> _Head:
+        model: Any = self.model
+        if hasattr(model, "lm_head"):
+            if self._base.config.hidden_act != "gelu":
+                raise ValueError(
+                    "config.hidden_act must be 'gelu', as in the head for masked tokens; got "
+                    f"{self._base.config.hidden_act!r}"
+                )
+            last = model.lm_head
+            return _Head("masked", {"transform": last.dense, "transform_norm": last.layer_norm}, last.decoder)
+        if hasattr(model, "classifier"):
+            last = model.classifier
+            return _Head("classes", {"pooler": last.dense, "classes": last.out_proj})
+        return super()._head
+
+    @property
+    def _padding(self) -> int | None:
+        return int(self._base.embeddings.padding_idx)
 
 
 def _modules(layer: Any) -> dict[str, nn.Module]:
