@@ -33,6 +33,27 @@ def family_of(model: nn.Module) -> Family:
         If it is none of them; the message names them.
     ValueError
         If it is, with a setting that is not supported.
+
+    Examples
+    --------
+    >>> from transformers import LlamaConfig, LlamaForCausalLM
+    >>> from nasx.compression.shapes import LayerShape, Shape
+    >>> config = LlamaConfig(
+    ...     vocab_size=50, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
+    ...     num_key_value_heads=2, max_position_embeddings=32,
+    ... )
+    >>> family = family_of(LlamaForCausalLM(config))
+    >>> uniform = Shape(12, (LayerShape(heads=2, groups=1, mlp=20), None))
+    >>> type(family.extract(uniform)).__name__
+    'LlamaForCausalLM'
+    >>> mixed = Shape(12, (LayerShape(heads=2, groups=1, mlp=20), LayerShape(heads=0, groups=0, mlp=8)))
+    >>> small = family.extract(mixed)
+    >>> type(small).__name__
+    'PlainTransformer'
+    >>> family.parameters(mixed) == sum(value.numel() for value in small.parameters())
+    True
+    >>> family.kv_bytes(mixed, tokens=100)
+    3200
     """
     kind = type(model)
     for family in _FAMILIES:
