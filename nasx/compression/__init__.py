@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from nasx.compression.calibration import Sequences
     from nasx.compression.families import family_of
     from nasx.compression.files import load, save, to_onnx
+    from nasx.compression.generation import generate
     from nasx.compression.importance import Ranking, rank
     from nasx.compression.profiling import Profile, profile
     from nasx.compression.recovery import recover
@@ -34,6 +35,7 @@ _EXPORTS = {
     "Shape": "shapes",
     "compress": "searching",
     "family_of": "families",
+    "generate": "generation",
     "load": "files",
     "measure_latency": "times",
     "profile": "profiling",
@@ -59,6 +61,7 @@ __all__ = [
     "Shape",
     "compress",
     "family_of",
+    "generate",
     "load",
     "measure_latency",
     "profile",
