@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasx.compression.families import Family
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["Candidate", "CompressionResult"]
+
+_FORMAT = "nasx compression 1"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,22 +108,24 @@ class CompressionResult:
             raise NasxError(f"no candidate was found: {self.search.reason}")
         return front[0]
 
-    def extract(self, candidate: Candidate | Shape | None = None, *, plain: bool = False) -> nn.Module:
+    def extract(self, candidate: Candidate | Shape | None = None, *, plain: bool | None = None) -> nn.Module:
         """Take a part out of the model, as a module of its own.
 
         Parameters
         ----------
         candidate : Candidate or Shape, optional
             By default `best`.
-        plain : bool, default False
-            Whether to make a `PlainTransformer` even where the model's own class would do.
+        plain : bool, optional
+            Whether to make a `PlainTransformer`, which `nasx.compression.save` writes, even where the model's
+            own class would do; by default unless the space is uniform, so that the kind does not hang on what
+            was found.
 
         Returns
         -------
         torch.nn.Module
-            With copies of the weights, not yet trained: of the model's class if that can hold it, otherwise a
-            plain one. `nasx.compression.save` writes both.
+            With copies of the weights, not yet trained.
         """
+        plain = not self.space.uniform if plain is None else plain
         return self.family.extract(self._shape(candidate), plain=plain)
 
     def _shape(self, candidate: Candidate | Shape | None) -> Shape:
@@ -175,6 +181,43 @@ class CompressionResult:
         shape = self._shape(candidate)
         student = self.extract(shape) if model is None else model
         return student, recover(student, self.family, data, kept=shape.kept, **settings)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write what was found, and the model if it was taken out.
+
+        Parameters
+        ----------
+        folder : path-like
+            Made if it is not there. ``compression.json`` has the front's shapes and metrics, the limits and
+            the whole model's metrics. The model goes beside it: by its ``save_pretrained``, or if it is plain
+            as ``model.safetensors`` and ``model.json``, which `nasx.compression.load` reads.
+
+        Returns
+        -------
+        Path
+            The folder.
+        """
+        from nasx.compression.files import save
+        from nasx.compression.plain import PlainTransformer
+
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        front = [{"shape": one.shape.to_dict(), "metrics": one.metrics} for one in self.front]
+        document = {
+            "format": _FORMAT,
+            "objectives": self.search.objectives,
+            "limits": self.search.limits,
+            "original": self.original,
+            "front": front,
+            "history": self.history,
+        }
+        (place / "compression.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+        if isinstance(self.model, PlainTransformer):
+            save(self.model, place / "model")
+        elif self.model is not None:
+            model: Any = self.model
+            model.save_pretrained(place)
+        return place
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """Draw what was scored, with the front.

@@ -74,7 +74,8 @@ def compress(
     Returns
     -------
     CompressionResult
-        Its ``model`` is a plain module that does without nasx if the model's own class can hold it.
+        Its ``model`` is of the model's own class with ``uniform=True``, and otherwise a
+        `nasx.compression.plain.PlainTransformer`, which needs nothing but torch.
 
     Raises
     ------

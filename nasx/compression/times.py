@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import platform
@@ -207,6 +208,8 @@ def measure_latency(
     ]
     whole = space.sample(count(networks, "networks"), seed=seed)
     wholes = [space.full, *(space.shape_of(row) for row in whole)]
+    if next(family.model.parameters()).device.type != "cpu":  # it is sent to another process
+        family = type(family)(copy.deepcopy(family.model).cpu())
     parts = _Extracted(family, [*shapes, *wholes], len(shapes), count(length, "length", 2))
     spec = TaskSpec((length,), family.plan.vocabulary, "language")
     items = [(i,) for i in range(len(parts.shapes))]

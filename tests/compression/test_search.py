@@ -5,12 +5,25 @@ import pytest
 import torch
 
 import nasx
-from nasx.compression import CompressionSpace, Latency, Scorer, Sequences, profile, rank, recover, search
+from nasx.compression import (
+    CompressionSpace,
+    Latency,
+    Scorer,
+    Sequences,
+    Shape,
+    load,
+    profile,
+    rank,
+    recover,
+    search,
+)
 from nasx.compression.costs import PartsCost
 from nasx.compression.estimating import estimate
 from nasx.compression.families import family_of
 from nasx.compression.searching import starts
 from nasx.compression.start import best_start
+
+from .conftest import tiny
 
 CUTS = {"divisor": 16, "dimensions": ["heads", "mlp", "skip"]}
 
@@ -102,7 +115,7 @@ def test_uniform_parts_are_of_the_models_own_class(llama, text, tmp_path):
     model = result.model
     assert isinstance(model, transformers.LlamaForCausalLM)
     assert numel(model) == result.best.metrics["params"] <= 22_000
-    model.save_pretrained(tmp_path)
+    result.save(tmp_path)
     again = transformers.LlamaForCausalLM.from_pretrained(tmp_path)
     with torch.no_grad():
         assert torch.equal(again(text[:2]).logits, model(text[:2]).logits)
@@ -110,7 +123,7 @@ def test_uniform_parts_are_of_the_models_own_class(llama, text, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "bert"])
-def test_other_families_are_compressed_too(kind, text, request):
+def test_other_families_are_compressed_too(kind, text, request, tmp_path):
     model = request.getfixturevalue(kind)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     budget = {"params": 0.7 * numel(model)}
@@ -118,6 +131,32 @@ def test_other_families_are_compressed_too(kind, text, request):
     assert numel(result.model) <= budget["params"]
     assert np.isfinite(result.score(result.model))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    result.save(tmp_path / "small")
+    written = json.loads((tmp_path / "small" / "compression.json").read_text())
+    assert [one["metrics"] for one in written["front"]] == [one.metrics for one in result.front]
+    assert Shape.from_dict(written["front"][0]["shape"]) == result.best.shape
+    again = load(tmp_path / "small" / "model")
+    with torch.no_grad():
+        assert torch.equal(again(text[:2])[0], result.model(text[:2])[0])
+
+
+@pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+@pytest.mark.parametrize("kind", ["llama", "bert"])
+def test_all_is_computed_where_the_model_is(kind, device, text):
+    """What a GPU finds is what the CPU finds, to within its other order of summation."""
+    results = []
+    for place in ("cpu", device):
+        model = tiny(kind).to(place)
+        budget = {"params": 0.7 * numel(model)}
+        settings = {"data": text[:16], "evaluations": 4, "strategy": "random_search", "points": 1}
+        result = nasx.compress(
+            model, budget=budget, recover={"steps": 2, "hidden_weight": 0.1}, **settings, **CUTS
+        )
+        assert {value.device.type for value in result.model.parameters()} == {place}
+        results.append(result)
+    one, other = (result.search.trials[0].metrics for result in results)
+    assert one == pytest.approx(other, rel=1e-3)
+    assert results[0].history[0]["loss"] == pytest.approx(results[1].history[0]["loss"], rel=1e-2)
 
 
 def test_steps_can_be_called_apart(llama, text, tmp_path):
