@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Reward", "reward_of"]
 
+_IGNORED = -100  # as in torch's cross entropy: what is labelled so is not to be predicted
+
 
 class Reward(NamedTuple):
     """What a network reached on a batch.
@@ -64,11 +66,12 @@ def reward_of(task: SupernetTask, network: nn.Module, batch: Any, kind: str) -> 
     if (
         not isinstance(labels, Tensor)
         or labels.is_floating_point()
-        or outputs.ndim != 2
-        or labels.shape != outputs.shape[:1]
+        or outputs.ndim < 2
+        or labels.shape != outputs.shape[:-1]
     ):
         raise EvaluationError(
-            'reward="accuracy" needs batches (inputs, labels) and outputs (B, classes); with this task, '
-            'take reward="likelihood"'
+            'reward="accuracy" needs batches (inputs, labels) and outputs (B, classes), or of each token '
+            '(B, T) and (B, T, classes); with this task, take reward="likelihood"'
         )
-    return Reward(torch.eq(outputs.argmax(1), labels).float().mean(), loss, len(outputs))
+    right = torch.eq(outputs.argmax(-1), labels)[labels != _IGNORED]
+    return Reward(right.float().mean(), loss, len(outputs))

@@ -39,12 +39,15 @@ class SPOS(OneShotStrategy):
         many as there are choices, so that each choice is trained once [2]_; "sandwich", the largest, which
         learns from labels, and two random ones and the smallest, which learn from its outputs [3]_; "flops",
         one, small, middling and large ones equally often [4]_.
+    optimizer : {"sgd", "adamw"}, default "sgd"
+        Momentum, as in the paper, or Adam with decoupled weight decay, by which transformers learn faster, at
+        rates such as 0.003.
     lr, lr_min : float, default 0.03 and 0
         Learning rate at the beginning, and towards which it falls. The paper's is 0.5 with batches of 1,024.
     schedule : {"linear", "cosine", "constant"}, default "linear"
         How it falls, from epoch to epoch.
     momentum : float, default 0.9
-        Of SGD.
+        Of "sgd".
     weight_decay : float, default 4e-5
         Of the weights on the path; the others stay as they are.
     grad_clip : float or None, default 5
@@ -93,6 +96,7 @@ class SPOS(OneShotStrategy):
     epochs: int = 50
     batch_size: int = 64
     sampling: str = "uniform"
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: float = 0.03
     lr_min: float = 0.0
     schedule: Literal["linear", "cosine", "constant"] = "linear"
@@ -105,6 +109,7 @@ class SPOS(OneShotStrategy):
         super().__post_init__()
         self._check_integers(epochs=1, batch_size=2)
         self._check_words("sampling", *RULES)
+        self._check_words("optimizer", "sgd", "adamw")
         self._check_words("schedule", "linear", "cosine", "constant")
         self._check_numbers(lr=None, lr_min=0, momentum=0, weight_decay=0)
         if self.grad_clip is not None:

@@ -75,9 +75,13 @@ class PathTraining(EpochTraining):
         self.cost = FlopsTable().bind(space, task.spec) if counts else None
         self.ends = ends_within(space, self.cost, cost_violation) if rule == "sandwich" else None
         self.epochs = settings.epochs if epochs is None else epochs
-        self.optimizer = torch.optim.SGD(
-            self.weights, settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
-        )
+        self.optimizer: torch.optim.Optimizer
+        if settings.optimizer == "adamw":
+            self.optimizer = torch.optim.AdamW(self.weights, settings.lr, weight_decay=settings.weight_decay)
+        else:
+            self.optimizer = torch.optim.SGD(
+                self.weights, settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
+            )
         self.mixed = settings.mixed_precision and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.mixed)
         self.batches = self.loader("train")
