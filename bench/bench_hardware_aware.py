@@ -5,7 +5,8 @@ steps    a step of the weights and of the architecture, each beside the same in 
 memory   bytes kept for gradients by a pair of paths, by a mixture, and by the heavier path alone.
 quality  NAS-Bench-201's space on part of Fashion-MNIST under a limit on this machine's measured latency: the
          latency of what is chosen, measured again, its accuracy in the table beside random cells within the
-         limit, and the latency without costs in the loss.
+         limit, and the latency without costs in the loss. --plot draws what was chosen beside the true
+         front, as told and as measured, and the table's predictions beside measurements.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import nasx
+from nasx._figures import panels
 from nasx.hardware import LatencyTable, measure_latency
 from nasx.nn.supernet import EdgeChoices
 from nasx.statistics import mean_and_error, with_error
@@ -184,6 +186,7 @@ def quality(options: argparse.Namespace) -> None:
         accuracy = file["cifar10_test_200"].astype(np.float64)
     within = accuracy[latency <= limit]
     print(f"limit {limit:.3f} ms; random cells within it {within.mean():.2f} %, all {accuracy.mean():.2f} %")
+    chosen_by: dict[str, list[list[float]]] = {}  # accuracy, latency in the table, latency measured
     for name, cls in (("FBNet", nasx.FBNet), ("ProxylessNAS", nasx.ProxylessNAS)):
         found: dict[str, list[float]] = {"accuracy": [], "measured": [], "free latency": []}
         for seed in range(options.seeds):
@@ -197,8 +200,25 @@ def quality(options: argparse.Namespace) -> None:
             found["accuracy"].append(float(accuracy[place]))
             found["measured"].append(float(timed[0]) / limit)
             found["free latency"].append(float(table(other)[0]) / limit)
+            point = [float(accuracy[place]), float(table(row)[0]), float(timed[0])]
+            chosen_by.setdefault(name, []).append(point)
         for what, values in found.items():
             print(f"{name} {what}: {with_error(*mean_and_error(values))}", flush=True)
+    if options.plot:
+        within = [[a, ms] for a, ms in zip(accuracy, latency, strict=True) if ms <= limit]
+        some = space.sample(30, seed=1)
+        timings = measure_latency(space, task.spec, some, rounds=options.rounds)
+        figure, (left, right) = panels(2)
+        nasx.plots.plot_fronts(
+            {name: np.array(points)[:, :2] for name, points in chosen_by.items()},
+            measured={name: np.array(points)[:, [0, 2]] for name, points in chosen_by.items()},
+            objectives={"accuracy after 200 epochs, %": "maximize", "latency_ms": "minimize"},
+            truth=within,
+            axis=left,
+        )
+        left.set_title(f"chosen under {limit:.3f} ms, beside all cells within it", fontsize=9)
+        nasx.plots.plot_predictions(table(some), timings, axis=right)
+        figure.savefig(options.plot, dpi=150)
 
 
 def main() -> None:
@@ -217,6 +237,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--networks", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the quality into this file")
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared/data")
     parser.add_argument("--fashion", default=FASHION, help="folder of Fashion-MNIST's four files")
     options = parser.parse_args()

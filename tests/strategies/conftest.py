@@ -39,3 +39,19 @@ def gain_over_random_search(request, data_dir):
         return (ours.mean() - theirs.mean()) / error
 
     return gain
+
+
+@pytest.fixture(scope="module")
+def task():
+    """A few digits to learn."""
+    from strategies.cost_aware import digits  # which needs torch, as not all tests here do
+
+    return digits()
+
+
+@pytest.fixture
+def seeded():
+    """Torch's random numbers are the same in each test."""
+    import torch
+
+    torch.manual_seed(0)

@@ -24,15 +24,7 @@ from nasx.strategies.hardware_aware.fbnet_training import FBNetTraining
 from nasx.strategies.limits import CostLimits
 from nasx.tasks import ImageClassification
 
-
-@pytest.fixture(scope="module")
-def task():
-    return digits()
-
-
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 # -- FBNet ---------------------------------------------------------------------------------------------------

@@ -5,26 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from reference.evolution import ReferenceGeneticAlgorithm
+from strategies.conditional import conditional_space, losses_of
 
-from nasx import Boolean, Categorical, GeneticAlgorithm, Integer, Space
-
-
-def losses_of(x, objectives=1):
-    values = np.where(x < 0, 3, x) * np.arange(1, x.shape[1] + 1)
-    return np.column_stack([values.sum(axis=1) % 17, (values[:, 0] - 4) ** 2])[:, :objectives].astype(float)
+from nasx import GeneticAlgorithm, Integer, Space
 
 
 @pytest.fixture
 def space():
-    return Space(
-        {
-            "a": Integer(0, 7),
-            "b": Categorical("pqrs"),
-            "c": Integer(0, 5, when={"b": ["p", "q"]}),
-            "d": Boolean(when={"c": [0, 1, 2]}),
-            "e": Integer(0, 8),
-        }
-    )
+    return conditional_space()
 
 
 @pytest.fixture

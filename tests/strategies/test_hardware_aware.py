@@ -23,15 +23,7 @@ from nasx.strategies.hardware_aware.proxyless_training import ProxylessTraining
 from nasx.strategies.hardware_aware.rewarded_training import RewardedTraining
 from nasx.tasks import ImageClassification
 
-
-@pytest.fixture(scope="module")
-def task():
-    return digits()
-
-
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 # -- settings ------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from strategies.cost_aware import (
     METHODS,
     SPACES,
     batch_of,
-    digits,
     limited,
     training,
 )
@@ -22,15 +21,7 @@ from nasx.nn.supernet import EdgeChoices
 from nasx.strategies.hardware_aware.proxyless_training import ProxylessTraining
 from nasx.strategies.hardware_aware.rewarded_training import RewardedTraining
 
-
-@pytest.fixture(scope="module")
-def task():
-    return digits()
-
-
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 # -- ProxylessNAS: pairs -------------------------------------------------------------------------------------

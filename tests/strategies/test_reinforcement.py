@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 from reference import policy as reference
+from strategies.conditional import losses_of
 
 import nasx
 from nasx import PPO, REINFORCE, Boolean, Categorical, Integer, Space
@@ -26,11 +27,6 @@ def space():
             "e": Integer(0, 7),
         }
     )
-
-
-def losses_of(x, objectives=1):
-    values = np.where(x < 0, 3, x) * np.arange(1, x.shape[1] + 1)
-    return np.column_stack([values.sum(axis=1) % 17, (values[:, 0] - 4) ** 2])[:, :objectives].astype(float)
 
 
 # -- whole runs ----------------------------------------------------------------------------------------------
