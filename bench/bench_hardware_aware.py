@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -205,20 +205,31 @@ def quality(options: argparse.Namespace) -> None:
         for what, values in found.items():
             print(f"{name} {what}: {with_error(*mean_and_error(values))}", flush=True)
     if options.plot:
-        within = [[a, ms] for a, ms in zip(accuracy, latency, strict=True) if ms <= limit]
         some = space.sample(30, seed=1)
         timings = measure_latency(space, task.spec, some, rounds=options.rounds)
-        figure, (left, right) = panels(2)
-        nasx.plots.plot_fronts(
-            {name: np.array(points)[:, :2] for name, points in chosen_by.items()},
-            measured={name: np.array(points)[:, [0, 2]] for name, points in chosen_by.items()},
-            objectives={"accuracy after 200 epochs, %": "maximize", "latency_ms": "minimize"},
-            truth=within,
-            axis=left,
-        )
-        left.set_title(f"chosen under {limit:.3f} ms, beside all cells within it", fontsize=9)
-        nasx.plots.plot_predictions(table(some), timings, axis=right)
-        figure.savefig(options.plot, dpi=150)
+        cells = np.column_stack([accuracy, latency])[latency <= limit]
+        draw(chosen_by, cells, table(some), timings, options.plot)
+
+
+def draw(
+    chosen: Mapping[str, Sequence[Sequence[float]]],
+    cells: np.ndarray,
+    predicted: np.ndarray,
+    measured: np.ndarray,
+    path: Path,
+) -> None:
+    """Draw what was chosen beside the front of all cells within the limit, and the table beside timings."""
+    figure, (left, right) = panels(2)
+    points = {name: np.array(rows) for name, rows in chosen.items()}
+    nasx.plots.plot_fronts(
+        {name: rows[:, [0, 1]] for name, rows in points.items()},
+        measured={name: rows[:, [0, 2]] for name, rows in points.items()},
+        objectives={"accuracy after 200 epochs, %": "maximize", "latency_ms": "minimize"},
+        truth=cells,
+        axis=left,
+    )
+    nasx.plots.plot_predictions(predicted, measured, axis=right)
+    figure.savefig(path, dpi=150)
 
 
 def main() -> None:
