@@ -36,7 +36,8 @@ __all__ = ["compress", "search", "starts"]
 
 # Shares of the budget for further starts: a search of a front begins all along it.
 _TIGHTER = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6)
-_ALONG = 30  # architectures to begin with, at most
+# Architectures to begin with, at most; the same for any number of evaluations, so that journals can go on longer.
+_ALONG = 20
 
 
 def compress(
@@ -248,8 +249,7 @@ def search(
     objectives: dict[str, Direction] = {**task.objectives}
     if front:
         objectives[next(iter(limits))] = "minimize"
-    most = max(1, min(_ALONG, evaluations // 4))
-    first = starts(space, costs, limits, harm, most=most, tighter=front, seed=seed)
+    first = starts(space, costs, limits, harm, most=_ALONG, tighter=front, seed=seed)
     found = run_search(
         space,
         task,
