@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nasx._arguments import count
 from nasx.compression.calibration import Sequences
@@ -36,8 +37,9 @@ __all__ = ["compress", "search", "starts"]
 
 # Shares of the budget for further starts: a search of a front begins all along it.
 _TIGHTER = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6)
-# Architectures to begin with, at most; the same for any number of evaluations, so that journals can go on longer.
+# Architectures to begin with, at most: no fewer for fewer evaluations, so that journals can go on.
 _ALONG = 20
+_OFF = 0.5  # standard deviation of the logarithm of how far estimates may be off
 
 
 def compress(
@@ -209,9 +211,10 @@ def search(
 
     Notes
     -----
-    The search starts from the best sums of estimates within the limits, which are found exactly, for the
-    budget and for somewhat smaller ones. Whatever a strategy proposes is checked against the limits before it
-    is scored; scoring takes the weights as they are, out of the model's own memory where that is possible.
+    The search starts from the best sums of estimates within the limits, which are found exactly: for the
+    budget, for somewhat smaller ones, and with estimates that are off by random factors. Whatever a strategy
+    proposes is checked against the limits before it is scored; scoring takes the weights as they are, out of
+    the model's own memory where that is possible.
     """
     family = as_family(model)
     limits = check_budget(budget)
@@ -309,7 +312,7 @@ def starts(
     tighter: bool = True,
     seed: int = 0,
 ) -> Genotypes:
-    """Find what a search begins with: the best by estimates, for several budgets, and neighbours of those.
+    """Find what a search begins with: the best by estimates, for several budgets, and by others like them.
 
     Parameters
     ----------
@@ -320,23 +323,32 @@ def starts(
     tighter : bool, default True
         Whether to take smaller budgets too.
     seed : int, default 0
-        Of the walks to neighbours.
+        Of the factors.
 
     Returns
     -------
     ndarray of int32, shape (n, d)
         All within the limits; the first is the best by estimates.
     """
+    shares = _TIGHTER if tighter else _TIGHTER[:1]
+    rng = np.random.default_rng(seed)
     found: list[Genotypes] = []
-    for share in _TIGHTER if tighter else _TIGHTER[:1]:
-        bounds = {name: limit * share for name, limit in limits.items()}
-        start = best_start(space, costs, bounds, estimates)
-        if start is not None and len(found) < most:
+    for number in range(len(shares) + 2 * most):
+        bounds = {name: limit * shares[number % len(shares)] for name, limit in limits.items()}
+        start = best_start(space, costs, bounds, estimates if number < len(shares) else _off(estimates, rng))
+        if start is not None:
             found.append(start.genotype)
-    rows = space.stack(found)
-    for number, row in enumerate(found):
-        steps = 4 * (most // len(found))
-        walk = space.random_walk(steps, start=row, adjacent=True, seed=seed + number)[2::2]
-        within = np.logical_and.reduce([costs[name](walk) <= limit for name, limit in limits.items()])
-        rows = space.join([rows, walk[within]])
-    return unique(rows).rows[:most]
+        rows = unique(space.stack(found)).rows
+        if len(rows) >= most:
+            break
+    return rows[:most]
+
+
+def _off(estimates: Estimates, rng: np.random.Generator) -> Estimates:
+    """Multiply what is told of each part by a factor: estimates may be off by as much."""
+
+    def scaled(rows: Sequence[npt.NDArray[np.float64]]) -> list[npt.NDArray[np.float64]]:
+        return [row * rng.lognormal(0, _OFF) for row in rows]
+
+    hidden = estimates.hidden * rng.lognormal(0, _OFF)
+    return Estimates(hidden, scaled(estimates.attention), scaled(estimates.mlp))
