@@ -28,6 +28,8 @@ _TABLES = ("space", "task", "strategy", "search", "objectives", "costs", "limits
 # stand in [search].
 _ELSEWHERE = ("space", "task", "strategy", "objectives", "costs", "limits", "journal", "progress")
 _CODE = ("executor", "callbacks")
+_TEXTS = ("train", "valid", "test")
+_TASKS = ("ImageClassification", "LanguageModelling", "TabularBenchmark")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,8 @@ class Config:
         space of its own.
     task : Task
         From ``[task]``: ``name`` and settings. An ``ImageClassification`` takes ``data`` and the shares of
-        ``valid`` and ``test``; a ``TabularBenchmark`` a ``file``, with ``decisions`` if it names its choices,
+        ``valid`` and ``test``; a ``LanguageModelling`` files of text, or shares of ``train`` for the other
+        two; a ``TabularBenchmark`` a ``file``, with ``decisions`` if it names its choices,
         or a ``dataset`` of NAS-Bench-Graph.
     strategy, baseline : Strategy, and Strategy or None
         From ``[strategy]``: ``name`` and settings, in ``[strategy.inner]`` those of an inner one; and from
@@ -227,9 +230,11 @@ def _cost(name: str, settings: Any, space: Space, folder: Path) -> Any:
 
 
 def _space_and_task(data: Mapping[str, Any], folder: Path) -> tuple[Space, Task]:
-    name, settings = _named("task", data.get("task", {}), ("ImageClassification", "TabularBenchmark"), "task")
+    name, settings = _named("task", data.get("task", {}), _TASKS, "task")
     if name == "ImageClassification":
         return make_space(data.get("space", {})), _images(settings, folder)
+    if name == "LanguageModelling":
+        return make_space(data.get("space", {})), _texts(settings, folder)
     space = make_space(data["space"]) if "space" in data else None
     table = _table(settings, space, data.get("objectives"), folder)
     return table.space, table
@@ -246,6 +251,17 @@ def _images(settings: dict[str, Any], folder: Path) -> tasks.ImageClassification
         raise ConfigurationError('table [task] needs data = "digits", or a .npz file with images and labels')
     keys = ["data", "data_seed", "valid", "test", *_parameters(cls)]
     task: tasks.ImageClassification = _make("task", make, settings, [key for key in keys if key != "train"])
+    return task
+
+
+def _texts(settings: dict[str, Any], folder: Path) -> tasks.LanguageModelling:
+    cls: Callable[..., tasks.LanguageModelling] = tasks.LanguageModelling
+    if not isinstance(settings.get("train"), str):
+        raise ConfigurationError('table [task] needs train = "text.txt", a file of text in UTF-8')
+    files = {
+        key: folder / value for key, value in settings.items() if key in _TEXTS and isinstance(value, str)
+    }
+    task: tasks.LanguageModelling = _make("task", cls, settings | files, _parameters(cls))
     return task
 
 

@@ -62,7 +62,10 @@ def _parser() -> argparse.ArgumentParser:
         help="a setting of the space, as in --set channels=8; repeatable",
     )
     profile.add_argument(
-        "--input", default="3,32,32", metavar="C,H,W", help="shape of one input (default: %(default)s)"
+        "--input",
+        default="3,32,32",
+        metavar="C,H,W",
+        help="shape of one input, or the number of tokens in a text (default: %(default)s)",
     )
     profile.add_argument(
         "--outputs", type=int, default=10, help="outputs of a network (default: %(default)s)"

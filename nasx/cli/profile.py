@@ -49,7 +49,9 @@ def profile(options: argparse.Namespace) -> int:
         shape = tuple(int(size) for size in options.input.split(","))
     except ValueError:
         raise ValueError(f"--input must be sizes such as 3,32,32; got {options.input!r}") from None
-    spec = TaskSpec(shape, options.outputs, "image_classification")
+    # Sizes of one axis are lengths of texts; encoders, which see all of them, predict what is hidden.
+    text = "language_modelling" if settings.get("causal", True) else "masked_language_modelling"
+    spec = TaskSpec(shape, options.outputs, text if len(shape) == 1 else "image_classification")
     path = Path(options.output or f"{options.space}-{options.backend}.npz")
     timings = path.with_name(f"{path.name}.timings")
     table = LatencyTable.measure(

@@ -127,7 +127,7 @@ def _finish(console: Console, config: Config, results: list[Result]) -> int:
         with console.status("training the chosen networks again"):
             again = [_retrain(config, one) for one in results]
     if again or len(results) > 1:
-        console.print(_comparison(results, again))
+        console.print(_comparison(results, again, getattr(config.task, "watched", "error")))
     failed = bool(again and again[0].error)
     if failed:
         lines.append(f"network    none: {again[0].error}")
@@ -147,7 +147,7 @@ def _write_network(config: Config, best: Trial, retrained: _Retrained | None) ->
         path.write_text(json.dumps(document, indent=1))
         return str(path)
     task: Any = config.task
-    path.write_text(json.dumps(document | {"normalization": task.normalization}, indent=1))
+    path.write_text(json.dumps(document | task.input_format, indent=1))
     weights = config.directory / "model.safetensors"
     safetensors = require("safetensors.torch", "writing a network's weights", "torch")
     safetensors.save_model(retrained.module, str(weights))
@@ -169,15 +169,15 @@ def _retrain(config: Config, result: Result) -> _Retrained:
         return _Retrained(None, {}, str(error))
 
 
-def _comparison(results: list[Result], again: list[_Retrained]) -> Table:
+def _comparison(results: list[Result], again: list[_Retrained], watched: str) -> Table:
     """Put the chosen networks side by side, and each front's share of the front of both searches."""
     objectives = list(results[0].objectives)
     together = [trial for result in results for trial in result.pareto_front]
     mask = pareto.front(results[0].losses(together))
     best = {id(trial) for trial, on_front in zip(together, mask, strict=True) if on_front}
-    retrained = "; test error after training again on training and validation data" if again else ""
+    retrained = f"; test {watched} after training again on training and validation data" if again else ""
     table = Table(title=f"Chosen networks{retrained}")
-    for name in ("strategy", *objectives, *(["test_error"] if again else []), "joint front"):
+    for name in ("strategy", *objectives, *([f"test_{watched}"] if again else []), "joint front"):
         table.add_column(escape(name), justify="left" if name == "strategy" else "right")
     for i, result in enumerate(results):
         if result.best is None:
@@ -187,14 +187,14 @@ def _comparison(results: list[Result], again: list[_Retrained]) -> Table:
         table.add_row(
             escape(result.strategy),
             *(number(result.best.metrics[name]) for name in objectives),
-            *([_test_error(again[i])] if again else []),
+            *([_tested(again[i], watched)] if again else []),
             f"{share} of {len(best)}",
         )
     return table
 
 
-def _test_error(retrained: _Retrained) -> str:
+def _tested(retrained: _Retrained, watched: str) -> str:
     if retrained.error:
         return "failed"
-    test_error = retrained.metrics.get("test_error")
-    return "-" if test_error is None else number(test_error)
+    value = retrained.metrics.get(f"test_{watched}")
+    return "-" if value is None else number(value)

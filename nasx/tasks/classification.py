@@ -225,6 +225,11 @@ class ImageClassification(TrainedTask):
         return {"mean": summary.mean.flatten().tolist(), "std": summary.std.flatten().tolist()}
 
     @property
+    def input_format(self) -> dict[str, Any]:
+        """The `normalization`, for whoever uses a trained network elsewhere."""
+        return {"normalization": self.normalization}
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """Names of the splits that the task has."""
         return tuple(self._splits)

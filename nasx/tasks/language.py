@@ -205,6 +205,11 @@ class LanguageModelling(TrainedTask):
         }
 
     @property
+    def input_format(self) -> dict[str, Any]:
+        """The `alphabet` as a text and the `mask`, for whoever uses a trained network elsewhere."""
+        return {"alphabet": None if self.alphabet is None else "".join(self.alphabet), "mask": self.mask}
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """Names of the splits that the task has."""
         return tuple(self._texts)

@@ -91,6 +91,11 @@ class TrainedTask(Task):
     def splits(self) -> tuple[str, ...]:
         """Names of the splits that the task has."""
 
+    @property
+    @abstractmethod
+    def input_format(self) -> dict[str, Any]:
+        """What is to be known of inputs by whoever uses a trained network elsewhere, as JSON types."""
+
     @abstractmethod
     def _examples(self, split: str) -> int:
         """Count what a split has of what batches are made of."""

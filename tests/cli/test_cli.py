@@ -306,6 +306,8 @@ def test_profile_saves_a_table_that_a_search_takes(write, tmp_path, capsys, monk
         (["ConvNet", "--input", "3x32x32"], "--input must be sizes such as 3,32,32; got '3x32x32'"),
         (["ConvNet", "--networks", "3"], "networks must be an integer of at least 10; got 3"),
         (["NASBenchGraph"], "profile times networks, and NASBenchGraph has none"),
+        (["Transformer"], "Transformer needs tokens"),
+        (["Transformer", "--input", "24", "--set", "causal=false", "--networks", "3"], "networks must be"),
     ],
 )
 def test_profile_says_what_is_wrong(arguments, message, capsys, tmp_path, monkeypatch):
@@ -324,6 +326,54 @@ def test_a_cost_table_of_another_space_is_refused(write, tmp_path):
     )
     with pytest.raises(nasx.errors.ConfigurationError, match=r"\[costs\.latency_ms\].*the decisions differ"):
         read_config(write(text))
+
+
+TEXT = """
+[space]
+name = "Transformer"
+hidden = [8, 16]
+depths = [1]
+heads = [2]
+head_dim = 4
+mlp = [2]
+
+[task]
+name = "LanguageModelling"
+train = "text.txt"
+valid = 0.2
+context = 8
+epochs = 1
+threads = 1
+
+[strategy]
+name = "random_search"
+
+[search]
+evaluations = 2
+
+[output]
+directory = "{directory}"
+retrain_epochs = 1
+"""
+
+
+def test_text_is_searched_from_a_file(write, tmp_path, capsys):
+    path = write(TEXT)
+    assert main(["search", str(path)]) == 2
+    assert "in table [task]" in capsys.readouterr().err
+    (tmp_path / "text.txt").write_text(20 * "how much wood? ")
+    assert main(["search", str(path)]) == 0
+    result = nasx.Result.load(tmp_path / "run")
+    assert {"perplexity", "accuracy"} <= set(result.best.metrics)
+    document = json.loads((tmp_path / "run" / "architecture.json").read_text())
+    assert document["alphabet"] == "".join(sorted(set("how much wood? ")))
+    assert "test_perplexity" in capsys.readouterr().out
+    with pytest.raises(nasx.errors.ConfigurationError, match=r'needs train = "text\.txt", a file of text'):
+        read_config(write(TEXT, replace={'train = "text.txt"\n': ""}))
+    with pytest.raises(
+        nasx.errors.ConfigurationError, match="unknown key 'contexts'; did you mean 'context'"
+    ):
+        read_config(write(TEXT, replace={"context = 8": "contexts = 8"}))
 
 
 DIFFERENTIABLE = """

@@ -19,6 +19,7 @@ from nasx.nn.recalibration import batch_statistics
 from nasx.registry import get_strategy
 from nasx.strategies.one_shot.controller import Controller
 from nasx.strategies.one_shot.enas_training import ENASTraining
+from nasx.strategies.one_shot.rewards import reward_of
 from nasx.strategies.reinforcement.lstm import LSTMPolicy
 from nasx.tasks import ImageClassification
 from nasx.tasks.datasets import load
@@ -522,6 +523,20 @@ def test_batch_statistics_are_those_of_training_and_everything_is_put_back():
     with pytest.raises(KeyError), batch_statistics(network):
         raise KeyError
     assert [module.training for module in network] == [False, True, True]
+
+
+def test_tokens_are_rewarded_each_and_those_that_are_not_predicted_not_at_all():
+    text = nasx.tasks.LanguageModelling(40 * "abcabd", context=6, masked=0.5, device="cpu")
+
+    class Fixed(nn.Module):
+        def forward(self, x):
+            return nn.functional.one_hot(x.clamp(max=0), text.spec.num_outputs).float()  # always "a"
+
+    x, y = batch = next(iter(text.loaders("train")))
+    reward = reward_of(text, Fixed(), batch, "accuracy")
+    hidden = y[x == text.mask]
+    assert 0 < float(reward.value) < 1
+    assert float(reward.value) == pytest.approx(float((hidden == 0).float().mean()))
 
 
 def test_rewards_may_be_likelihoods_and_accuracy_needs_labels(task):

@@ -227,9 +227,12 @@ def batch_of(task):
     return next(iter(task.loaders("train", 0, training=True)))
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("space", [CELLS, MODULES], ids=["cells", "modules"])
-def test_only_the_path_moves_neither_momentum_nor_decay_nor_statistics_reach_the_others(space, task):
-    path = training(space, task)
+def test_only_the_path_moves_neither_momentum_nor_decay_nor_statistics_reach_the_others(
+    space, task, optimizer
+):
+    path = training(space, task, optimizer=optimizer)
     first, second = np.zeros(len(space), np.int32), np.ones(len(space), np.int32)
     if space is CELLS:
         first[:], second[:] = 2, 3
