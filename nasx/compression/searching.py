@@ -20,7 +20,7 @@ from nasx.compression.result import CompressionResult
 from nasx.compression.scoring import Metric, Scorer, SharedParts
 from nasx.compression.sensitivity import sensitivity
 from nasx.compression.space import CompressionSpace
-from nasx.compression.start import Estimates, best_start
+from nasx.compression.start import Estimates, best_start, even_cuts
 from nasx.compression.times import Latency, measure_latency
 from nasx.errors import unknown
 from nasx.loop import Callback
@@ -314,6 +314,8 @@ def starts(
 ) -> Genotypes:
     """Find what a search begins with: the best by estimates, for several budgets, and by others like them.
 
+    Among them are some of the best whose layers are all cut alike.
+
     Parameters
     ----------
     space, costs, limits, estimates
@@ -338,6 +340,8 @@ def starts(
         start = best_start(space, costs, bounds, estimates if number < len(shares) else _off(estimates, rng))
         if start is not None:
             found.append(start.genotype)
+        if number == len(shares) - 1:
+            found += even_cuts(space, costs, limits, estimates)[: max(1, most // 4)]
         rows = unique(space.stack(found)).rows
         if len(rows) >= most:
             break

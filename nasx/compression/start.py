@@ -148,6 +148,52 @@ def best_start(
     return best._replace(gap=max(best.estimate - bound, 0.0))
 
 
+def even_cuts(
+    space: CompressionSpace,
+    costs: Mapping[str, PartsCost],
+    limits: Mapping[str, float],
+    estimates: Estimates,
+) -> list[Genotypes]:
+    """Find the largest architectures within the limits whose layers are all cut alike.
+
+    Estimates of single parts are least reliable for large cuts, where even ones are hard to beat.
+
+    Parameters
+    ----------
+    space, costs, limits, estimates
+        As for `best_start`.
+
+    Returns
+    -------
+    list of ndarray of int32, shape (d,)
+        None of them has as much of everything as another; the best by estimates is the first. Empty where
+        the model's layers are not alike, and for uniform spaces, which hold nothing else.
+    """
+    layers = range(len(space.options))
+    kinds = {(space.options[i], *map(tuple, space.choices(i))) for i in layers}
+    if space.uniform or len(kinds) > 1:
+        return []
+    attention, mlp = space.choices(0)
+    found: list[tuple[tuple[int, ...], Genotypes]] = []
+    for h, hidden in reversed(list(enumerate(space.hiddens))):
+        for a in reversed(attention):
+            for m in reversed(mlp):
+                kept = [space.layer(i, a, m) for i in layers]
+                if not any(kept):
+                    continue
+                sizes = (h, *space.options[0].attention[a], m)
+                if any(all(x <= y for x, y in zip(sizes, more, strict=True)) for more, _ in found):
+                    break  # and so are those that are narrower
+                genotype = space.genotype_of(Shape(hidden, tuple(kept)))
+                if _within(costs, limits, genotype):
+                    found.append((sizes, genotype))
+                    break
+    rows = [genotype for _, genotype in found]
+    if not rows:
+        return []
+    return [rows[k] for k in np.argsort(estimates(space, space.stack(rows)), kind="stable")]
+
+
 def _within(costs: Mapping[str, PartsCost], limits: Mapping[str, float], genotype: Genotypes) -> bool:
     return all(float(costs[name](genotype[None])[0]) <= limit for name, limit in limits.items())
 

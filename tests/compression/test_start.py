@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from reference import compression as reference
@@ -7,7 +9,7 @@ from nasx.compression.families import family_of
 from nasx.compression.profiling import profile, space_of_parts
 from nasx.compression.shapes import LayerShape, Shape
 from nasx.compression.space import CompressionSpace
-from nasx.compression.start import Estimates, best_start, can_meet
+from nasx.compression.start import Estimates, best_start, can_meet, even_cuts
 
 LIMITS = ("params", "memory_mb", "kv_mb")
 
@@ -146,3 +148,40 @@ def test_limits_that_exclude_each_other_are_refused_together(llama):
         ValueError, match="each of params, kv_mb can be met, but no part of the model meets all"
     ):
         both.check({"params": 40.0, "kv_mb": 50.0})
+
+
+@pytest.mark.parametrize(
+    "dimensions", [("hidden", "mlp", "heads"), ("mlp", "heads", "skip"), ("layers", "mlp")]
+)
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.85])
+def test_even_cuts_are_the_largest_of_all_that_are_alike(dimensions, share, request):
+    family = family_of(request.getfixturevalue("llama"))
+    space = CompressionSpace(family.shape, dimensions=dimensions, divisor=16)
+    costs = counted_costs(family, space, ["params"], context=100)
+    least = costs["params"](space.sample(2000, seed=0)).min()
+    limits = {"params": least + share * (family.parameters() - least)}
+    estimates = random_estimates(space, 1)
+    found = even_cuts(space, costs, limits, estimates)
+    alike = {}
+    for hidden, attention, mlp in itertools.product(space.hiddens, *space.choices(0)):
+        layers = tuple(space.layer(i, attention, mlp) for i in range(len(space.options)))
+        if any(layers):
+            row = space.genotype_of(Shape(hidden, layers))
+            if costs["params"](row[None])[0] <= limits["params"]:
+                alike[hidden, *space.options[0].attention[attention], mlp] = row
+    largest = [
+        row
+        for sizes, row in alike.items()
+        if not any(o != sizes and all(a <= b for a, b in zip(sizes, o, strict=True)) for o in alike)
+    ]
+    assert largest or share < 0.5
+    assert {row.tobytes() for row in found} == {row.tobytes() for row in largest}
+    told = estimates(space, space.stack(found))
+    assert (np.diff(told) >= 0).all()
+
+
+def test_there_are_no_even_cuts_of_what_is_uniform_anyway(llama):
+    family = family_of(llama)
+    space = space_of_parts(family, uniform=True)
+    costs = counted_costs(family, space, ["params"], context=100)
+    assert even_cuts(space, costs, {"params": 1e9}, random_estimates(space, 0)) == []
