@@ -121,6 +121,10 @@ void AgingPopulation::append(Genotypes rows, const double* losses, const double*
         std::vector<std::int32_t> ranks(size());
         rank(this->losses(), over, ranks);
         ranks_.assign(ranks.begin(), ranks.end());
+        if (m > 1) {
+            crowding_.resize(size());
+            crowding_distance(this->losses(), ranks, crowding_);
+        }
     }
 }
 
@@ -128,7 +132,7 @@ void AgingPopulation::make(std::uint64_t first, MutableGenotypes out) const {
     if (size() == 0 && out.rows > 0) {
         throw std::invalid_argument("the population is empty; enter somebody first");
     }
-    make_mutants(decisions_, genotypes(), decisions_.free(), {keys(), std::nullopt}, settings_.sample_size,
+    make_mutants(decisions_, genotypes(), decisions_.free(), {keys(), crowding()}, settings_.sample_size,
                  {settings_.seed, 0, first}, out);
 }
 

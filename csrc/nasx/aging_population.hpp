@@ -31,7 +31,8 @@ class AgingPopulation {
     AgingPopulation& operator=(const AgingPopulation&) = delete;
 
     // Takes rows in order, each the youngest; of more than the population holds, the last ones. O(n d), and
-    // a rank() of the population where there are several objectives or violations.
+    // a rank() of the population where there are several objectives or violations, and crowding_distance()
+    // where there are several objectives.
     //
     // Throws std::invalid_argument for rows that are no genotypes, for shapes that differ, and for NaN.
     void enter(Genotypes rows, Matrix<const double> losses, std::span<const double> violations);
@@ -54,8 +55,9 @@ class AgingPopulation {
     std::size_t width() const { return cardinalities_.size(); }
     std::size_t objectives() const { return settings_.objectives; }
 
-    // The members, the oldest first: what they are, what was told of them, and what decides tournaments. The
-    // views end with the next change.
+    // The members, the oldest first: what they are, what was told of them, and what decides tournaments: keys
+    // and, where there are several objectives, crowding distances between equal ones. Otherwise nearly all
+    // would be on one front and win by chance alone. The views end with the next change.
     std::size_t size() const { return violations_.size() - begin_; }
     Genotypes genotypes() const { return {genotypes_.data() + begin_ * width(), size(), width()}; }
     Matrix<const double> losses() const {
@@ -63,6 +65,9 @@ class AgingPopulation {
     }
     std::span<const double> violations() const { return std::span(violations_).subspan(begin_); }
     std::span<const double> keys() const { return by_loss_ ? losses().span() : std::span(ranks_); }
+    std::optional<std::span<const double>> crowding() const {
+        return objectives() > 1 ? std::optional(std::span<const double>(crowding_)) : std::nullopt;
+    }
 
   private:
     void append(Genotypes rows, const double* losses, const double* violations);
@@ -75,7 +80,7 @@ class AgingPopulation {
     std::vector<double> losses_, violations_;
     std::size_t begin_ = 0;
     bool by_loss_ = true;
-    std::vector<double> ranks_;
+    std::vector<double> ranks_, crowding_;
     // Room for tell().
     std::vector<double> told_losses_, told_violations_;
     std::vector<std::int32_t> told_rows_;

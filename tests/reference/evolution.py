@@ -74,10 +74,12 @@ class ReferenceRegularizedEvolution(Reference):
 
     def breed(self, item: int) -> Row:
         members = list(self.population)
-        keys = pareto.rank(losses_of(members), violations_of(members))
+        losses = losses_of(members)
+        keys = pareto.rank(losses, violations_of(members))
+        crowding = pareto.crowding_distance(losses, keys) if len(members[0].losses) > 1 else None
         stream = Stream("mutants", self.seed, 0, item)
         parents = [m.row for m in members]
-        return mutant(parents, keys, self.sample_size, self.cardinalities, self.rules, stream)
+        return mutant(parents, keys, self.sample_size, self.cardinalities, self.rules, stream, crowding)
 
     def enter(self, member: Member) -> None:
         self.population.append(member)

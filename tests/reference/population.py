@@ -152,8 +152,9 @@ def mutant(
     cardinalities: Sequence[int],
     rules: Rules,
     stream: Stream,
+    crowding: Sequence[float] | None = None,
 ) -> Row:
-    winner = tournament_winner(keys, None, size, stream)
+    winner = tournament_winner(keys, crowding, size, stream)
     return mutate_one_row(parents[winner], cardinalities, rules, stream)
 
 

@@ -24,8 +24,8 @@ class RegularizedEvolution(PopulationStrategy):
     last, an architecture must be found again by its children's merits, which keeps lucky measurements from
     ruling. `ask` never waits: with results still out, it breeds from those that are known.
 
-    Violations decide first, failures lose to everything that finished, and of several objectives the
-    non-dominated front of the population counts.
+    Violations decide first, and failures lose to everything that finished. Several objectives are compared by
+    the population's non-dominated fronts, and within a front by crowding distance.
 
     Parameters
     ----------
