@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import nasx
+from nasx.nn.mixed import recompute_operations
 from nasx.strategies.differentiable.training import Training
 
 VARIANTS = ("eager NCHW", "eager channels-last", "nasx", "nasx, computed again")
@@ -65,7 +66,8 @@ class Ours:
     """nasx's steps."""
 
     def __init__(self, supernet: Any, task: Any, portion: int, recompute: bool) -> None:
-        strategy = (nasx.DARTS if portion == 1 else nasx.PCDARTS)(recompute=recompute)
+        strategy = nasx.DARTS() if portion == 1 else nasx.PCDARTS()
+        recompute_operations(supernet, recompute)
         self.network = supernet
         self.training = Training(strategy, supernet, task, seed=0, device="cpu", deadline=None)
         for group in self.training.weight_optimizer.param_groups:

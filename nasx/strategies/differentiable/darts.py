@@ -202,8 +202,10 @@ class DARTS(SupernetStrategy):
     ) -> Fitted:
         """Train a supernet in place and choose an architecture; see `SupernetStrategy.fit`."""
         require("torch", "nasx.DARTS", "torch")
+        from nasx.nn.mixed import recompute_operations
         from nasx.strategies.differentiable.training import Training
 
+        recompute_operations(supernet, self.recompute)
         training = Training(
             self, supernet, task, seed=seed, device=device, deadline=deadline, cost_limits=cost_limits
         )

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from nasx.errors import EvaluationError
-from nasx.nn.mixed import recompute_operations
 from nasx.nn.supernet import Supernet
 from nasx.space import Genotypes
 from nasx.strategies.differentiable.cost_models import CostModels
@@ -72,7 +71,6 @@ class Training(EpochTraining):
             supernet, task, batch_size=settings.batch_size, seed=seed, device=device, deadline=deadline
         )
         self.settings, self.logits = settings, supernet.architecture_parameters()
-        recompute_operations(supernet, settings.recompute)
         self.weight_optimizer = torch.optim.SGD(
             self.weights, settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
