@@ -26,6 +26,7 @@ from nasx.spaces import ConvNet, NASBench201
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 IMAGES = nasx.TaskSpec((3, 32, 32), 10, "image_classification")
 DRAWS = 20
+SEED, SPACE = 0, None  # of the tables measured here, by the command line
 Floats = np.ndarray
 
 
@@ -167,33 +168,52 @@ def adapt() -> None:
 def on_this_machine() -> None:
     print("\nmeasured here, against 100 networks that were held out: rank correlation, median error")
     for space, wanted in ((NASBench201(), "0.95, 8 %"), (ConvNet(), "")):
-        table = LatencyTable.measure(space, IMAGES, seed=0)
-        rows = space.sample(100, seed=99)
-        true = measure_latency(space, IMAGES, rows, seed=1)
-        report(f"{type(space).__name__}: table", table(rows), true, wanted)
+        name = type(space).__name__
+        if SPACE not in (None, name):
+            continue
+        table = LatencyTable.measure(space, IMAGES, seed=SEED)
+        rows = space.sample(100, seed=SEED + 99)
+        true = measure_latency(space, IMAGES, rows, seed=SEED + 1)
+        report(f"{name}: table", table(rows), true, wanted)
         lists = [space.blocks(space.decode(row), IMAGES) for row in rows]
         blocks = sorted({block for each in lists for block in each}, key=repr)
         # The usual table: each operation timed alone, once for each place.
-        alone = dict(
-            zip(
-                blocks,
-                np.median(time_items(space, IMAGES, blocks, TimingSettings(alone=True)), axis=1),
-                strict=True,
-            )
-        )
-        report(
-            f"{type(space).__name__}: sum of operations timed alone",
-            np.array([sum(alone[b] for b in each) for each in lists]),
-            true,
-            "",
-        )
+        times = np.median(time_items(space, IMAGES, blocks, TimingSettings(alone=True), seed=SEED), axis=1)
+        alone = dict(zip(blocks, times, strict=True))
+        sums = np.array([sum(alone[b] for b in each) for each in lists])
+        report(f"{name}: sum of operations timed alone", sums, true, "")
+        report_difference(f"{name}: table, better than the sum by", table(rows), sums, true)
+        again = measure_latency(space, IMAGES, rows, seed=SEED + 2)
+        report(f"{name}: the same networks measured again", again, true, "")
         flops = FlopsTable().bind(space, IMAGES)(rows)
-        print(f"{type(space).__name__ + ': FLOPs':<50} {rank_correlation(flops, true):6.3f}")
+        print(f"{name + ': FLOPs':<50} {rank_correlation(flops, true):6.3f}")
 
 
 def report(case: str, told: Floats, true: Floats, target: str) -> None:
-    error = np.median(np.abs(told - true) / true)
-    print(f"{case:<50} {rank_correlation(told, true):6.3f} {error:7.1%}   {target}", flush=True)
+    print(
+        f"{case:<50} {rank_correlation(told, true):6.3f} {median_error(told, true):7.1%}   {target}",
+        flush=True,
+    )
+
+
+def report_difference(case: str, told: Floats, peer: Floats, true: Floats) -> None:
+    """Differences of both figures with intervals of 95 %, from networks drawn again with replacement."""
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(len(true), size=len(true)) for _ in range(2000)]
+    by_rank = [rank_correlation(told[i], true[i]) - rank_correlation(peer[i], true[i]) for i in rows]
+    by_error = [median_error(peer[i], true[i]) - median_error(told[i], true[i]) for i in rows]
+    low, high = np.percentile([by_rank, by_error], [2.5, 97.5], axis=1)
+    rank = rank_correlation(told, true) - rank_correlation(peer, true)
+    error = median_error(peer, true) - median_error(told, true)
+    print(
+        f"{case:<50} {rank:+6.3f} {error:+7.1%}   rank {low[0]:+.3f} to {high[0]:+.3f}, "
+        f"error {low[1]:+.1%} to {high[1]:+.1%}",
+        flush=True,
+    )
+
+
+def median_error(told: Floats, true: Floats) -> float:
+    return float(np.median(np.abs(told - true) / true))
 
 
 BATCH = 64
@@ -266,8 +286,11 @@ PARTS: dict[str, Callable[[], None]] = {
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--seed", type=int, default=SEED, help="of the tables measured on this machine")
+    parser.add_argument("--space", help="only this space, of those measured on this machine")
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    SEED, SPACE = options.seed, options.space
     if options.peak_of:
         peak_of(options.peak_of)
     else:

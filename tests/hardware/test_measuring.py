@@ -38,13 +38,13 @@ class Sleep(nn.Module):
 class Sleepers(Space):
     """Two parts that sleep; whole networks sleep two milliseconds more."""
 
-    def __init__(self, times=(0, 4, 8)):
-        self.times = list(times)
-        super().__init__({"first": Ordinal(times), "second": Ordinal(times)})
+    def __init__(self, times=(0, 4, 8), second=None):
+        self.times, self.second = list(times), list(second or times)
+        super().__init__({"first": Ordinal(self.times), "second": Ordinal(self.second)})
 
     @property
     def settings(self):
-        return {"times": self.times}
+        return {"times": self.times, "second": self.second}
 
     def build(self, architecture, spec):
         return nn.Sequential(Sleep(2), *(Sleep(architecture[name]) for name in self))
@@ -94,13 +94,13 @@ def test_milliseconds_of_networks_and_of_what_blocks_add():
         assert milliseconds < wanted * 1.5 + 1
 
 
-@pytest.mark.parametrize(
-    "space", [Sleepers(range(0, 8, 2)), SleepersInBlocks(range(0, 8, 2))], ids=["whole", "blocks"]
-)
-def test_a_measured_table_tells_networks_that_it_never_saw(space):
+@pytest.mark.parametrize("kind", [Sleepers, SleepersInBlocks], ids=["whole", "blocks"])
+def test_a_measured_table_tells_networks_that_it_never_saw(kind):
+    space = kind([0, 2, 4, 6], [0, 8, 16, 24])  # no two networks take the same time
     table = LatencyTable.measure(space, SPEC, networks=12, rounds=3)
     everything = space.enumerate()
-    true = 2 + np.array(space.times)[everything].sum(axis=1)
+    # Measured, not as asked for: on a busy machine each sleep is longer.
+    true = measure_latency(space, SPEC, everything, rounds=3)
     assert np.median(np.abs(table(everything) - true) / true) < 0.15
     assert table.about["errors"]["rank_correlation"] > 0.9
     assert table.about["timings"] == 12
@@ -108,7 +108,7 @@ def test_a_measured_table_tells_networks_that_it_never_saw(space):
         table.about["versions"]["torch"] == torch.__version__.split("+")[0]
         or table.about["versions"]["torch"]
     )
-    assert len(table.about["blocks"]) == (4 if space.has_blocks else 0)
+    assert len(table.about["blocks"]) == (7 if space.has_blocks else 0)
     for block in table.about["blocks"]:
         assert block["p10_ms"] <= block["median_ms"] <= block["p90_ms"]
     json.dumps(table.about)
