@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 
 import nasx
+from nasx.tasks import TabularBenchmark
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "nasbench201.npz"
 DECISIONS, CHOICES = 6, 5
 BATCH = 64
-PLACES = (CHOICES ** np.arange(DECISIONS - 1, -1, -1)).astype(np.int32)
-SPACE = nasx.Space({f"edge{j}": nasx.Categorical(range(CHOICES)) for j in range(DECISIONS)})
 
 
 def plain_loop(
@@ -69,25 +68,25 @@ def batched_loop(
     return best
 
 
-def nasx_loop(table: np.ndarray, evaluations: int, population: int, sample: int, seed: int) -> float:
+def nasx_loop(table: TabularBenchmark, evaluations: int, population: int, sample: int, seed: int) -> float:
     strategy = nasx.RegularizedEvolution(
         population_size=population, sample_size=sample, allow_repeats=True
-    ).setup(SPACE, seed=seed)
+    ).setup(table.space, seed=seed)
+    losses_of = table.cost("loss")
     told = []
     for done in [0, *range(population, evaluations, BATCH)]:
         x = strategy.ask(min(BATCH, evaluations - done) if done else population)
-        losses = table.take(x.dot(PLACES))
+        losses = losses_of(x)
         strategy.tell(x, losses)
         told.append(losses)
     return float(np.concatenate(told).min())
 
 
 def main() -> None:
-    with np.load(DATA, allow_pickle=False) as file:
-        genotypes, losses = file["genotypes"].astype(np.int32), 100 - file["cifar10_val"]
-    table = np.empty(CHOICES**DECISIONS)
-    table[genotypes.dot(PLACES)] = losses
-    lookup = dict(zip(map(tuple, genotypes.tolist()), losses.tolist(), strict=True))
+    known = nasx.tasks.tables.read_npz(DATA, objectives={"cifar10_val": "maximize"})
+    losses = 100 - known.columns["cifar10_val"]
+    table = TabularBenchmark(known.space, known.genotypes, {"loss": losses}, objectives={"loss": "minimize"})
+    lookup = dict(zip(map(tuple, known.genotypes.tolist()), losses.tolist(), strict=True))
 
     seeds = count()
     describe()

@@ -6,6 +6,7 @@ one that means something else in one function or module goes under ``"module.fun
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from typing import Any
@@ -379,6 +380,8 @@ VALUES: dict[str, Callable[[Case], Any]] = {
     "enter.violations": lambda c: np.maximum(c.floats(c.n), 0),
     # latency tables and Parzen estimators
     "entries": lambda c: c.floats(c.choices),
+    # What is too large a table for a test is refused, as it should be.
+    "table": lambda c: c.floats(min(math.prod(c.cardinalities.tolist()), 10_000)),
     "pairs": lambda c: c.maybe(c.floats(int((c.cardinalities[1:] * c.cardinalities[:-1]).sum()))),
     "intercept": lambda c: c.random.random(),
     "joint": lambda c: c.chance(0.5),

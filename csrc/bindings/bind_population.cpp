@@ -181,6 +181,19 @@ py::array_t<std::int64_t> bind_find(const GenotypeSet& set, py::handle rows) {
     return out;
 }
 
+py::array_t<double> bind_look_up(py::handle genotypes, py::handle cardinalities, py::handle table) {
+    const auto in = matrix<std::int32_t>(genotypes, "genotypes");
+    const auto counts = vector<std::int32_t>(cardinalities, "cardinalities");
+    const auto known = vector<double>(table, "table");
+    auto out = new_vector<double>(in.rows);
+    const auto values = span_of(out);
+    {
+        const py::gil_scoped_release release;
+        look_up(in, counts, known, values);
+    }
+    return out;
+}
+
 IntArray bind_rows(const GenotypeSet& set) {
     const std::vector<std::int32_t> rows = set.rows();
     auto out = new_matrix<std::int32_t>(rows.size() / set.width(), set.width());
@@ -218,6 +231,8 @@ void register_population(py::module_ module) {
     module.def("tournament", &bind_tournament, py::arg("keys"), py::arg("crowding"), py::arg("n"),
                py::arg("size"), py::arg("seed"), py::arg("generation"), py::arg("first"),
                "Indices of winners.");
+    module.def("look_up", &bind_look_up, py::arg("genotypes"), py::arg("cardinalities"), py::arg("table"),
+               "The value of each row in a table with one axis a decision.");
     module.def("hash_rows", &bind_hash_rows, py::arg("genotypes"), "A 64-bit hash of each row.");
     module.def("unique", &bind_unique, py::arg("genotypes"), "First rows, and the place of each row.");
     py::class_<GenotypeSet>(module, "GenotypeSet", "Genotypes in the order in which they came.")

@@ -375,4 +375,42 @@ void tournament(const Contestants& contestants, std::size_t size, const StreamKe
     });
 }
 
+void look_up(Genotypes genotypes, std::span<const std::int32_t> cardinalities, std::span<const double> table,
+             std::span<double> out) {
+    const Decisions decisions(cardinalities, {});
+    decisions.check_width(genotypes, "genotypes");
+    std::size_t size = 1;
+    for (const std::int32_t count : cardinalities) {
+        const auto choices = static_cast<std::size_t>(count);
+        if (size > table.size() / choices) {
+            size = 0;  // more than the table has
+            break;
+        }
+        size *= choices;
+    }
+    if (size != table.size()) {
+        throw std::invalid_argument("table must have a value for each genotype of these cardinalities; got " +
+                                    std::to_string(table.size()) + " values");
+    }
+    for_rows(genotypes.rows, genotypes.cols, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t i = begin; i < end; ++i) {
+            const std::int32_t* row = genotypes.row(i);
+            std::size_t place = 0;
+            bool outside = false;
+            for (std::size_t j = 0; j < cardinalities.size(); ++j) {
+                const auto choices = static_cast<std::uint32_t>(cardinalities[j]);
+                const auto choice = static_cast<std::uint32_t>(row[j]);
+                outside |= choice >= choices;  // -1 is the largest of all
+                place = place * choices + choice;
+            }
+            if (outside) {
+                decisions.check(genotypes, "genotypes");  // names the first row that is out of range
+                throw std::invalid_argument("genotypes has an inactive decision in row " + std::to_string(i) +
+                                            "; the table has none");
+            }
+            out[i] = table[place];
+        }
+    });
+}
+
 }  // namespace nasx

@@ -217,6 +217,11 @@ void mutate_one_row(const Decisions& decisions, Stream& stream, const std::int32
 void crossover_row(const Decisions& decisions, const std::int32_t* a, const std::int32_t* b,
                    const Crossover& how, Stream& stream, std::int32_t* child);
 
+// Writes for each row its value in a table of all genotypes without conditions, one axis a decision, the last
+// axis next to each other. Throws for a row with an inactive decision too.
+void look_up(Genotypes genotypes, std::span<const std::int32_t> cardinalities, std::span<const double> table,
+             std::span<double> out);
+
 // Calls function(begin, end) for ranges of n rows of d decisions, on several threads where it pays.
 template <class Function>
 void for_rows(std::size_t n, std::size_t d, Function&& function) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
@@ -12,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nasx import pareto
+from nasx._arguments import integers
+from nasx._core import population as _native
 from nasx.architecture import Architecture
 from nasx.errors import EvaluationError, unknown
 from nasx.population import GenotypeSet, sample
@@ -365,6 +368,12 @@ class _TableCost:
 
     def __init__(self, table: TabularBenchmark, metric: str) -> None:
         self.name, self._table = metric, table
+        # Where the table has every row there can be, a value's place is worked out, not looked for.
+        counts = table.space.cardinalities
+        self._all: Values | None = None
+        if len(table) == math.prod(counts):
+            self._counts, self._all = np.array(counts, np.int32), np.empty(len(table))
+            self._all[np.ravel_multi_index(tuple(table.genotypes.T), counts)] = table.columns[metric]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -373,6 +382,11 @@ class _TableCost:
 
     def __call__(self, genotypes: Genotypes) -> Values:
         """Look the metric up: genotypes ``(n, d)`` to values ``(n,)``."""
+        if self._all is not None:
+            try:
+                return _native.look_up(genotypes, self._counts, self._all)
+            except (TypeError, ValueError):  # a list, other integers, or wrong
+                return _native.look_up(integers(genotypes, "genotypes", 2), self._counts, self._all)
         values: Values = self._table._columns[self.name].take(self._table._find(genotypes))
         return values
 

@@ -137,6 +137,36 @@ TEST_CASE("mutation of one decision changes one that is active and has a choice"
     CHECK(out.values == in.values);
 }
 
+TEST_CASE("values are looked up in a table with an axis for each decision") {
+    const std::vector<std::int32_t> counts{2, 1, 3};
+    const std::vector<double> table{0, 1, 2, 3, 4, 5};
+    std::vector<std::int32_t> rows;
+    std::vector<double> wanted;
+    for (std::int32_t i = 0; i < 5000; ++i) {
+        rows.insert(rows.end(), {i % 2, 0, i % 3});
+        wanted.push_back(3 * (i % 2) + i % 3);
+    }
+    std::vector<double> out(wanted.size());
+    const std::size_t before = get_num_threads();
+    for (const std::size_t threads : {1u, 3u}) {
+        set_num_threads(threads);
+        std::fill(out.begin(), out.end(), -1);
+        look_up({rows.data(), out.size(), 3}, counts, table, out);
+        CHECK(out == wanted);
+    }
+    set_num_threads(before);
+    const auto refused = [&](std::vector<std::int32_t> row, std::size_t values) {
+        return test::refusal([&] {
+            look_up({row.data(), 1, row.size()}, counts, std::span(table).first(values),
+                    std::span(out).first(1));
+        });
+    };
+    CHECK(test::has(refused({0, 0, 3}, 6), "genotypes: row 0, decision 2"));
+    CHECK(test::has(refused({0, -1, 2}, 6), "inactive decision in row 0"));
+    CHECK(test::has(refused({0, 0, 0}, 5), "table must have a value for each genotype"));
+    CHECK(test::has(refused({0, 0}, 6), "genotypes"));
+}
+
 TEST_CASE("tournaments prefer small keys, then large distances") {
     const std::vector<double> keys{1, 0, 0, 2}, crowding{9, 1, 2, 9};
     std::vector<std::int32_t> winners(50);

@@ -144,6 +144,24 @@ def test_a_metric_as_a_cost_limits_what_is_proposed():
         make(ROWS[:2], {"error": ERROR[:2]}).cost("error")(ROWS[2:3])
 
 
+def test_a_cost_of_a_table_of_all_rows_equals_its_answers():
+    space = Space({"a": Integer(1, 4), "b": Categorical("xyz"), "c": Categorical("x")})
+    values = np.random.default_rng(0).random(12)
+    rows = space.enumerate()
+    order = np.random.default_rng(1).permutation(12)
+    table = TabularBenchmark(space, rows[order], {"ms": values[order]}, objectives={"ms": "minimize"})
+    cost = table.cost("ms")
+    many = np.random.default_rng(2).integers(0, space.cardinalities, (9001, 3), dtype=np.int32)
+    for asked in (rows, many, many.tolist(), rows[:0]):
+        np.testing.assert_array_equal(cost(asked), table.evaluate_many(asked)["ms"])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(cost))(many), cost(many))
+    for wrong in ([[0, 3, 0]], [[0, -1, 0]], [[0, 0]], [[0, 0, 1]], [[4, 0, 0]]):
+        with pytest.raises(ValueError, match="genotypes"):
+            cost(wrong)
+    with pytest.raises(TypeError, match="genotypes must hold integers"):
+        cost([[0.0, 0.5, 0.0]])
+
+
 def test_a_journal_with_a_table_and_its_cost_is_resumed_and_checked(tmp_path):
     def run(table, evaluations):
         return nasx.search(
