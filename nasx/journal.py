@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self, get_args
+from typing import Any, NamedTuple, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from nasx.errors import JournalError
+from nasx.journal_file import APPLICATION_ID, SCHEMA, TABLES, VERSION, Lock, foreign, is_new, schema
 from nasx.space import Genotypes, Space
 from nasx.trial import State, Trial
 
@@ -24,22 +24,9 @@ __all__ = ["MOST_REQUESTED", "Ask", "Journal"]
 MOST_REQUESTED = 1 << 24
 """How many rows one recorded ask may have requested: a damaged record must not claim all memory."""
 
-_APPLICATION_ID = 0x6E617378  # "nasx"
-_VERSION = 3
 _STATES = frozenset(get_args(State))
 # What reading nonsense raises.
 _NONSENSE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
-_TABLES = """
-CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE asks (
-    id INTEGER PRIMARY KEY, requested INTEGER NOT NULL, told_before INTEGER NOT NULL,
-    genotypes BLOB NOT NULL, budgets BLOB, position TEXT);
-CREATE TABLE trials (
-    told INTEGER PRIMARY KEY, number INTEGER NOT NULL UNIQUE, state TEXT NOT NULL, metrics TEXT NOT NULL,
-    violation REAL NOT NULL, error TEXT, started REAL NOT NULL, seconds REAL NOT NULL);
-CREATE TABLE costs (genotype BLOB PRIMARY KEY, value BLOB NOT NULL);
-"""
 _TELL = """
 INSERT INTO trials (number, state, metrics, violation, error, started, seconds) VALUES (?, ?, ?, ?, ?, ?, ?)
 """
@@ -78,16 +65,16 @@ class Journal:
 
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
         self.path = Path(path)
-        self._lock: _Lock | None = None
+        self._lock: Lock | None = None
         if read_only and not os.path.lexists(self.path):
             raise FileNotFoundError(f"there is no journal at {self.path}")
         try:
-            new = _is_new(self.path)
+            new = is_new(self.path)
             if new and read_only:
                 raise JournalError(f"{self.path} holds nothing yet")
             if not read_only:
-                self._lock = _Lock(self.path)
-                new = _is_new(self.path)  # nobody else begins it from here on
+                self._lock = Lock(self.path)
+                new = is_new(self.path)  # nobody else begins it from here on
             with self._named_errors("it was left as it is"):
                 self._open(new, read_only)
         except BaseException:
@@ -108,8 +95,8 @@ class Journal:
         if new or (unfinished and not self._value("PRAGMA application_id")):
             # Not in the write-ahead log: from the first moment the file itself says what it is.
             self._connection.executescript(
-                f"BEGIN; PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={_VERSION};"
-                f"{_TABLES} COMMIT;"
+                f"BEGIN; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={VERSION};"
+                f"{TABLES} COMMIT;"
             )
         elif unfinished:
             self._verify()
@@ -131,14 +118,14 @@ class Journal:
         """Make sure that it is a journal of this version, and whole."""
         # Views and triggers of a stranger could do anything that SQL can, such as never end.
         self._execute("PRAGMA trusted_schema=OFF")
-        if self._value("PRAGMA application_id") != _APPLICATION_ID:
-            raise JournalError(_foreign(self.path))
+        if self._value("PRAGMA application_id") != APPLICATION_ID:
+            raise JournalError(foreign(self.path))
         version = self._value("PRAGMA user_version")
-        if version != _VERSION:
+        if version != VERSION:
             raise JournalError(
-                f"{self.path} has journal version {version}; this nasx reads version {_VERSION}"
+                f"{self.path} has journal version {version}; this nasx reads version {VERSION}"
             )
-        if set(self._rows(_SCHEMA)) != _schema():
+        if set(self._rows(SCHEMA)) != schema():
             raise JournalError(
                 f"{self.path} is damaged: its tables are not a journal's; it was left as it is"
             )
@@ -196,8 +183,8 @@ class Journal:
         """
         if not os.path.lexists(path):
             return
-        _is_new(Path(path))
-        with _Lock(Path(path)):
+        is_new(Path(path))
+        with Lock(Path(path)):
             for ending in ("", "-wal", "-shm", "-journal", ".checkpoint", ".checkpoint.new"):
                 Path(f"{path}{ending}").unlink(missing_ok=True)
 
@@ -591,49 +578,6 @@ def _fraction(budget: int, whole: Any) -> float:
     return budget / whole
 
 
-_SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master"
-
-
-@functools.cache
-def _schema() -> frozenset[Any]:
-    """Give what a journal's schema holds."""
-    with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(_TABLES)
-        return frozenset(connection.execute(_SCHEMA).fetchall())
-
-
-def _foreign(path: Path) -> str:
-    return f"{path} is not a journal of nasx; it was left as it is. Choose another path"
-
-
-def _is_new(path: Path) -> bool:
-    """Whether a journal is still to be begun at a path; raises JournalError if something else is there."""
-    try:
-        if not path.exists():
-            return True
-        if not path.is_file():
-            raise JournalError(_foreign(path))
-        size = path.stat().st_size
-        if path.resolve() in _Lock._held:
-            # Ours, and being written. Closing a file here would give up the locks that SQLite has on it.
-            return size == 0
-        with path.open("rb") as file:
-            head = file.read(100)
-        if not head:
-            log = Path(f"{path}-wal")
-            if log.exists() and log.stat().st_size:
-                raise JournalError(
-                    f"{path} is damaged: it is empty, and its log is not; it was left as it is"
-                )
-            return True
-    except OSError as error:
-        raise JournalError(f"{path} cannot be read: {error.strerror}") from None
-    # Where SQLite keeps the application's number.
-    if not head.startswith(b"SQLite format 3\0") or head[68:72] != _APPLICATION_ID.to_bytes(4, "big"):
-        raise JournalError(_foreign(path))
-    return False
-
-
 def _difference(where: str, there: Any, here: Any) -> str:
     """Name the first place at which two JSON values differ; empty if they are equal."""
     if isinstance(there, dict) and isinstance(here, dict):
@@ -660,42 +604,3 @@ def _told_values(trial: Trial) -> tuple[Any, ...]:
         trial.started,
         trial.seconds,
     )
-
-
-class _Lock:
-    """The right to write a journal: a locked file beside it, which the system frees when the process dies."""
-
-    _held: ClassVar[set[Path]] = set()  # such locks do not exclude their own process
-
-    def __init__(self, path: Path) -> None:
-        self._path = path.resolve()
-        busy = f"{path} is being written already, here or by another process; wait, or use another path"
-        if self._path in self._held:
-            raise JournalError(busy)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(f"{path}.lock", "a")  # noqa: SIM115 - held until close
-        except OSError as error:
-            raise JournalError(f"{path} cannot be written: {error.strerror}: {error.filename}") from None
-        try:
-            import fcntl
-
-            fcntl.lockf(
-                self._file, fcntl.LOCK_EX | fcntl.LOCK_NB
-            )  # unlike flock's, children do not inherit it
-        except ImportError:  # no such locks on this system; SQLite still keeps the file whole
-            pass
-        except OSError:
-            self._file.close()
-            raise JournalError(busy) from None
-        self._held.add(self._path)
-
-    def close(self) -> None:
-        self._held.discard(self._path)
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import nasx
 from nasx import TaskSpec
-from nasx.nn.choices import find_choices
+from nasx.nn.found_choices import find_choices
 from nasx.tasks import SupernetTask, Task
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*skip connections:UserWarning")

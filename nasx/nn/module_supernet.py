@@ -10,7 +10,8 @@ from typing import Any
 from torch import nn
 
 from nasx.architecture import Architecture
-from nasx.nn.choices import InputChoice, LayerChoice, decisions, find_choices, replaced
+from nasx.nn.choices import InputChoice, LayerChoice
+from nasx.nn.found_choices import decisions, find_choices, replaced
 from nasx.nn.mixed import PartialChannels
 from nasx.nn.parts import Part, joined, row_cells
 from nasx.nn.sizes import Elastic, no_mixture

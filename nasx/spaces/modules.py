@@ -69,7 +69,7 @@ class ModuleSpace(Space):
 
     def __init__(self, network: nn.Module | Callable[[], nn.Module]) -> None:
         torch = require("torch", "nasx.space_of", "torch")
-        from nasx.nn.choices import decisions, find_choices
+        from nasx.nn.found_choices import decisions, find_choices
 
         self.network = network
         # The weights are not used: a function is called again for each network.
@@ -100,7 +100,7 @@ class ModuleSpace(Space):
 
     def _fitting(self) -> nn.Module:
         """Give the module, or a fresh one, if it still makes this space."""
-        from nasx.nn.choices import decisions, find_choices
+        from nasx.nn.found_choices import decisions, find_choices
 
         module = self._made()
         found = decisions(find_choices(module))
@@ -132,7 +132,7 @@ class ModuleSpace(Space):
         ValueError
             If the network has other choices by now.
         """
-        from nasx.nn.choices import replaced
+        from nasx.nn.found_choices import replaced
 
         return replaced(self._fitting(), {name: str(choice) for name, choice in architecture.items()})
 

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 import nasx
 from nasx.nn import InputChoice, LayerChoice, PartialChannels
-from nasx.nn.choices import ChosenInputs, find_choices
+from nasx.nn.choices import ChosenInputs
+from nasx.nn.found_choices import find_choices
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,8 @@ from nasx.nn import (
     LayerChoice,
     recalibrate,
 )
-from nasx.nn.choices import ElasticModule, find_choices
+from nasx.nn.choices import ElasticModule
+from nasx.nn.found_choices import find_choices
 
 
 @pytest.fixture(autouse=True)

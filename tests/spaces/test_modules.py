@@ -10,7 +10,8 @@ from torch import nn
 
 import nasx
 from nasx.nn import InputChoice, LayerChoice
-from nasx.nn.choices import ChosenInputs, find_choices
+from nasx.nn.choices import ChosenInputs
+from nasx.nn.found_choices import find_choices
 from nasx.spaces import ModuleSpace
 from nasx.tasks import ImageClassification
 from nasx.tasks.datasets import load
