@@ -19,7 +19,7 @@ import math
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -147,7 +147,11 @@ def once(
 ) -> None:
     """As `compare`, for what takes minutes: the peer once, nasx three times."""
     start = time.perf_counter()
-    answer = theirs()
+    try:
+        answer = theirs()
+    except Exception as error:
+        print(f"{case:<34} {peer:<11} failed after {time.perf_counter() - start:.0f} s: {error}", flush=True)
+        return
     seconds = [time.perf_counter() - start]
     for _ in range(3):
         start = time.perf_counter()
@@ -163,7 +167,7 @@ def once(
     )
 
 
-def bench_fits(long: bool) -> None:
+def bench_fits(rows: Sequence[int], decisions: Sequence[int]) -> None:
     peers: list[tuple[str, Callable[[Data], Fit], bool]] = [
         ("sklearn", sklearn_fit, True),
         ("optuna", optuna_fit, False),
@@ -172,9 +176,7 @@ def bench_fits(long: bool) -> None:
         print("BoTorch is not installed and is left out")
     else:
         peers.append(("botorch", botorch_fit, True))
-    for n, d in itertools.product(FIT_TARGETS, (6, 40)):
-        if n > 500 and not long:
-            continue
+    for n, d in itertools.product(rows, decisions):
         data = Data(n, d)
         for name, fit, ordered in peers:
             how = compare if n <= 100 else once
@@ -282,12 +284,15 @@ def bench_suggestion() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--long", action="store_true", help="fits of 2,000 rows too")
+    parser.add_argument(
+        "--rows", type=int, nargs="+", choices=FIT_TARGETS, default=[100, 500], help="of fits"
+    )
+    parser.add_argument("--decisions", type=int, nargs="+", default=[6, 40], help="of fits")
     benches = {
         "kernel": bench_kernel,
         "append": bench_append,
         "suggestion": bench_suggestion,
-        "fit": lambda: bench_fits(options.long),
+        "fit": lambda: bench_fits(options.rows, options.decisions),
     }
     parser.add_argument("--only", choices=benches, action="append", help="only this one; may come again")
     options = parser.parse_args()
