@@ -101,7 +101,8 @@ def measure_latency(
 
     They run in a process of its own with fixed threads, held on as many CPUs, and are warmed up until their
     times are stable. Rounds take all networks in turn, each time in another order, so that what else the
-    machine does meets all of them; the median of the rounds is taken.
+    machine does meets all of them; the median of the rounds is taken. The process is started anew: a script
+    needs the call under ``if __name__ == "__main__":``.
 
     Parameters
     ----------
@@ -201,6 +202,14 @@ def time_items(
             1, multiprocessing.get_context("spawn"), _start, (space, spec, settings, seed)
         )
         stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+        try:
+            pool.submit(_time, []).result()
+        except BrokenProcessPool:
+            raise EvaluationError(
+                "the process that times networks ended before it was ready; what it wrote is above. In a "
+                "script, put the call under: if __name__ == '__main__'. The module that defines the space "
+                "must be importable"
+            ) from None
         for number in range(settings.rounds):
             order = np.random.default_rng([seed, number]).permutation(len(items))
             left = [int(i) for i in order if np.isnan(times[i, number])]
@@ -229,7 +238,10 @@ class _Log:
     def __init__(self, path: Path, header: dict[str, Any], times: npt.NDArray[np.float64]) -> None:
         if path.exists() and path.stat().st_size:
             self._read(path, header, times)
+            whole = path.read_bytes().endswith(b"\n")
             self._stream = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by __exit__
+            if not whole:  # what comes next must not follow a line that was cut
+                self._stream.write("\n")
         else:
             self._stream = open(path, "w", encoding="utf-8")  # noqa: SIM115
             self._write(header)
