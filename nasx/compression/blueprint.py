@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,11 @@ ACTIVATIONS: dict[str, str] = {
     "tanh": "tanh",
 }
 """Names of activations, and what each is called here."""
+
+
+@functools.cache
+def _hints() -> dict[str, Any]:
+    return get_type_hints(Blueprint)
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,7 @@ class Blueprint:
                 f"scales must have one number for each of the {len(self.shape.layers)} layers; "
                 f"got {len(self.scales)}"
             )
-        hints = get_type_hints(type(self))
+        hints = _hints()
         for name in ("norm", "head"):
             if getattr(self, name) not in get_args(hints[name]):
                 raise ValueError(unknown(name, getattr(self, name), get_args(hints[name])))

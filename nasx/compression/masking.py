@@ -63,18 +63,9 @@ def masked_copy(family: Family, shape: Shape) -> nn.Module:
     with torch.no_grad():
         for parameter, value in listed(twin.whole):
             places = kept(parameter, twin.plan, shape)
-            layer = None if parameter.layer is None else shape.layers[parameter.layer]
-            silent = places is None or (
-                layer is not None
-                and (
-                    (".attention." in parameter.name and not layer.heads)
-                    or (".mlp." in parameter.name and not layer.mlp)
-                )
-            )
-            if silent:
+            if places is None:
                 value.zero_()
                 continue
-            assert places is not None
             for axis, place in enumerate(places):
                 here = torch.zeros(value.shape[axis], dtype=value.dtype, device=value.device)
                 here[place] = 1

@@ -12,7 +12,7 @@ from nasx.compression.blueprint import Blueprint
 from nasx.compression.plain import PlainTransformer
 from nasx.compression.shapes import LayerShape, Shape
 
-__all__ = ["Parameter", "empty", "kept", "listed", "named_weights"]
+__all__ = ["Parameter", "cut", "empty", "kept", "listed", "named_weights"]
 
 # By the name of the layer a parameter belongs to: its axes, the output's first, as in torch.nn.Linear.
 _AXES: dict[str, tuple[str | None, ...]] = {
@@ -54,6 +54,11 @@ class Parameter(NamedTuple):
     layer: int | None
     axes: tuple[str | None, ...]
 
+    @property
+    def part(self) -> str | None:
+        """Of a layer's: which of its modules it is in, "attention" or "mlp" or the norm of one of them."""
+        return None if self.layer is None else self.name.split(".")[2]
+
 
 def listed(network: PlainTransformer) -> Iterator[tuple[Parameter, Tensor]]:
     """Give all parameters of a network, with what their axes mean."""
@@ -88,8 +93,8 @@ def kept(parameter: Parameter, full: Blueprint, shape: Shape) -> tuple[Index, ..
     """
     layer = whole = None
     if parameter.layer is not None:
-        layer, whole = shape.layers[parameter.layer], full.layers[parameter.layer]
-        if layer is None:
+        layer, whole = shape.layers[parameter.layer], full.shape.layers[parameter.layer]
+        if layer is None or not {"attention": layer.heads, "mlp": layer.mlp}.get(str(parameter.part), 1):
             return None
     return tuple(_places(axis, shape.hidden, layer, whole, full.head_dim) for axis in parameter.axes)
 
@@ -112,12 +117,43 @@ def _places(
 
 def _heads(layer: LayerShape, whole: LayerShape, width: int) -> Index:
     """Of each of the first groups, the first heads."""
-    if not layer.heads:
-        return slice(0, 0)
     each, of = layer.heads // layer.groups, whole.heads // whole.groups
     if layer.groups == 1 or each == of:
         return slice(0, layer.heads * width)
     return torch.arange(whole.heads * width).view(-1, of, width)[: layer.groups, :each].flatten()
+
+
+def cut(network: PlainTransformer, shape: Shape) -> dict[str, Tensor]:
+    """Take a part of a network's parameters.
+
+    Parameters
+    ----------
+    network : PlainTransformer
+        The whole one.
+    shape : Shape
+        What is kept of it, with one entry for each of its layers.
+
+    Returns
+    -------
+    dict from str to Tensor
+        Under the names of the smaller network, views wherever that is possible; with the network's buffers.
+    """
+    numbers = {old: new for new, old in enumerate(shape.kept)}
+    values = dict(network.named_buffers())
+    for parameter, value in listed(network):
+        places = kept(parameter, network.plan, shape)
+        if places is None:
+            continue
+        name = parameter.name
+        if parameter.layer is not None:
+            name = name.replace(f"layers.{parameter.layer}.", f"layers.{numbers[parameter.layer]}.", 1)
+        for axis, place in enumerate(places):
+            if not isinstance(place, slice):
+                value = value.index_select(axis, place.to(value.device))
+            elif place.stop is not None:
+                value = value.narrow(axis, 0, place.stop)
+        values[name] = value
+    return values
 
 
 def named_weights(modules: Mapping[str, nn.Module], prefix: str = "") -> dict[str, Tensor]:
@@ -161,19 +197,19 @@ def empty(plan: Blueprint, values: dict[str, Tensor], *, trainable: Sequence[str
     PlainTransformer
         Its parameters share the tensors' memory.
     """
-    with torch.device("meta"):  # no memory, and no random numbers
-        network = PlainTransformer(plan)
+    network = PlainTransformer(plan, device="meta")  # no memory, and no random numbers
     learning = set(trainable)
-    for name, expected in [*network.named_parameters(), *network.named_buffers()]:
-        if name not in values:
-            raise ValueError(f"{name} is missing")
-        value = values[name]
-        if value.shape != expected.shape:
-            raise ValueError(f"{name} must have shape {tuple(expected.shape)}; got {tuple(value.shape)}")
-        owner, _, last = name.rpartition(".")
-        module = network.get_submodule(owner)
-        if isinstance(expected, nn.Parameter):
-            setattr(module, last, nn.Parameter(value.detach(), requires_grad=name in learning))
-        else:
-            setattr(module, last, value)
+    for owner, module in network.named_modules():
+        for name, expected in [
+            *module.named_parameters(owner, recurse=False),
+            *module.named_buffers(owner, recurse=False),
+        ]:
+            if name not in values:
+                raise ValueError(f"{name} is missing")
+            value = values[name]
+            if value.shape != expected.shape:
+                raise ValueError(f"{name} must have shape {tuple(expected.shape)}; got {tuple(value.shape)}")
+            if isinstance(expected, nn.Parameter):
+                value = nn.Parameter(value.detach(), requires_grad=name in learning)
+            setattr(module, name.rpartition(".")[2], value)
     return network

@@ -77,14 +77,33 @@ class KeyValues:
         return sum(key.nbytes + value.nbytes for key, value in self._held.values())
 
 
+def _linear(inputs: int, outputs: int, bias: bool, device: str | None) -> nn.Linear:
+    """Make a linear layer; on "meta", where there are no values, without the work of drawing them."""
+    if device != "meta":
+        return nn.Linear(inputs, outputs, bias=bias, device=device)
+    layer = nn.Linear.__new__(nn.Linear)
+    nn.Module.__init__(layer)
+    layer.in_features, layer.out_features = inputs, outputs
+    layer.weight = nn.Parameter(torch.empty(outputs, inputs, device=device))
+    layer.register_parameter("bias", nn.Parameter(torch.empty(outputs, device=device)) if bias else None)
+    return layer
+
+
+def _embedding(count: int, width: int, device: str | None) -> nn.Embedding:
+    """Make embeddings, in the same way."""
+    if device != "meta":
+        return nn.Embedding(count, width, device=device)
+    return nn.Embedding(count, width, _weight=torch.empty(count, width, device=device))
+
+
 class _Norm(nn.Module):
     """Normalise the last axis: by its root mean square, or by mean and standard deviation."""
 
-    def __init__(self, width: int, kind: str, epsilon: float) -> None:
+    def __init__(self, width: int, kind: str, epsilon: float, device: str | None) -> None:
         super().__init__()
         self.epsilon = epsilon
-        self.weight = nn.Parameter(torch.ones(width))
-        self.bias = nn.Parameter(torch.zeros(width)) if kind == "layer" else None
+        self.weight = nn.Parameter(torch.ones(width, device=device))
+        self.bias = nn.Parameter(torch.zeros(width, device=device)) if kind == "layer" else None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.bias is not None:
@@ -103,17 +122,17 @@ def _activated(x: Tensor, name: str) -> Tensor:
 
 
 class _Attention(nn.Module):
-    def __init__(self, plan: Blueprint, layer: LayerShape, scale: float) -> None:
+    def __init__(self, plan: Blueprint, layer: LayerShape, scale: float, device: str | None) -> None:
         super().__init__()
         hidden, self.width, self.scale = plan.shape.hidden, plan.head_dim, scale
         self.repeats = layer.heads // layer.groups
-        self.query = nn.Linear(hidden, layer.heads * self.width, bias=plan.input_bias)
-        self.key = nn.Linear(hidden, layer.groups * self.width, bias=plan.input_bias)
-        self.value = nn.Linear(hidden, layer.groups * self.width, bias=plan.input_bias)
-        self.output = nn.Linear(layer.heads * self.width, hidden, bias=plan.output_bias)
+        self.query = _linear(hidden, layer.heads * self.width, plan.input_bias, device)
+        self.key = _linear(hidden, layer.groups * self.width, plan.input_bias, device)
+        self.value = _linear(hidden, layer.groups * self.width, plan.input_bias, device)
+        self.output = _linear(layer.heads * self.width, hidden, plan.output_bias, device)
         if plan.head_norm:
-            self.query_scale = _Norm(self.width, "rms", plan.epsilon)
-            self.key_scale = _Norm(self.width, "rms", plan.epsilon)
+            self.query_scale = _Norm(self.width, "rms", plan.epsilon, device)
+            self.key_scale = _Norm(self.width, "rms", plan.epsilon, device)
         self.causal, self.head_norm = plan.causal, plan.head_norm
 
     def _heads(self, x: Tensor) -> Tensor:
@@ -154,12 +173,12 @@ def _turned(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 
 
 class _MLP(nn.Module):
-    def __init__(self, plan: Blueprint, width: int) -> None:
+    def __init__(self, plan: Blueprint, width: int, device: str | None) -> None:
         super().__init__()
         hidden, bias = plan.shape.hidden, plan.mlp_bias
-        self.up = nn.Linear(hidden, width, bias=bias)
-        self.gate = nn.Linear(hidden, width, bias=bias) if plan.gated else None
-        self.down = nn.Linear(width, hidden, bias=bias)
+        self.up = _linear(hidden, width, bias, device)
+        self.gate = _linear(hidden, width, bias, device) if plan.gated else None
+        self.down = _linear(width, hidden, bias, device)
         self.activation = plan.activation
 
     def forward(self, x: Tensor) -> Tensor:
@@ -180,16 +199,19 @@ class PlainLayer(nn.Module):
     cosine and sine, each (batch or 1, 1, tokens, head_dim), or None; `PlainTransformer.context` gives both.
     """
 
-    def __init__(self, plan: Blueprint, layer: LayerShape, scale: float) -> None:
+    def __init__(
+        self, plan: Blueprint, layer: LayerShape, scale: float, *, device: str | None = None
+    ) -> None:
         super().__init__()
         self.post_norm = plan.post_norm
 
         def norm(size: int) -> _Norm | None:
-            return _Norm(plan.shape.hidden, plan.norm, plan.epsilon) if size or plan.post_norm else None
+            there = size or plan.post_norm
+            return _Norm(plan.shape.hidden, plan.norm, plan.epsilon, device) if there else None
 
         self.attention_norm, self.mlp_norm = norm(layer.heads), norm(layer.mlp)
-        self.attention = _Attention(plan, layer, scale) if layer.heads else None
-        self.mlp = _MLP(plan, layer.mlp) if layer.mlp else None
+        self.attention = _Attention(plan, layer, scale, device) if layer.heads else None
+        self.mlp = _MLP(plan, layer.mlp, device) if layer.mlp else None
 
     def forward(
         self,
@@ -215,11 +237,12 @@ class PlainTransformer(nn.Module):
     ----------
     plan : Blueprint
         All about it but its weights.
+    device : str, optional
+        Where to make it. On "meta" its parameters have neither memory nor values.
 
     Notes
     -----
-    It has no dropout, and its outputs are named tuples, with the
-    names that `transformers` uses.
+    It has no dropout, and its outputs are named tuples, with the names that `transformers` uses.
 
     Examples
     --------
@@ -233,31 +256,34 @@ class PlainTransformer(nn.Module):
     True
     """
 
-    def __init__(self, plan: Blueprint) -> None:
+    def __init__(self, plan: Blueprint, *, device: str | None = None) -> None:
         super().__init__()
         self.plan = plan
         hidden = plan.shape.hidden
 
         def norm() -> _Norm:
-            return _Norm(hidden, plan.norm, plan.epsilon)
+            return _Norm(hidden, plan.norm, plan.epsilon, device)
 
-        self.tokens = nn.Embedding(plan.vocabulary, hidden)
-        self.positions = nn.Embedding(plan.positions, hidden) if plan.positions else None
-        self.types = nn.Embedding(plan.token_types, hidden) if plan.token_types else None
+        self.tokens = _embedding(plan.vocabulary, hidden, device)
+        self.positions = _embedding(plan.positions, hidden, device) if plan.positions else None
+        self.types = _embedding(plan.token_types, hidden, device) if plan.token_types else None
         self.embedding_norm = norm() if plan.embedding_norm else None
         self.layers = nn.ModuleList(
-            PlainLayer(plan, layer, scale) for layer, scale in zip(plan.layers, plan.scales, strict=True)
+            PlainLayer(plan, layer, scale, device=device)
+            for layer, scale in zip(plan.layers, plan.scales, strict=True)
         )
         self.norm = None if plan.post_norm else norm()
-        self.pooler = nn.Linear(hidden, hidden) if plan.pooler else None
-        self.transform = nn.Linear(hidden, hidden) if plan.head == "masked" else None
+        self.pooler = _linear(hidden, hidden, True, device) if plan.pooler else None
+        self.transform = _linear(hidden, hidden, True, device) if plan.head == "masked" else None
         self.transform_norm = norm() if plan.head == "masked" else None
-        self.scores_bias = nn.Parameter(torch.zeros(plan.vocabulary)) if plan.head == "masked" else None
+        self.scores_bias = (
+            nn.Parameter(torch.zeros(plan.vocabulary, device=device)) if plan.head == "masked" else None
+        )
         if plan.head in ("language", "masked") and not plan.tied:
-            self.scores = nn.Linear(hidden, plan.vocabulary, bias=False)
-        self.classes = nn.Linear(hidden, plan.classes) if plan.head == "classes" else None
+            self.scores = _linear(hidden, plan.vocabulary, False, device)
+        self.classes = _linear(hidden, plan.classes, True, device) if plan.head == "classes" else None
         if plan.rotary is not None:
-            self.register_buffer("frequencies", torch.ones(plan.head_dim // 2))
+            self.register_buffer("frequencies", torch.ones(plan.head_dim // 2, device=device))
 
     def forward(
         self,

@@ -16,7 +16,7 @@ from nasx.compression.calibration import Batch, Sequences
 from nasx.compression.distilling import Distillation
 from nasx.compression.families import Family
 from nasx.compression.importance import as_family, evaluating
-from nasx.compression.parts import kept, listed
+from nasx.compression.parts import cut
 from nasx.compression.plain import PlainTransformer
 from nasx.compression.recovery import Recovery, train
 from nasx.compression.shapes import Shape
@@ -177,26 +177,9 @@ def sliced(whole: PlainTransformer, shape: Shape) -> Any:
     callable
         Takes what the network takes.
     """
-    plan = whole.plan.cut(shape)
-    numbers = {old: new for new, old in enumerate(shape.kept)}
-    values: dict[str, Tensor] = dict(whole.named_buffers())
-    for parameter, value in listed(whole):
-        places = kept(parameter, whole.plan, shape)
-        if places is None:
-            continue
-        name = parameter.name
-        if parameter.layer is not None:
-            name = name.replace(f"layers.{parameter.layer}.", f"layers.{numbers[parameter.layer]}.", 1)
-        for axis, place in enumerate(places):
-            if isinstance(place, slice):
-                value = value[(slice(None),) * axis + (place,)]
-            else:
-                value = value.index_select(axis, place.to(value.device))
-        values[name] = value
-    with torch.device("meta"):
-        network = PlainTransformer(plan)
+    network = PlainTransformer(whole.plan.cut(shape), device="meta")
     wanted = {name for name, _ in (*network.named_parameters(), *network.named_buffers())}
-    values = {name: value for name, value in values.items() if name in wanted}
+    values = {name: value for name, value in cut(whole, shape).items() if name in wanted}
 
     def run(**batch: Tensor) -> Any:
         return torch.func.functional_call(network, values, (), batch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -202,10 +202,11 @@ class Scorer:
     def _perplexity(self, model: nn.Module) -> float:
         total, tokens = 0.0, 0
         for batch, output in self._batches(model):
-            targets = next_tokens(batch)
+            targets = next_tokens(batch).flatten()
             # As they are: cutting the last position off would copy all scores.
             scores = cast(Tensor, logits_of(output)).flatten(0, 1)
-            total += float(F.cross_entropy(scores.float(), targets.flatten(), reduction="sum"))
+            for some, wanted in _few(scores, targets):
+                total += float(F.cross_entropy(some.float(), wanted, reduction="sum"))
             tokens += int((targets >= 0).sum())
         return math.exp(min(total / max(tokens, 1), 700.0))
 
@@ -219,11 +220,12 @@ class Scorer:
                 ]
         total, tokens = 0.0, 0
         for (batch, output), teacher in zip(self._batches(model), self._original, strict=True):
-            own = F.log_softmax(cast(Tensor, logits_of(output)).float(), -1)
-            each = F.kl_div(own, teacher.float(), reduction="none", log_target=True).sum(-1)
+            scores = cast(Tensor, logits_of(output))
+            rows = _few(scores.flatten(0, -2), teacher.flatten(0, -2))
+            each = torch.cat([_divergences(some, wanted) for some, wanted in rows])
             mask = batch.get("attention_mask")
-            if mask is not None and each.ndim == 2:
-                each = each[mask.bool()]
+            if mask is not None and scores.ndim == 3:
+                each = each[mask.flatten().bool()]
             total += float(each.sum())
             tokens += each.numel()
         return total / max(tokens, 1)
@@ -241,6 +243,19 @@ class Scorer:
         unit = F.normalize(torch.cat(vectors).double(), dim=1)
         above = torch.triu_indices(len(unit), len(unit), 1, device=unit.device)
         return (unit @ unit.T)[above[0], above[1]]
+
+
+def _few(scores: Tensor, other: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Give as many rows of both at a time as fit into a cache, since each is read several times."""
+    size = max(1, 2**20 // scores.shape[1])
+    for begin in range(0, len(scores), size):
+        yield scores[begin : begin + size], other[begin : begin + size]
+
+
+def _divergences(scores: Tensor, wanted: Tensor) -> Tensor:
+    """Give each token's divergence from the logarithms of probabilities."""
+    own = F.log_softmax(scores.float(), -1)
+    return F.kl_div(own, wanted.float(), reduction="none", log_target=True).sum(-1)
 
 
 def next_tokens(batch: Batch) -> Tensor:

@@ -16,7 +16,7 @@ def tiny(kind, **changes):
             "num_hidden_layers": 3,
             "num_attention_heads": 4,
         }
-        config = transformers.LlamaConfig(vocab_size=40, num_key_value_heads=2, **settings | changes)
+        config = transformers.LlamaConfig(**{"vocab_size": 40, "num_key_value_heads": 2} | settings | changes)
         return transformers.LlamaForCausalLM(config).eval()
     if kind == "gpt2":
         settings = {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 64}

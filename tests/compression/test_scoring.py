@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from nasx.compression import Scorer, Sequences
 from nasx.compression.families import family_of
+from nasx.compression.plain import PlainTransformer
 from nasx.compression.shapes import LayerShape, Shape
 from nasx.errors import EvaluationError
 
@@ -51,6 +52,34 @@ def test_candidates_share_the_weights_of_the_model(llama):
     family = family_of(llama)
     part = family.extract(LESS, share=True)
     assert part.layers[0].mlp.down.weight.data_ptr() == llama.model.layers[0].mlp.down_proj.weight.data_ptr()
+
+
+def test_candidates_are_made_of_torchs_own_layers_without_drawing_values(llama):
+    family = family_of(llama)
+    before = torch.get_rng_state()
+    part = family.extract(LESS, share=True)
+    assert torch.equal(torch.get_rng_state(), before)
+    fresh = PlainTransformer(part.plan)
+    assert {type(module) for module in part.modules()} == {type(module) for module in fresh.modules()}
+    assert repr(part) == repr(fresh)
+    attributes = [sorted(vars(module)) for module in part.modules()]
+    assert attributes == [sorted(vars(module)) for module in fresh.modules()]
+    assert not any(value.is_meta for value in (*part.parameters(), *part.buffers()))
+
+
+def test_scores_of_many_tokens_are_compared_a_few_at_a_time(text):
+    family = family_of(tiny("llama", vocab_size=100_000, hidden_size=8, initializer_range=1.0))
+    data = half_padded(text[:2])  # 48 tokens, and 10 at a time
+    logits = family.model(**next(data.batches(2))).logits
+    targets = data.input_ids[:, 1:].masked_fill(data.attention_mask[:, 1:] == 0, -100)
+    told = F.cross_entropy(logits[:, :-1].flatten(0, 1), targets.flatten())
+    assert Scorer(family, data).score(family.model) == pytest.approx(float(told.detach().exp()), rel=1e-5)
+    scorer = Scorer(family, data, metric="divergence")
+    less = Shape(8, (*family.shape.layers[:2], None))
+    own = F.log_softmax(family.extract(less)(**next(data.batches(2))).logits, -1)
+    each = (logits.softmax(-1) * (F.log_softmax(logits, -1) - own)).sum(-1)
+    wanted = float(each[data.attention_mask.bool()].mean().detach())
+    assert scorer.score_shape(less) == pytest.approx(wanted, rel=0.02)
 
 
 def test_divergence_is_zero_of_the_model_itself(llama, text):

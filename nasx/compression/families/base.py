@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nasx.compression.blueprint import Blueprint
 from nasx.compression.masking import masked_copy
-from nasx.compression.parts import empty, kept, listed
+from nasx.compression.parts import cut, empty
 from nasx.compression.plain import PlainTransformer
 from nasx.compression.shapes import LayerShape, Order, Shape
 from nasx.compression.sorting import reorder
@@ -271,24 +271,9 @@ class Family(ABC):
 
     def _cut(self, shape: Shape, *, share: bool) -> PlainTransformer:
         """Take a part out as a plain network."""
-        plan = self.plan.cut(self.check(shape))
-        numbers = {old: new for new, old in enumerate(shape.kept)}
-        values = dict(self.whole.named_buffers())
-        for parameter, value in listed(self.whole):
-            places = kept(parameter, self.plan, shape)
-            if places is None:
-                continue
-            name = parameter.name
-            if parameter.layer is not None:
-                name = name.replace(f"layers.{parameter.layer}.", f"layers.{numbers[parameter.layer]}.", 1)
-            for axis, one in enumerate(places):
-                if isinstance(one, slice):
-                    value = value[(slice(None),) * axis + (one,)]
-                else:
-                    value = value.index_select(axis, one.to(value.device))
-            values[name] = value if share else value.clone(memory_format=torch.contiguous_format)
+        plan, values = self.plan.cut(self.check(shape)), cut(self.whole, shape)
         if not share:
-            values.update((name, buffer.clone()) for name, buffer in self.whole.named_buffers())
+            values = {n: v.clone(memory_format=torch.contiguous_format) for n, v in values.items()}
         return empty(plan, values, trainable=() if share else list(values)).train(self.model.training)
 
     def masked(self, shape: Shape) -> nn.Module:
