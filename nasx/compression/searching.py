@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from nasx._arguments import count
 from nasx.compression.calibration import Sequences
+from nasx.compression.correcting import Corrected, Knapsack
 from nasx.compression.estimating import estimate
 from nasx.compression.families import Family
 from nasx.compression.importance import Ranking, as_family, rank
@@ -26,8 +27,9 @@ from nasx.errors import unknown
 from nasx.loop import Callback
 from nasx.loop import search as run_search
 from nasx.population import unique
+from nasx.registry import get_strategy
 from nasx.space import Genotypes
-from nasx.strategies.base import Strategy
+from nasx.strategies.base import SampledStrategy, Strategy
 from nasx.tasks.base import Direction
 
 if TYPE_CHECKING:
@@ -146,6 +148,7 @@ def search(
     estimates: str = "passes",
     points: int = 2,
     estimated_on: int = 16,
+    corrected: bool = True,
     latency: Latency | Mapping[str, Any] | None = None,
     context: int = 2048,
     batch_size: int = 8,
@@ -186,6 +189,9 @@ def search(
     points, estimated_on : int, default 2 and 16
         For the start: how many options of each part are scored, by passes, and on how many sequences of
         `data`, not of what is held out.
+    corrected : bool, default True
+        Whether every second candidate is the best by estimates that all measured candidates corrected, as
+        `nasx.compression.correcting.Corrected` has it, or all are the strategy's.
     latency : Latency or mapping, optional
         As for `nasx.compression.profile`. What is measured is kept beside the `journal`.
     context : int, default 2048
@@ -212,9 +218,11 @@ def search(
     Notes
     -----
     The search starts from the best sums of estimates within the limits, which are found exactly: for the
-    budget, for somewhat smaller ones, and with estimates that are off by random factors. Whatever a strategy
-    proposes is checked against the limits before it is scored; scoring takes the weights as they are, out of
-    the model's own memory where that is possible.
+    budget and for somewhat smaller ones. Then it finds them again, by estimates that all that was measured
+    corrects, in turn with what the strategy proposes; with ``corrected=False`` it starts from estimates that
+    are off by random factors too, and all else is the strategy's. Whatever is proposed is checked against the
+    limits before it is scored; scoring takes the weights as they are, out of the model's own memory where
+    that is possible.
     """
     family = as_family(model)
     limits = check_budget(budget)
@@ -252,11 +260,25 @@ def search(
     objectives: dict[str, Direction] = {**task.objectives}
     if front:
         objectives[next(iter(limits))] = "minimize"
-    first = starts(space, costs, limits, harm, most=_ALONG, tighter=front, seed=seed)
+    whole = {scorer.name: scorer.score_shape(space.full)}
+    method = get_strategy(strategy)
+    drawn = True
+    if corrected and isinstance(method, SampledStrategy) and not method.allow_repeats:
+        problem = Knapsack(
+            space,
+            costs,
+            limits,
+            harm,
+            scorer.loss(whole[scorer.name]),
+            shares=_TIGHTER if front else _TIGHTER[:1],
+            logarithm=scorer.metric == "perplexity",
+        )
+        method, drawn = Corrected(inner=method, knapsack=problem), False
+    first = starts(space, costs, limits, harm, most=_ALONG, tighter=front, drawn=drawn, seed=seed)
     found = run_search(
         space,
         task,
-        strategy=strategy,
+        strategy=method,
         evaluations=evaluations,
         seconds=seconds,
         objectives=objectives,
@@ -268,7 +290,6 @@ def search(
         callbacks=callbacks,
         progress=progress,
     )
-    whole = {scorer.name: scorer.score_shape(space.full)}
     whole |= {name: cost.of(space.full) for name, cost in costs.items()}
     return CompressionResult(sorted_family, ranking, profiled, scorer, found, whole)
 
@@ -310,6 +331,7 @@ def starts(
     *,
     most: int,
     tighter: bool = True,
+    drawn: bool = True,
     seed: int = 0,
 ) -> Genotypes:
     """Find what a search begins with: the best by estimates, for several budgets, and by others like them.
@@ -324,6 +346,8 @@ def starts(
         How many at most.
     tighter : bool, default True
         Whether to take smaller budgets too.
+    drawn : bool, default True
+        Whether to take estimates that are off by random factors too.
     seed : int, default 0
         Of the factors.
 
@@ -335,7 +359,7 @@ def starts(
     shares = _TIGHTER if tighter else _TIGHTER[:1]
     rng = np.random.default_rng(seed)
     found: list[Genotypes] = []
-    for number in range(len(shares) + 2 * most):
+    for number in range(len(shares) + 2 * most * drawn):
         bounds = {name: limit * shares[number % len(shares)] for name, limit in limits.items()}
         start = best_start(space, costs, bounds, estimates if number < len(shares) else _off(estimates, rng))
         if start is not None:
