@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from reference.local_search import local_search
+from reference.local_search import local_search, local_search_towards_a_front
 
 import nasx
 from nasx import Boolean, Categorical, Integer, LocalSearch, Space
+from nasx.tasks import tables
 
 
 def rugged(row):
@@ -107,15 +108,46 @@ def test_violations_come_first_and_failures_are_not_climbed_from():
     assert ((strategy.ask(5) != again[1]).sum(axis=1) == 1).all()
 
 
-def test_with_several_objectives_a_neighbor_has_to_dominate():
-    space = Space({f"x{j}": Integer(0, 5) for j in range(3)})
-    strategy = LocalSearch(n_init=1).setup(space, objectives=2, seed=0)
-    start = strategy.ask()
-    strategy.tell(start, [[5.0, 5.0]])
-    around = strategy.ask(3)
-    strategy.tell(around, [[1.0, 5.1], [5.0, 5.0], [5.0, 4.0]])
-    more = strategy.ask(6)
-    assert ((more != around[2]).sum(axis=1) == 1).all()
+def test_several_objectives_equal_the_slow_twin():
+    space = Space({f"x{j}": Integer(0, 4) for j in range(5)})
+
+    def evaluate(row):
+        return [rugged(row), float(sum(abs(v - j) for j, v in enumerate(row))) * 1e6]
+
+    strategy = LocalSearch(n_init=4).setup(space, objectives=2, seed=3)
+    asked = []
+    for _ in range(120):
+        x = strategy.ask()
+        strategy.tell(x, [evaluate(row) for row in x.tolist()])
+        asked += x.tolist()
+    assert asked == local_search_towards_a_front(
+        evaluate, space.cardinalities.tolist(), space.conditions.tolist(), n_init=4, seed=3, evaluations=120
+    )
+
+
+def test_with_several_objectives_it_goes_to_all_of_the_front_whatever_their_scales():
+    """Two bowls of which one is counted in millions: the front is the way from one bottom to the other."""
+    space = Space({f"x{j}": Integer(0, 5) for j in range(6)})
+    strategy = LocalSearch().setup(space, objectives=2, seed=0)
+    found = set()
+    for _ in range(600):
+        x = strategy.ask()
+        losses = np.column_stack([(x != 0).sum(axis=1), (x != 5).sum(axis=1) * 1e6])
+        strategy.tell(x, losses)
+        found.add(tuple(losses[0]))
+    assert found >= {(k, (6 - k) * 1e6) for k in range(7)}
+
+
+def test_with_several_objectives_violations_come_first_and_nothing_explored_is_looked_at_again():
+    space = Space({f"x{j}": Integer(0, 2) for j in range(3)})
+    strategy = LocalSearch(n_init=2).setup(space, objectives=2, seed=0)
+    x = strategy.ask(2)
+    strategy.tell(x, [[0.0, 0.0], [9.0, 9.0]], violations=[1.0, 0.0])
+    around = strategy.ask(6)  # all there are
+    assert ((around != x[1]).sum(axis=1) == 1).all()
+    rest = strategy.ask(27)  # then those of the other one, and what is left
+    assert len({tuple(row) for row in [*x.tolist(), *around.tolist(), *rest.tolist()]}) == 27
+    assert (rest[0] != x[0]).sum() == 1
 
 
 def test_known_neighbors_are_not_proposed_again_unless_asked():
@@ -159,6 +191,24 @@ def transnas101(table):
 
 def nasbench_macro(table):
     return table["cifar10_test"].mean(axis=1)
+
+
+@pytest.mark.data
+def test_with_several_objectives_it_beats_random_search_on_measured_networks(data_dir):
+    table = tables.read_npz(
+        data_dir / "nasbench201.npz",
+        objectives={"cifar10_val": "maximize", "latency_ms/1080ti_1": "minimize"},
+    )
+    found = nasx.compare(
+        table.space,
+        table,
+        ["local_search", "random_search"],
+        evaluations=200,
+        seeds=8,
+        front=table.pareto_front()[1],
+        reference={"cifar10_val": 0.0, "latency_ms/1080ti_1": float(table.losses()[:, 1].max())},
+    )
+    assert found.versus("local_search", "random_search").z > 3
 
 
 @pytest.mark.data

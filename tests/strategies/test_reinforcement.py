@@ -267,6 +267,31 @@ def test_limits_on_costs_are_learned_without_evaluations():
     assert after < 12
 
 
+@pytest.mark.parametrize("cls", [REINFORCE, PPO])
+def test_the_policy_is_not_driven_away_from_a_limit(cls):
+    """The best are next to the limit, beyond which most of the space is; inside it is safe and bad."""
+    space = Space({f"x{j}": Integer(0, 7) for j in range(8)})
+    strategy = cls().setup(space, seed=0, cost_violation=lambda x: x.sum(axis=1) - 24.0)
+    sums = []
+    for _ in range(200):
+        x = strategy.ask()
+        strategy.tell(x, [abs(24.0 - x.sum())])
+        sums.append(x.sum())
+    assert np.mean(sums[-50:]) > 20  # 18 and less, where what is over the limit is punished
+
+
+@pytest.mark.parametrize("cls", [REINFORCE, PPO])
+@pytest.mark.parametrize("limit", [24.0, 10.0])
+def test_under_limits_many_proposals_at_once_are_those_of_one_at_a_time(cls, limit):
+    space = Space({f"x{j}": Integer(0, 7) for j in range(8)})
+    found = []
+    for sizes in ([1] * 40, [8] * 5, [40]):
+        strategy = cls(batch_size=4).setup(space, seed=3, cost_violation=lambda x: x.sum(axis=1) - limit)
+        found.append(np.concatenate([strategy.ask(n) for n in sizes]))
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+
+
 def test_updates_are_reported(space):
     strategy = PPO(batch_size=4, epochs=3).setup(space)
     assert strategy.last_update is None

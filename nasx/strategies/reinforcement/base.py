@@ -17,6 +17,9 @@ from nasx.strategies.reinforcement.policies import Floats, Policy, make_policy
 
 __all__ = ["PolicyStrategy"]
 
+# After so many rows in a row that are over a limit or known, the policy learns from those over a limit too.
+_FRUITLESS = 16
+
 _LEARNING_RATES = {"independent": 0.05, "lstm": 0.003}
 
 
@@ -47,11 +50,18 @@ class PolicyStrategy(SampledStrategy):
     Notes
     -----
     **Rollouts.** Every row that the policy draws is one, and there are three kinds. One that was told before
-    has its reward already: it is learned from at once and costs no evaluation. So is one that is over a limit
-    on costs or breaks a constraint. All others wait until they are told; drawn again in the meantime, such a
-    row is skipped, and its one result counts once. Rows that the policy did not draw (the caller's own, and
-    those that `SampledStrategy` finds by enumeration) are remembered as told, but not learned from, since
-    a policy gradient holds for what the policy does.
+    has its reward already: it is learned from at once and costs no evaluation. One that is over a limit on
+    costs or breaks a constraint is rejected (below). All others wait until they are told; drawn again in the
+    meantime, such a row is skipped, and its one result counts once. Rows that the policy did not draw (the
+    caller's own, and those that `SampledStrategy` finds by enumeration) are remembered as told, but not
+    learned from, since a policy gradient holds for what the policy does.
+
+    **Limits on costs.** What is proposed is drawn from the policy given the limits, and the gradient of that
+    needs nothing but rows within them: what rejected rows would add, the derivative of the probability to be
+    within the limits, is the same for all rows, and the baseline takes it away. A punishment for rejected
+    rows would do harm: they are many and free, so that it would drive the policy to where nothing is ever
+    rejected, far inside, while the best is often next to a limit. Only where 16 rows in a row gave nothing to
+    evaluate does the policy learn from rejected ones, as from the worst, until it finds something again.
 
     **Why batches do not matter.** Rows are numbered as they are drawn, and those after one that completes an
     update are dropped and drawn again from the new policy under the same numbers. So `ask(n)` goes through
@@ -117,24 +127,38 @@ class PolicyStrategy(SampledStrategy):
         rows, log_probs = self._policy.draw(n, self.seed, first)
         canonical = self.space.canonicalize(rows) if self.space.canonical else rows
         if self._limited:
-            self._keep_excess(canonical)
-        taken = self._rollouts.draw(rows, canonical, log_probs)
+            taken = self._draw_within_limits(rows, canonical, log_probs)
+        else:
+            taken = self._rollouts.draw(rows, canonical, log_probs)
         if self._rollouts.ready:
             self._update(*self._rollouts.take())
         return rows[:taken]
 
-    def _keep_excess(self, canonical: Genotypes) -> None:
-        """Take down how far new rows are over the limits; they are not proposed, so nobody will tell."""
-        x = canonical[self._rollouts.is_new(canonical)]
-        x = x[~self._within_limits(x)]
-        if not len(x):
-            return
-        over = np.full(len(x), math.inf)
-        if self._cost_violation is not None:
-            allowed = self.space.satisfies(x)
-            excess = np.asarray(self._cost_violation(x[allowed]), np.float64)
-            over[allowed] = np.nan_to_num(excess, nan=math.inf, posinf=math.inf)
-        self._rollouts.keep(x, np.full((len(x), self.objectives), math.inf), over)
+    def _draw_within_limits(self, rows: Genotypes, canonical: Genotypes, log_probs: Floats) -> int:
+        """Make rollouts of rows in order until a batch is complete; give how many were taken or rejected."""
+        within = self._within_limits(canonical)
+        eligible = within if self.allow_repeats else within & ~self._seen.contains(canonical)
+        fruitless = self._rejected
+        for i in range(len(rows)):
+            one = slice(i, i + 1)
+            is_new = bool(self._rollouts.is_new(canonical[one])[0])
+            fruitful = bool(eligible[i]) and (is_new or self.allow_repeats)
+            if within[i] or not is_new or fruitless >= _FRUITLESS:
+                if is_new and not within[i]:
+                    over = self._excess(canonical[one])
+                    self._rollouts.keep(canonical[one], np.full((1, self.objectives), math.inf), over)
+                self._rollouts.draw(rows[one], canonical[one], log_probs[one])
+                if self._rollouts.ready:
+                    return i + 1
+            fruitless = 0 if fruitful else fruitless + 1
+        return len(rows)
+
+    def _excess(self, x: Genotypes) -> Floats:
+        """How far a row is over the limits on costs; infinitely, if it breaks a constraint."""
+        if self._cost_violation is None or not self.space.satisfies(x)[0]:
+            return np.array([math.inf])
+        excess = np.asarray(self._cost_violation(x), np.float64)
+        return np.nan_to_num(excess, nan=math.inf, posinf=math.inf)
 
     def _observe(
         self, x: Genotypes, losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64]

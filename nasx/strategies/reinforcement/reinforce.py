@@ -53,10 +53,10 @@ class REINFORCE(PolicyStrategy):
     -----
     Rewards are minus the losses, each divided by its running standard deviation, and added up by `weights`;
     Adam does not feel the scale, but the entropy and several objectives do. A failed evaluation is worse than
-    everything that finished, and enters neither deviation nor baseline. Everything that the policy draws is
-    learned from: architectures that were told before and those over a limit on costs at once, without an
-    evaluation. Several objectives become one number, so the search goes to one place of the front; for the
-    whole of it use `nasx.NSGA2`.
+    everything that finished, and enters neither deviation nor baseline. Architectures that were told before
+    and are drawn again are learned from at once, without an evaluation. Those over a limit on costs are drawn
+    again; only where nearly all are over one are they learned from too. Several objectives become one number,
+    so the search goes to one place of the front; for the whole of it use `nasx.NSGA2`.
 
     NAS-Bench-201 uses a learning rate of 0.01, with which a few hundred evaluations change the policy little.
     The default was chosen on tables of TransNAS-Bench-101 and NAS-Bench-Macro, with 300 evaluations.
