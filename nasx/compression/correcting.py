@@ -17,14 +17,17 @@ from nasx.space import Genotypes
 from nasx.strategies.base import Losses, SampledStrategy, Violations
 from nasx.strategies.inner import make_inner
 
-__all__ = ["Corrected", "Corrections", "Knapsack"]
+__all__ = ["ALIKE", "Corrected", "Corrections", "Knapsack"]
 
 _Floats = npt.NDArray[np.float64]
 
-# What the fit chooses from: by how much estimates of parts are off, and what sums of harms leave unexplained,
-# both as shares.
+ALIKE = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""How far layers are taken to be alike, the likeliest of these: shares, for `Estimates.evened`."""
+
+# What else the fit chooses from: by how much estimates of parts are off, and what sums leave unexplained.
 _OFF = (0.125, 0.25, 0.5, 1.0)
 _UNEXPLAINED = (0.01, 0.03, 0.1, 0.3)
+_MOST = 256  # architectures that it takes
 # Options of one part differ less from each other than parts do.
 _OPTIONS = 0.5
 # Harm that a draw takes away altogether would be no reason to keep anything.
@@ -32,14 +35,17 @@ _LEAST = 0.05
 # Standard deviations that draws are from what is expected, in turn; then what is tried where all was seen.
 _SPREADS = (0.0, 0.5, 1.0)
 _TRIES = 6
+# The other strategy has the word this often: most know little yet when hundreds are scored.
+_TURNS = 4
 
 
 class Corrections:
     """What is known of each part's harm after some architectures were measured.
 
     The harm of an architecture is taken as a sum over parts of estimates, each times a factor of its own:
-    Bayesian linear regression, in which factors are expected to be alike. Their spread, and what the sum
-    cannot explain, are chosen by the marginal likelihood.
+    Bayesian linear regression, in which factors are expected to be alike. Sums leave a share of each harm
+    unexplained, so that what ruins a network says little of those that are hardly harmed. That share, the
+    factors' spread, and how alike layers are taken to be, are chosen by the marginal likelihood.
 
     Parameters
     ----------
@@ -66,12 +72,7 @@ class Corrections:
 
     def __init__(self, space: CompressionSpace, estimates: Estimates) -> None:
         self._space, self._estimates = space, estimates
-        self._each = [estimates.hidden, *estimates.attention, *estimates.mlp]
-        self._taken = np.empty((0, len(self._each)), np.int64)
-        self._harms = self._told = np.empty((0, len(self._each)))
-        self._scale, self._off, self._unexplained = 1.0, 0.5, 0.0
-        self._rest = np.empty(0)
-        self._inverse = np.empty((0, 0))
+        self._model = _Model(estimates, np.empty((0, 1 + 2 * len(estimates.mlp)), np.int64), np.empty(0))
 
     def fit(self, genotypes: Genotypes, harms: npt.ArrayLike) -> None:
         """Learn from all that was measured.
@@ -85,31 +86,13 @@ class Corrections:
 
         Notes
         -----
-        O(n^3 + n^2 L) for L layers.
+        O(n^3 + n^2 L) for L layers, of which the last 256 architectures are taken at most.
         """
-        hidden, attention, mlp = self._space.parts(genotypes)
-        self._taken = np.column_stack([hidden, attention, mlp])
-        self._told = np.column_stack([e[t] for e, t in zip(self._each, self._taken.T, strict=True)])
-        expected, measured = self._told.sum(axis=1), np.asarray(harms, np.float64)
-        total = float(expected.sum())
-        ratio = float(measured.sum()) / total if total > 0 else 1.0
-        self._scale = ratio if ratio > 0 else 1.0
-        self._rest = measured / self._scale - expected
-        alike = np.zeros((len(measured), len(measured)))
-        for taken, told in zip(self._taken.T, self._told.T, strict=True):
-            alike += (1 + _OPTIONS**2 * (taken[:, None] == taken)) * (told[:, None] * told)
-        level = float(np.abs(expected).mean()) or 1.0
-        best = -np.inf
-        for off in _OFF:
-            for unexplained in _UNEXPLAINED:
-                rest = (unexplained * level) ** 2
-                values, vectors = np.linalg.eigh(off**2 * alike + rest * np.eye(len(alike)))
-                values = np.maximum(values, rest)
-                turned = vectors.T @ self._rest
-                likely = -0.5 * float((turned**2 / values + np.log(values)).sum())
-                if likely > best:
-                    best, self._off, self._unexplained = likely, off, unexplained * level
-                    self._inverse = (vectors / values) @ vectors.T
+        hidden, attention, mlp = self._space.parts(genotypes[-_MOST:])
+        taken = np.column_stack([hidden, attention, mlp])
+        measured = np.asarray(harms, np.float64)[-_MOST:]
+        models = [_Model(self._estimates.evened(share), taken, measured) for share in ALIKE]
+        self._model = max(models, key=lambda model: model.likelihood)
 
     def draw(self, rng: np.random.Generator, *, spread: float) -> Estimates:
         """Draw what the harms could be.
@@ -126,24 +109,65 @@ class Corrections:
         Estimates
             In the unit of what was measured.
         """
-        parts = rng.standard_normal(len(self._each))
-        options = [_OPTIONS * rng.standard_normal(len(e)) for e in self._each]
-        noise = rng.standard_normal(len(self._taken))
-        drawn = self._unexplained * noise
-        for p, taken in enumerate(self._taken.T):
-            drawn = drawn + self._off * self._told[:, p] * (parts[p] + options[p][taken])
-        # A draw from the prior, moved by what the measurements say of its error (Matheron's rule).
-        weights = self._inverse @ (self._rest - spread * drawn)
-        found = []
-        for p, e in enumerate(self._each):
-            factors = 1 + spread * self._off * (parts[p] + options[p])
-            if len(weights):
-                pulled = self._told[:, p] * weights
-                own = np.bincount(self._taken[:, p], pulled, minlength=len(e))
-                factors = factors + self._off**2 * (pulled.sum() + _OPTIONS**2 * own)
-            found.append(self._scale * e * np.maximum(factors, _LEAST))
+        found = self._model.draw(rng, spread)
         layers = len(self._estimates.attention)
         return Estimates(found[0], found[1 : 1 + layers], found[1 + layers :])
+
+
+class _Model:
+    """The regression for one way to expect harms; of its settings, the likeliest."""
+
+    def __init__(self, expected: Estimates, taken: npt.NDArray[np.int64], measured: _Floats) -> None:
+        self.each = [expected.hidden, *expected.attention, *expected.mlp]
+        self.taken = taken  # options, by architecture and part
+        self.told = np.column_stack([e[t] for e, t in zip(self.each, taken.T, strict=True)])
+        self.scale, self.off, self.likelihood = 1.0, 0.5, -np.inf
+        self.rest: _Floats = np.empty(0)
+        self.unexplained: _Floats = np.empty(0)
+        self.inverse: _Floats = np.empty((0, 0))
+        if len(measured):
+            self._fit(measured)
+
+    def _fit(self, measured: _Floats) -> None:
+        sums = self.told.sum(axis=1)
+        level = np.maximum(np.abs(measured), 0.1 * float(np.median(np.abs(measured))) or 1.0)
+        weight = float((sums**2 / level**2).sum())
+        ratio = float((sums * measured / level**2).sum()) / weight if weight else 1.0
+        self.scale = ratio if ratio > 0 else 1.0
+        self.rest = measured / self.scale - sums
+        level = np.maximum(level / self.scale, np.abs(sums))
+        alike = np.zeros((len(measured), len(measured)))
+        for taken, told in zip(self.taken.T, self.told.T, strict=True):
+            alike += (1 + _OPTIONS**2 * (taken[:, None] == taken)) * (told[:, None] * told)
+        for off in _OFF:
+            for share in _UNEXPLAINED:
+                inverse = np.asarray(
+                    np.linalg.inv(off**2 * alike + np.diag((share * level) ** 2)), np.float64
+                )
+                # Of what was measured, not of its multiples: the scale is another for each expectation.
+                likelihood = 0.5 * float(np.linalg.slogdet(inverse)[1] - self.rest @ inverse @ self.rest)
+                likelihood -= len(measured) * float(np.log(self.scale))
+                if likelihood > self.likelihood:
+                    self.likelihood, self.off, self.inverse = likelihood, off, inverse
+                    self.unexplained = share * level
+
+    def draw(self, rng: np.random.Generator, spread: float) -> list[_Floats]:
+        """Draw the harms of all options of all parts."""
+        parts = rng.standard_normal(len(self.each))
+        options = [_OPTIONS * rng.standard_normal(len(e)) for e in self.each]
+        drawn = self.unexplained * rng.standard_normal(len(self.taken))
+        for p, taken in enumerate(self.taken.T):
+            drawn = drawn + self.off * self.told[:, p] * (parts[p] + options[p][taken])
+        # A draw from the prior, moved by what the measurements say of its error (Matheron's rule).
+        weights = self.inverse @ (self.rest - spread * drawn)
+        found = []
+        for p, e in enumerate(self.each):
+            pulled = self.told[:, p] * weights
+            own = np.bincount(self.taken[:, p], pulled, minlength=len(e))
+            factors = 1 + spread * self.off * (parts[p] + options[p])
+            factors += self.off**2 * (pulled.sum() + _OPTIONS**2 * own)
+            found.append(self.scale * e * np.maximum(factors, _LEAST))
+        return found
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -189,7 +213,7 @@ class Knapsack:
 class Corrected(SampledStrategy):
     """Solve the exact start again by corrected estimates, in turn with what another strategy proposes.
 
-    Of every two proposals the first is the best within the limits by estimates of harm that all measured
+    Of every four proposals three are the best within the limits by estimates of harm that all measured
     architectures corrected, or by a draw of what these could be: Thompson sampling of a combinatorial bandit
     [1]_, whose oracle is exact here. Near tight limits it shrinks some parts and grows others, which
     mutations hardly ever do right. Where it has nothing new to say, the other strategy has the word.
@@ -197,7 +221,7 @@ class Corrected(SampledStrategy):
     Parameters
     ----------
     inner : str, SampledStrategy or mapping, default "nsga2"
-        What proposes the second of every two: a name, an instance, or a mapping of "name" and settings.
+        What proposes the fourth of every four: a name, an instance, or a mapping of "name" and settings.
     knapsack : Knapsack
         Estimates, costs and limits.
     allow_repeats : bool, default False
@@ -241,8 +265,8 @@ class Corrected(SampledStrategy):
         self._silent: set[float] = set()  # shares for which nothing new was found since the last result
 
     def _propose(self, n: int, first: int) -> Genotypes:
-        if first % 2 == 0:
-            row = self._solved(first // 2)
+        if first % _TURNS != _TURNS - 1:
+            row = self._solved(first - first // _TURNS)
             if row is not None:
                 return row[None]
         rows = self._inner.ask(1)

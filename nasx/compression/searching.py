@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from nasx._arguments import count
 from nasx.compression.calibration import Sequences
-from nasx.compression.correcting import Corrected, Knapsack
+from nasx.compression.correcting import ALIKE, Corrected, Knapsack
 from nasx.compression.estimating import estimate
 from nasx.compression.families import Family
 from nasx.compression.importance import Ranking, as_family, rank
@@ -190,7 +190,7 @@ def search(
         For the start: how many options of each part are scored, by passes, and on how many sequences of
         `data`, not of what is held out.
     corrected : bool, default True
-        Whether every second candidate is the best by estimates that all measured candidates corrected, as
+        Whether three of four candidates are the best by estimates that all measured candidates corrected, as
         `nasx.compression.correcting.Corrected` has it, or all are the strategy's.
     latency : Latency or mapping, optional
         As for `nasx.compression.profile`. What is measured is kept beside the `journal`.
@@ -347,7 +347,8 @@ def starts(
     tighter : bool, default True
         Whether to take smaller budgets too.
     drawn : bool, default True
-        Whether to take estimates that are off by random factors too.
+        Whether to take even cuts and estimates that are off by random factors too; if not, those are taken
+        in which layers are more alike.
     seed : int, default 0
         Of the factors.
 
@@ -359,7 +360,15 @@ def starts(
     shares = _TIGHTER if tighter else _TIGHTER[:1]
     rng = np.random.default_rng(seed)
     found: list[Genotypes] = []
-    for number in range(len(shares) + 2 * most * drawn):
+    if not drawn:  # those that corrections choose from
+        plain = [(share, estimates) for share in shares]
+        evened = [(1.0, estimates.evened(share)) for share in ALIKE[1:]]
+        for share, told in plain + evened:
+            bounds = {name: limit * share for name, limit in limits.items()}
+            start = best_start(space, costs, bounds, told)
+            found += [] if start is None else [start.genotype]
+        return unique(space.stack(found)).rows[:most]
+    for number in range(len(shares) + 2 * most):
         bounds = {name: limit * shares[number % len(shares)] for name, limit in limits.items()}
         start = best_start(space, costs, bounds, estimates if number < len(shares) else _off(estimates, rng))
         if start is not None:

@@ -56,6 +56,28 @@ class Estimates:
             [np.zeros(len(options.mlp)) for options in space.options],
         )
 
+    def evened(self, share: float) -> Estimates:
+        """Move estimates of layers whose parts have as many options towards what is usual in all of them.
+
+        What is told of single layers is noisy, and holds least where much is cut.
+
+        Parameters
+        ----------
+        share : float
+            Of the way: 1 makes all layers alike.
+
+        Returns
+        -------
+        Estimates
+            With the same sums over layers.
+        """
+
+        def moved(rows: Sequence[_Floats]) -> list[_Floats]:
+            usual = {n: np.mean([row for row in rows if len(row) == n], axis=0) for n in set(map(len, rows))}
+            return [(1 - share) * row + share * usual[len(row)] for row in rows]
+
+        return Estimates(self.hidden, moved(self.attention), moved(self.mlp))
+
     def __call__(self, space: CompressionSpace, genotypes: Genotypes) -> _Floats:
         """Add up what is expected of architectures.
 

@@ -30,13 +30,12 @@ def energies(model, parts, rows, mask):
     return total / tokens
 
 
-def corrected(each, taken, harms, *, off, options, unexplained):
+def corrected(each, taken, harms, *, scale, off, options, unexplained):
     """Harms of all options after some architectures were measured: ridge regression on factors written out.
 
     A part's factor and that of each of its options have one column each, in standard deviations.
     """
     expected = np.array([sum(e[t] for e, t in zip(each, row, strict=True)) for row in taken])
-    scale = harms.sum() / expected.sum()
     width = len(each) + sum(len(e) for e in each)
     design = np.zeros((len(taken), width))
     first = np.cumsum([len(each), *[len(e) for e in each]])
@@ -44,8 +43,8 @@ def corrected(each, taken, harms, *, off, options, unexplained):
         for p, t in enumerate(row):
             design[i, p] = off * each[p][t]
             design[i, first[p] + t] = options * each[p][t]
-    left = design.T @ design + unexplained**2 * np.eye(width)
-    factors = np.linalg.solve(left, design.T @ (harms / scale - expected))
+    weighted = design.T / unexplained**2
+    factors = np.linalg.solve(weighted @ design + np.eye(width), weighted @ (harms / scale - expected))
     found = []
     for p, e in enumerate(each):
         change = off * factors[p] + options * factors[first[p] : first[p] + len(e)]
