@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <numeric>
 #include <utility>
@@ -26,14 +27,21 @@ inline std::size_t period_of(std::size_t channels) {
     return channels / std::gcd(channels, std::size_t{8}) * 8;
 }
 
-// The last `count` rows that were worked on, of which the next output needs most again. They begin as zeros.
+// The last `count` rows that were worked on, of which the next output needs most again. They begin as zeros,
+// each at the beginning of a line of the cache.
 template <class T>
 class LastRows {
   public:
-    LastRows(std::size_t size, std::size_t count) : size_(size), values_(count * size), held_(count, none) {}
+    LastRows(std::size_t size, std::size_t count)
+        : size_((size + in_line - 1) / in_line * in_line),
+          values_(count * size_ + in_line),
+          first_(values_.data() + (in_line - at_in_line(values_.data())) % in_line),
+          held_(count, none) {}
+    LastRows(const LastRows&) = delete;
+    LastRows& operator=(const LastRows&) = delete;
 
     // Where the row of this number goes; `number` counts through all images, `row` in its own.
-    T* slot(std::size_t row) { return values_.data() + row % held_.size() * size_; }
+    T* slot(std::size_t row) { return first_ + row % held_.size() * size_; }
     // Whether it must be made; it counts as made from now on.
     bool lacks(std::size_t row, std::size_t number) {
         return std::exchange(held_[row % held_.size()], number) != number;
@@ -41,9 +49,15 @@ class LastRows {
 
   private:
     static constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
+    static constexpr std::size_t in_line = 64 / sizeof(T);
+
+    static std::size_t at_in_line(const T* address) {
+        return reinterpret_cast<std::uintptr_t>(address) / sizeof(T) % in_line;
+    }
 
     std::size_t size_;
     std::vector<T> values_;
+    T* first_;
     std::vector<std::size_t> held_;
 };
 

@@ -11,28 +11,42 @@
 
 namespace nasx::simd {
 
-// One weight of a kernel, for all channels: `weights` (period), and the numbers that it is multiplied by.
+// How the weights of one row of a kernel meet pixels: `first` of them (1, 2, 3 or 5) meet pixels that are
+// `apart` (1 or 2) columns from each other, and `second` more (at most 2) others that are side by side.
+struct Taps {
+    size_t first;
+    size_t apart;
+    size_t second;
+};
+
+// One row of a kernel: its weights (first + second, period), and the numbers that the first of either kind is
+// multiplied by.
 template <class T>
-struct Tap {
-    const T* numbers;
+struct KernelRow {
+    const T* first;
+    const T* second;
     const T* weights;
 };
 
-// Arrays need no alignment.
+// Arrays need no alignment, but what begins at a multiple of 32 bytes is read faster.
 template <class T>
 struct DepthwiseLoops {
     // out (pixels, channels) = max(x, 0) of every step-th pixel of x.
     void (*rectify)(const T* x, size_t pixels, size_t channels, size_t step, T* out);
 
-    // out[i] = the sum over `count` taps of numbers[i] * weights[i % period], from the first on, for i < n.
-    void (*convolve)(const Tap<T>* taps, size_t count, size_t period, size_t n, T* out);
+    // out (n) = the sum of the products of numbers and weights of `count` rows, row after row and weight
+    // after weight; weights are repeated after `period` numbers. It is zero where numbers of x (n) are <= 0,
+    // if x is not null.
+    void (*convolve)(const Taps& taps, const KernelRow<T>* rows, size_t count, size_t channels, size_t period,
+                     size_t n, const T* x, T* out);
 
     // Every step-th pixel of grad_x = that of grad (pixels, channels) where that of x is not <= 0, else zero.
     void (*pass_back)(const T* x, const T* grad, size_t pixels, size_t channels, size_t step, T* grad_x);
 
-    // sums[t * period + i % period] += grad[i] * rows[t][i] for i < n and t < `count`, which is 3 or 5: even
-    // and odd periods are first added up by themselves.
-    void (*multiply)(const T* grad, const T* const* rows, size_t count, size_t period, size_t n, T* sums);
+    // sums[t * period + i % period] += grad[i] * x[t * apart * channels + i] for i < n and t < `count`, which
+    // is 1, 2, 3 or 5: even and odd periods are first added up by themselves.
+    void (*multiply)(const T* grad, const T* x, size_t count, size_t apart, size_t channels, size_t period,
+                     size_t n, T* sums);
 };
 
 struct DepthwiseKernels {

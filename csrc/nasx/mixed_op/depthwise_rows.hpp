@@ -1,0 +1,143 @@
+// What the depthwise convolution and its gradients share: how rows and weights lie while they are worked on.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <type_traits>
+#include <vector>
+
+#include "nasx/cpu.hpp"
+#include "nasx/mixed_op/depthwise.hpp"
+#include "nasx/mixed_op/rows.hpp"
+#include "nasx/simd/depthwise.hpp"
+
+namespace nasx::mixed_op::depthwise {
+
+using simd::KernelRow;
+using simd::Taps;
+
+inline constexpr std::size_t widest_kernel = 5;
+
+template <class T>
+const simd::DepthwiseLoops<T>& loops() {
+    const simd::DepthwiseKernels* kernels = &simd::baseline_depthwise;
+#ifdef NASX_HAS_AVX2
+    if (simd_level() == SimdLevel::avx2) {
+        kernels = &simd::avx2_depthwise;
+    }
+#endif
+    if constexpr (std::is_same_v<T, float>) {
+        return kernels->singles;
+    } else {
+        return kernels->doubles;
+    }
+}
+
+// Throws std::invalid_argument for a kernel, stride or dilation that there are no loops for.
+void check(const DepthwiseShape& shape);
+
+// How rows lie while they are worked on: the columns that are equal modulo the stride side by side, zeros
+// before and after them. A tap then reads, for all outputs of a row, pixels side by side.
+class Layout {
+  public:
+    explicit Layout(const DepthwiseShape& shape)
+        : shape_(shape),
+          reach_((shape.padding() + shape.stride - 1) / shape.stride),
+          segment_((shape.out_width() + 2 * reach_) * shape.channels) {}
+
+    // Numbers of a row of images, and of a row of gradients, which has no columns to part.
+    std::size_t image_size() const { return shape_.stride * segment_; }
+    std::size_t grad_size() const { return segment_; }
+    // Columns that are `phase` modulo the stride.
+    std::size_t columns(std::size_t phase) const {
+        return (shape_.width + shape_.stride - 1 - phase) / shape_.stride;
+    }
+    // Where they begin in a row.
+    std::size_t begin(std::size_t phase) const { return phase * segment_ + reach_ * shape_.channels; }
+    // Where the pixel that weight `k` is multiplied by for output 0 is.
+    std::size_t tap(std::size_t k) const {
+        const std::size_t column = k * shape_.dilation + reach_ * shape_.stride - shape_.padding();
+        return column % shape_.stride * segment_ + column / shape_.stride * shape_.channels;
+    }
+    // Rows that a kernel reaches over.
+    std::size_t rows() const { return (shape_.kernel - 1) * shape_.dilation + 1; }
+
+  private:
+    DepthwiseShape shape_;
+    std::size_t reach_, segment_;
+};
+
+// The weights of a row of a kernel that outputs need, in the order in which they are used.
+struct Used {
+    Taps taps;
+    std::array<std::size_t, widest_kernel> columns;
+
+    std::size_t count() const { return taps.first + taps.second; }
+};
+
+// At stride 2 and dilation 1, every other weight meets columns of the same segment.
+inline Used used_forward(const DepthwiseShape& shape) {
+    Used used{{0, shape.stride == 1 ? shape.dilation : 1, 0}, {}};
+    const std::size_t step = shape.stride > shape.dilation ? 2 : 1;
+    for (std::size_t begin = 0; begin < step; ++begin) {
+        for (std::size_t m = begin; m < shape.kernel; m += step) {
+            used.columns[used.count()] = m;
+            ++(begin == 0 ? used.taps.first : used.taps.second);
+        }
+    }
+    return used;
+}
+
+// The weights `used` (kernel, used, period): those of one place in the kernel side by side, repeated.
+template <class T>
+std::vector<T> side_by_side(const DepthwiseShape& shape, const Used& used, const T* weights) {
+    const std::size_t period = period_of(shape.channels), places = shape.kernel * shape.kernel;
+    std::vector<T> out(shape.kernel * used.count() * period);
+    for (std::size_t k = 0; k < shape.kernel; ++k) {
+        for (std::size_t u = 0; u < used.count(); ++u) {
+            const T* const from = weights + k * shape.kernel + used.columns[u];
+            for (std::size_t i = 0; i < period; ++i) {
+                out[(k * used.count() + u) * period + i] = from[i % shape.channels * places];
+            }
+        }
+    }
+    return out;
+}
+
+// Row h of an image, rectified.
+template <class T>
+const T* rectified(const DepthwiseShape& shape, const Layout& layout, const T* x, std::size_t image,
+                   std::size_t h, LastRows<T>& rows) {
+    T* const slot = rows.slot(h);
+    const std::size_t number = image * shape.height + h;
+    if (rows.lacks(h, number)) {
+        for (std::size_t phase = 0; phase < std::min(shape.stride, shape.width); ++phase) {
+            loops<T>().rectify(x + (number * shape.width + phase) * shape.channels, layout.columns(phase),
+                               shape.channels, shape.stride, slot + layout.begin(phase));
+        }
+    }
+    return slot;
+}
+
+// Calls function(k, row) for the rows of an image that the rows of a kernel meet for an output row.
+template <class Function>
+void for_kernel_rows(const DepthwiseShape& shape, std::size_t out_row, Function function) {
+    for (std::size_t k = 0; k < shape.kernel; ++k) {
+        const std::size_t row = out_row * shape.stride + k * shape.dilation;  // in the padded image
+        if (row >= shape.padding() && row - shape.padding() < shape.height) {
+            function(k, row - shape.padding());
+        }
+    }
+}
+
+// The output that weight k, of one direction, has to do with input i: whether there is one, and its number
+// plus `added`, which keeps it from being negative.
+inline bool meets(const DepthwiseShape& shape, std::size_t i, std::size_t k, std::size_t added,
+                  std::size_t& output) {
+    const std::size_t distance = i + shape.padding() + added * shape.stride - k * shape.dilation;
+    output = distance / shape.stride;
+    return distance % shape.stride == 0;
+}
+
+}  // namespace nasx::mixed_op::depthwise
