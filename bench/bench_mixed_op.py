@@ -51,7 +51,8 @@ class Kernel(NamedTuple):
     bytes_out: float
     operations_in: float
     operations_out: float
-    size: int = 0  # of the kernels of a depthwise convolution
+    size: int = 0  # of the kernels of a convolution
+    dense: bool = False  # whether each channel meets all: its operations are for one channel
 
 
 def products(weights: Tensor, *terms: Tensor) -> Tensor:
@@ -128,6 +129,21 @@ def normalized(weights: Tensor, *terms: Tensor) -> Tensor:
     return products(weights, *(F.batch_norm(term, None, None, training=True) for term in terms))
 
 
+POINTWISE = Kernel(
+    name="pointwise",
+    target=1.5,
+    ours=kernels.pointwise,
+    theirs={"torch": F.conv2d},
+    terms=0,
+    stride=1,
+    bytes_in=4 + 4 + 4,
+    bytes_out=4 + 4,
+    operations_in=0,
+    operations_out=6,
+    size=1,
+    dense=True,
+)
+
 NORMALIZED = [
     Kernel(
         name="batch norm",
@@ -176,6 +192,7 @@ KERNELS = [
     depthwise(5, 1, 2),
     depthwise(5, 2, 1),
     depthwise(5, 2, 2),
+    POINTWISE,
     *NORMALIZED,
 ]
 
@@ -199,7 +216,8 @@ def inputs_of(
     if kernel.terms:
         inputs.insert(0, torch.randn(kernel.terms, generator=generator).softmax(0))
     if kernel.size:
-        inputs.append(torch.randn(shape[1], 1, kernel.size, kernel.size, generator=generator))
+        among = shape[1] if kernel.dense else 1
+        inputs.append(torch.randn(shape[1], among, kernel.size, kernel.size, generator=generator))
     return [x.requires_grad_() for x in inputs], grad
 
 
@@ -331,6 +349,7 @@ def bounds(rows: Sequence[tuple[Kernel, tuple[int, int, int, int], float]]) -> N
         outputs = batch * channels * -(-height // kernel.stride) * -(-width // kernel.stride)
         size = kernel.bytes_in * numbers + kernel.bytes_out * outputs
         operations = kernel.operations_in * numbers + kernel.operations_out * outputs
+        operations *= channels if kernel.dense else 1
         speed = bandwidth(size)
         bound = max(size / speed, operations / most)
         print(

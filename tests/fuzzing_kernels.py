@@ -55,6 +55,8 @@ class Calls:
             "avg_pool_3x3_backward": self.avg_pool_backward,
             "relu_depthwise": self.depthwise,
             "relu_depthwise_backward": self.depthwise_backward,
+            "pointwise": self.pointwise,
+            "pointwise_backward": self.pointwise_backward,
             "batch_norm": lambda: [self.images(), 1e-5],
             "batch_norm_backward": self.batch_norm_backward,
             "normalized_sum": self.normalized_sum,
@@ -113,6 +115,14 @@ class Calls:
         x, weight, stride, dilation = self.depthwise()
         height, width = (-(-size // stride) for size in x.shape[2:])
         return [self.images((*x.shape[:2], height, width), x.dtype), x, weight, stride, dilation]
+
+    def pointwise(self) -> list[Any]:
+        x = self.images()
+        return [x, self.numbers(self.random.choice([0, 8, 9, 16, 40]), x.shape[1], 1, 1, dtype=x.dtype)]
+
+    def pointwise_backward(self) -> list[Any]:
+        x, weight = self.pointwise()
+        return [self.images((x.shape[0], len(weight), *x.shape[2:]), x.dtype), x, weight]
 
     def batch_norm_backward(self) -> list[Any]:
         x = self.images()

@@ -10,6 +10,7 @@
 #include "nasx/mixed_op/batch_norm.hpp"
 #include "nasx/mixed_op/depthwise.hpp"
 #include "nasx/mixed_op/normalized_sum.hpp"
+#include "nasx/mixed_op/pointwise.hpp"
 #include "nasx/mixed_op/pooling.hpp"
 #include "nasx/mixed_op/weighted_sum.hpp"
 
@@ -162,6 +163,33 @@ void bind_relu_depthwise_backward(py::ssize_t images, py::ssize_t height, py::ss
 }
 
 template <class T>
+void bind_pointwise(py::ssize_t pixels, py::ssize_t in_channels, py::ssize_t out_channels, Address x,
+                    Address weights, Address out) {
+    const mixed_op::PointwiseShape shape{count(pixels, "pixels"), count(in_channels, "in_channels"),
+                                         count(out_channels, "out_channels")};
+    const T* const from = pointer<const T>(x, "x");
+    const T* const factors = pointer<const T>(weights, "weights");
+    T* const to = pointer<T>(out, "out");
+    const py::gil_scoped_release release;
+    mixed_op::pointwise<T>(shape, from, factors, to);
+}
+
+// A zero as grad_x or grad_weights says that this gradient is not wanted.
+template <class T>
+void bind_pointwise_backward(py::ssize_t pixels, py::ssize_t in_channels, py::ssize_t out_channels,
+                             Address grad, Address x, Address weights, Address grad_x, Address grad_weights) {
+    const mixed_op::PointwiseShape shape{count(pixels, "pixels"), count(in_channels, "in_channels"),
+                                         count(out_channels, "out_channels")};
+    const T* const passed = pointer<const T>(grad, "grad");
+    const T* const from = pointer<const T>(x, "x");
+    const T* const factors = pointer<const T>(weights, "weights");
+    T* const of_x = maybe_pointer<T>(grad_x);
+    T* const of_weights = maybe_pointer<T>(grad_weights);
+    const py::gil_scoped_release release;
+    mixed_op::pointwise_backward<T>(shape, passed, from, factors, of_x, of_weights);
+}
+
+template <class T>
 void bind_batch_norm(py::ssize_t rows, py::ssize_t channels, Address x, double epsilon, Address out,
                      Address means, Address variances, Address scales) {
     const auto pixels = count(rows, "rows"), width = count(channels, "channels");
@@ -257,6 +285,11 @@ void register_for(py::module_& module, const std::string& type) {
                py::arg("height"), py::arg("width"), py::arg("channels"), py::arg("kernel"), py::arg("stride"),
                py::arg("dilation"), py::arg("grad"), py::arg("x"), py::arg("weights"), py::arg("grad_x"),
                py::arg("grad_weights"));
+    module.def(name("pointwise").c_str(), &bind_pointwise<T>, py::arg("pixels"), py::arg("in_channels"),
+               py::arg("out_channels"), py::arg("x"), py::arg("weights"), py::arg("out"));
+    module.def(name("pointwise_backward").c_str(), &bind_pointwise_backward<T>, py::arg("pixels"),
+               py::arg("in_channels"), py::arg("out_channels"), py::arg("grad"), py::arg("x"),
+               py::arg("weights"), py::arg("grad_x"), py::arg("grad_weights"));
     module.def(name("batch_norm").c_str(), &bind_batch_norm<T>, py::arg("rows"), py::arg("channels"),
                py::arg("x"), py::arg("epsilon"), py::arg("out"), py::arg("means"), py::arg("variances"),
                py::arg("scales"));

@@ -84,6 +84,32 @@ def relu_depthwise_backward_float64(
     grad_x: int,
     grad_weights: int,
 ) -> None: ...
+def pointwise_float32(
+    pixels: int, in_channels: int, out_channels: int, x: int, weights: int, out: int
+) -> None: ...
+def pointwise_float64(
+    pixels: int, in_channels: int, out_channels: int, x: int, weights: int, out: int
+) -> None: ...
+def pointwise_backward_float32(
+    pixels: int,
+    in_channels: int,
+    out_channels: int,
+    grad: int,
+    x: int,
+    weights: int,
+    grad_x: int,
+    grad_weights: int,
+) -> None: ...
+def pointwise_backward_float64(
+    pixels: int,
+    in_channels: int,
+    out_channels: int,
+    grad: int,
+    x: int,
+    weights: int,
+    grad_x: int,
+    grad_weights: int,
+) -> None: ...
 def batch_norm_float32(
     rows: int, channels: int, x: int, epsilon: float, out: int, means: int, variances: int, scales: int
 ) -> None: ...

@@ -12,7 +12,15 @@ from torch.nn import functional as F
 from nasx.errors import unknown
 from nasx.nn.blocks import Classifier
 from nasx.nn.drop_path import DropPath
-from nasx.nn.layers import AvgPool3x3, BatchNorm, MaxPool3x3, ReLUDepthwise, in_fast_layout, is_traced
+from nasx.nn.layers import (
+    AvgPool3x3,
+    BatchNorm,
+    MaxPool3x3,
+    Pointwise,
+    ReLUDepthwise,
+    in_fast_layout,
+    is_traced,
+)
 from nasx.nn.mixed import Zero
 from nasx.nn.supernet import EdgeChoices
 
@@ -334,7 +342,7 @@ def relu_conv_norm(channels: int, out_channels: int, affine: bool = True) -> nn.
     # A ReLU that comes first must not work in place: other edges and cells read the same tensor.
     return nn.Sequential(
         nn.ReLU(),
-        nn.Conv2d(channels, out_channels, 1, bias=False),
+        Pointwise(channels, out_channels),
         BatchNorm(out_channels, affine=affine),
     )
 
@@ -345,7 +353,7 @@ def _depthwise_separable(
     return [
         nn.Identity(),  # weights keep their names: the ReLU that stood here is in the next layer
         ReLUDepthwise(channels, kernel_size, stride, dilation),
-        nn.Conv2d(channels, channels, 1, bias=False),
+        Pointwise(channels, channels),
         BatchNorm(channels, affine=affine),
     ]
 

@@ -12,6 +12,7 @@ __all__ = [
     "AvgPool3x3",
     "BatchNorm",
     "MaxPool3x3",
+    "Pointwise",
     "ReLUDepthwise",
     "as_torch",
     "in_fast_layout",
@@ -50,6 +51,29 @@ class ReLUDepthwise(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, H, W)`` to ``(B, C, ceil(H / stride), ceil(W / stride))``."""
         return kernels.relu_depthwise(x, self.weight, self.stride[0], self.dilation[0])
+
+
+class Pointwise(nn.Conv2d):
+    """A convolution of single pixels, without bias.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels of the input and of the output.
+
+    Examples
+    --------
+    >>> layer = Pointwise(4, 2)
+    >>> layer(torch.zeros(1, 4, 7, 7)).shape, layer.weight.shape
+    (torch.Size([1, 2, 7, 7]), torch.Size([2, 4, 1, 1]))
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, in_channels, H, W)`` to ``(B, out_channels, H, W)``."""
+        return kernels.pointwise(x, self.weight)
 
 
 class MaxPool3x3(nn.MaxPool2d):
@@ -159,6 +183,7 @@ _OF_TORCH: dict[type[nn.Module], type[nn.Module]] = {
     AvgPool3x3: nn.AvgPool2d,
     BatchNorm: nn.BatchNorm2d,
     MaxPool3x3: nn.MaxPool2d,
+    Pointwise: nn.Conv2d,
     ReLUDepthwise: nn.Conv2d,
 }
 

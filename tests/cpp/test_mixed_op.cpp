@@ -8,12 +8,14 @@
 #include <span>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "helpers.hpp"
 #include "nasx/mixed_op/batch_norm.hpp"
 #include "nasx/mixed_op/depthwise.hpp"
 #include "nasx/mixed_op/normalized_sum.hpp"
+#include "nasx/mixed_op/pointwise.hpp"
 #include "nasx/mixed_op/pooling.hpp"
 #include "nasx/mixed_op/weighted_sum.hpp"
 #include "nasx/parallel.hpp"
@@ -21,6 +23,7 @@
 
 using namespace nasx;
 using mixed_op::DepthwiseShape;
+using mixed_op::PointwiseShape;
 using mixed_op::PoolingShape;
 
 namespace {
@@ -201,6 +204,46 @@ void check_depthwise(const DepthwiseShape& s) {
     mixed_op::relu_depthwise_backward(s, grad.data(), x.data(), weights.data(), alone_x.data(), unwanted);
     mixed_op::relu_depthwise_backward(s, grad.data(), x.data(), weights.data(), unwanted,
                                       alone_weights.data());
+    CHECK(same_bits(alone_x, found_x));
+    CHECK(same_bits(alone_weights, found_weights));
+}
+
+template <class T>
+void check_pointwise(const PointwiseShape& s) {
+    const std::size_t n = s.pixels * s.in_channels, outputs = s.pixels * s.out_channels;
+    const std::size_t weights_size = s.in_channels * s.out_channels;
+    const auto x = random_numbers<T>(n, 1), weights = random_numbers<T>(weights_size, 2);
+    const auto grad = random_numbers<T>(outputs, 3);
+    std::vector<double> out(outputs), grad_x(n), grad_weights(weights_size);
+    for (std::size_t p = 0; p < s.pixels; ++p) {
+        for (std::size_t o = 0; o < s.out_channels; ++o) {
+            for (std::size_t c = 0; c < s.in_channels; ++c) {
+                const auto value = static_cast<double>(x[p * s.in_channels + c]);
+                const auto weight = static_cast<double>(weights[o * s.in_channels + c]);
+                const auto passed = static_cast<double>(grad[p * s.out_channels + o]);
+                out[p * s.out_channels + o] += weight * value;
+                grad_x[p * s.in_channels + c] += weight * passed;
+                grad_weights[o * s.in_channels + c] += passed * value;
+            }
+        }
+    }
+    const auto agrees = [](const std::vector<T>& found, const std::vector<double>& expected, double scale) {
+        return std::equal(found.begin(), found.end(), expected.begin(), expected.end(),
+                          [&](T a, double b) { return near(a, b, scale); });
+    };
+    std::vector<T> found(outputs, T{7}), found_x(n, T{7}), found_weights(weights_size, T{7});
+    mixed_op::pointwise(s, x.data(), weights.data(), found.data());
+    CHECK(agrees(found, out, 4.0));
+    mixed_op::pointwise_backward(s, grad.data(), x.data(), weights.data(), found_x.data(),
+                                 found_weights.data());
+    CHECK(agrees(found_x, grad_x, 4.0));
+    CHECK(agrees(found_weights, grad_weights, std::sqrt(static_cast<double>(s.pixels) + 1)));
+
+    // One without the other is the same.
+    std::vector<T> alone_x(n, T{7}), alone_weights(weights_size, T{7});
+    T* const unwanted = nullptr;
+    mixed_op::pointwise_backward(s, grad.data(), x.data(), weights.data(), alone_x.data(), unwanted);
+    mixed_op::pointwise_backward(s, grad.data(), x.data(), weights.data(), unwanted, alone_weights.data());
     CHECK(same_bits(alone_x, found_x));
     CHECK(same_bits(alone_weights, found_weights));
 }
@@ -394,6 +437,35 @@ TEST_CASE_TEMPLATE("depthwise convolutions and their gradients are those of the 
             }
         }
     }
+}
+
+TEST_CASE_TEMPLATE("pointwise convolutions and their gradients are those of the definition", T, float,
+                   double) {
+    for (const std::size_t threads : {1, 3}) {
+        set_num_threads(threads);
+        for (const std::size_t pixels : {0, 1, 5, 6, 13, 700, 9000}) {
+            for (const auto& [in, outs] : {std::pair<std::size_t, std::size_t>{8, 8}, {16, 24}, {40, 16}}) {
+                CAPTURE(pixels);
+                CAPTURE(in);
+                CAPTURE(outs);
+                check_pointwise<T>({pixels, in, outs});
+            }
+        }
+    }
+}
+
+TEST_CASE("pointwise convolutions of no channels are zeros, and odd numbers of channels are refused") {
+    const std::vector<float> x(8, 1.0F);
+    std::vector<float> out(8, 7.0F);
+    mixed_op::pointwise(PointwiseShape{1, 0, 8}, x.data(), x.data(), out.data());
+    CHECK(same_bits(out, std::vector<float>(8)));
+    CHECK(test::refusal([&] {
+              mixed_op::pointwise(PointwiseShape{1, 7, 8}, x.data(), x.data(), out.data());
+          }) == "in_channels must be a multiple of 8; got 7");
+    CHECK(test::refusal([&] {
+              mixed_op::pointwise_backward(PointwiseShape{1, 8, 1}, x.data(), x.data(), x.data(), out.data(),
+                                           out.data());
+          }) == "out_channels must be a multiple of 8; got 1");
 }
 
 TEST_CASE("the number of threads changes no bit of the weights' gradient") {

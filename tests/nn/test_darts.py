@@ -10,7 +10,7 @@ from torch import nn
 from nasx import TaskSpec
 from nasx.nn import DARTSModule, DropPath
 from nasx.nn.darts import DARTSCell, DARTSOperation, darts_operation, layout
-from nasx.nn.layers import BatchNorm, ReLUDepthwise
+from nasx.nn.layers import BatchNorm, Pointwise, ReLUDepthwise
 from nasx.nn.mixed import Zero
 from nasx.spaces import DARTS
 
@@ -71,7 +71,7 @@ def test_sizes_are_divided_by_the_stride_and_rounded_up(name, stride, size):
 def test_separable_convolutions_are_applied_twice_the_first_with_the_stride(name, size, stride):
     layers = list(darts_operation(name, 6, stride))
     # Weights are named by their place, which those of saved networks must keep.
-    assert [type(m) for m in layers] == [nn.Identity, ReLUDepthwise, nn.Conv2d, BatchNorm] * 2
+    assert [type(m) for m in layers] == [nn.Identity, ReLUDepthwise, Pointwise, BatchNorm] * 2
     for begin, of_it in ((0, stride), (4, 1)):
         depthwise, pointwise = layers[begin + 1 : begin + 3]
         assert depthwise.kernel_size == (size, size)

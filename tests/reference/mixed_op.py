@@ -119,3 +119,22 @@ def batch_norm_gradient(grad: np.ndarray, x: np.ndarray, epsilon: float) -> np.n
     grad = grad.astype(np.float64)
     along = (grad * normalized).mean((0, 2, 3), keepdims=True) * normalized
     return (grad - grad.mean((0, 2, 3), keepdims=True) - along) / np.sqrt(variances + epsilon)[:, None, None]
+
+
+def pointwise(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weights (out channels, in channels)."""
+    out = np.zeros((x.shape[0], len(weights), *x.shape[2:]))
+    for o, c in np.ndindex(weights.shape):
+        out[:, o] += float(weights[o, c]) * x[:, c].astype(np.float64)
+    return out
+
+
+def pointwise_gradients(
+    grad: np.ndarray, x: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gradients of the images, and of the weights."""
+    of_x, of_weights = np.zeros(x.shape), np.zeros(weights.shape)
+    for o, c in np.ndindex(weights.shape):
+        of_x[:, c] += float(weights[o, c]) * grad[:, o].astype(np.float64)
+        of_weights[o, c] = (grad[:, o].astype(np.float64) * x[:, c]).sum()
+    return of_x, of_weights

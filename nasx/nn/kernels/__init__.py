@@ -14,6 +14,7 @@ layout and size.
 from nasx.nn.kernels.batch_norms import batch_norm
 from nasx.nn.kernels.depthwise import relu_depthwise
 from nasx.nn.kernels.normalized_sums import normalized_sum
+from nasx.nn.kernels.pointwise import pointwise
 from nasx.nn.kernels.pooling import avg_pool_3x3, max_pool_3x3
 from nasx.nn.kernels.tensors import kernels_in_use, use_kernels
 from nasx.nn.kernels.weighted_sums import weighted_sum
@@ -24,6 +25,7 @@ __all__ = [
     "kernels_in_use",
     "max_pool_3x3",
     "normalized_sum",
+    "pointwise",
     "relu_depthwise",
     "use_kernels",
     "weighted_sum",

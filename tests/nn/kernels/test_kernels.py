@@ -357,6 +357,11 @@ def fingerprint() -> str:
                 inputs = terms[0], weight.requires_grad_()
                 out = kernels.relu_depthwise(*inputs, stride, dilation)
                 answers += [out, *torch.autograd.grad(out, inputs, out.detach())]
+            if shape[1] % 8 == 0:
+                inputs = terms[0], numbers(24, shape[1], 1, 1, dtype=dtype).detach().contiguous()
+                inputs[1].requires_grad_()
+                out = kernels.pointwise(*inputs)
+                answers += [out, *torch.autograd.grad(out, inputs, out.detach())]
             if terms[0].numel() > 1:
                 out, *statistics = kernels.batch_norm(terms[0])
                 answers += [out, *statistics, *torch.autograd.grad(out, terms[0], terms[1].detach())]

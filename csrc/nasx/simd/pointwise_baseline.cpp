@@ -1,0 +1,2 @@
+#define NASX_POINTWISE baseline_pointwise
+#include "nasx/simd/pointwise_body.inc"
