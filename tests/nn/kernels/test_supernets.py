@@ -29,7 +29,7 @@ def nasbench(portion=1):
 
 
 KERNELS = {
-    darts: {"normalized_sum", "relu_depthwise", "max_pool_3x3", "avg_pool_3x3", "batch_norm"},
+    darts: {"normalized_sum", "relu_depthwise", "pointwise", "max_pool_3x3", "avg_pool_3x3", "batch_norm"},
     nasbench: {"normalized_sum", "avg_pool_3x3"},
 }
 
