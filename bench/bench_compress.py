@@ -51,6 +51,7 @@ def decoder(options: argparse.Namespace) -> None:
     text = options.text.read_text(encoding="utf-8")
     cut = int(0.9 * len(text))
     held = pieces(tokenizer, text[cut:], count=options.held_out, length=options.length, seed=0)
+    more = pieces(tokenizer, text[:cut], count=options.recover_on, length=options.length, seed=99)
     family = family_of(model)
     print(f"'The capital of France is' -> {greedy(model, tokenizer, 'The capital of France is', 8)!r}")
     print(
@@ -65,7 +66,8 @@ def decoder(options: argparse.Namespace) -> None:
                 tokenizer, text[:cut], count=options.calibration, length=options.length, seed=seed
             )
             print(f"\n{share:.0%} of the parameters, calibration text {seed}", flush=True)
-            for name, value in one_budget(model, calibration, held, share, seed, known, options).items():
+            found = one_budget(model, calibration, more, held, share, seed, known, options)
+            for name, value in found.items():
                 rows.setdefault(name, []).append(value)
         verdict(share, rows)
 
@@ -73,6 +75,7 @@ def decoder(options: argparse.Namespace) -> None:
 def one_budget(
     model: torch.nn.Module,
     calibration: torch.Tensor,
+    more: torch.Tensor,
     held: torch.Tensor,
     share: float,
     seed: int,
@@ -99,6 +102,7 @@ def one_budget(
         front=False,
         batch_size=options.batch,
         seed=seed,
+        journal=kept(options, f"smollm2-{share:g}-{seed}.db"),
     )
     seconds = time.perf_counter() - began
     ordered: Family = result.family
@@ -131,13 +135,64 @@ def one_budget(
         steps = options.recover
         uniform = min((n for n in found if n.startswith(("depth", "width"))), key=lambda n: found[n])
         for name in ("searched", uniform):
-            student, _ = result.recover(
-                calibration, candidate=shapes[name], steps=steps, batch_size=options.batch, seed=seed
+            stem = "searched" if name == "searched" else "uniform"
+            student = recovered(
+                result,
+                more,
+                shapes[name],
+                f"smollm2-{share:g}-{seed}-{stem}.pt",
+                seed,
+                options.batch,
+                options,
             )
             value = perplexity(student.eval(), held, batch_size=options.batch)
             found[f"{name}, {steps} steps"] = value
             print(f"  {name + f', {steps} steps of distillation':<48} {'':8} {value:12.2f}", flush=True)
     return found
+
+
+def kept(options: argparse.Namespace, name: str) -> Path | None:
+    """Say where a file is kept, so that a run that was stopped goes on; nowhere by default."""
+    if options.keep is None:
+        return None
+    options.keep.mkdir(parents=True, exist_ok=True)
+    return Path(options.keep / name)
+
+
+def recovered(
+    result: nasx.compression.CompressionResult,
+    data: torch.Tensor | dict[str, torch.Tensor],
+    shape: Shape,
+    name: str,
+    seed: int,
+    batch: int,
+    options: argparse.Namespace,
+) -> torch.nn.Module:
+    """Take a part out, distil the whole model into it, and say how fast that was."""
+    sequences, file = Sequences.of(data), kept(options, name)
+    fresh = file is None or not file.exists()
+    began = time.perf_counter()
+    student, history = result.recover(
+        sequences,
+        candidate=shape,
+        steps=options.recover,
+        lr=options.lr,
+        batch_size=batch,
+        seed=seed,
+        checkpoint=file,
+        every=10,
+    )
+    seconds = time.perf_counter() - began
+    tokens = sequences.tokens / len(sequences) * batch * options.recover
+    pace = f"{seconds:.0f} s, {tokens / seconds:.0f} tokens/s" if fresh else "part of it resumed"
+    losses = [entry["loss"] for entry in history]
+    few = max(1, len(losses) // 10)
+    print(
+        f"  {options.recover} steps, {pace}; loss {statistics.mean(losses[:few]):.3g} to "
+        f"{statistics.mean(losses[-few:]):.3g}",
+        flush=True,
+    )
+    return student.eval()
 
 
 def verdict(share: float, rows: dict[str, list[float]]) -> None:
@@ -178,17 +233,18 @@ def encoder(options: argparse.Namespace) -> None:
     print(f"food and bread {close:.3f}, food and cheetah {far:.3f}")
     family = family_of(model)
     ranking = nasx.compression.rank(model, calibration)
-    known = options.latency is not None and options.latency.exists()
+    measured = kept(options, "minilm-latency.json")
+    known = measured is not None and measured.exists()
     profile = nasx.compression.profile(
         model,
         ["latency_ms"],
         dimensions=CUTS,
-        latency=nasx.compression.Latency.load(options.latency)
+        latency=nasx.compression.Latency.load(measured)
         if known
         else {"length": 32, "batch_size": 8, "threads": 1},
     )
-    if options.latency is not None and not known:
-        profile.costs["latency_ms"].save(options.latency)  # type: ignore[attr-defined]
+    if measured is not None and not known:
+        profile.costs["latency_ms"].save(measured)  # type: ignore[attr-defined]
     print(profile)
     latency = profile.costs["latency_ms"]
     limit = 2 / 3 * profile.reach["latency_ms"].whole
@@ -205,6 +261,7 @@ def encoder(options: argparse.Namespace) -> None:
         points=options.points,
         front=False,
         seed=options.seed,
+        journal=kept(options, f"minilm-{options.seed}.db"),
     )
     ordered = result.family
     full = ordered.shape
@@ -220,14 +277,12 @@ def encoder(options: argparse.Namespace) -> None:
     shapes["searched"] = result.best.shape
     modules = {name: ordered.extract(shape).eval() for name, shape in shapes.items()}
     if options.recover:
-        name = f"searched, {options.recover} steps"
-        shapes[name] = shapes["searched"]
-        modules[name], _ = result.recover(calibration, steps=options.recover, seed=options.seed)
-        first = "depth: without the best pair, by the search's metric"
-        shapes[f"{first}, {options.recover} steps"] = shapes[first]
-        modules[f"{first}, {options.recover} steps"], _ = result.recover(
-            calibration, candidate=shapes[first], steps=options.recover, seed=options.seed
-        )
+        pair = "depth: without the best pair, by the search's metric"
+        for stem, name in (("searched", "searched"), ("depth", pair)):
+            after = f"{name}, {options.recover} steps"
+            shapes[after] = shapes[name]
+            file = f"minilm-{options.seed}-{stem}.pt"
+            modules[after] = recovered(result, calibration, shapes[name], file, options.seed, 8, options)
     timed = batch_of(tokenizer, held[:8])
     times = in_turn({"original": model, **modules}, timed, options.rounds)
     print(f"\n{'':<56} {'M':>6} {'of the time':>12} {'correlation':>12}")
@@ -322,7 +377,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shares", type=float, nargs="+", default=[0.9, 0.8, 0.7], help="of the parameters")
     parser.add_argument("--seeds", type=int, default=3, help="calibration texts")
     parser.add_argument("--seed", type=int, default=0, help="of MiniLM's search")
-    parser.add_argument("--latency", type=Path, help="MiniLM: keep what parts take in this file")
+    parser.add_argument("--keep", type=Path, help="folder of journals and checkpoints: a stopped run goes on")
     parser.add_argument("--strategy", default="genetic_algorithm")
     parser.add_argument("--evaluations", type=int, default=60)
     parser.add_argument("--estimates", choices=("passes", "gradients"), default="gradients", help="SmolLM2")
@@ -337,6 +392,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--sentences", type=int, default=256)
     parser.add_argument("--randoms", type=int, default=3)
     parser.add_argument("--recover", type=int, default=0, help="steps of distillation")
+    parser.add_argument("--recover-on", type=int, default=256, help="SmolLM2: pieces of text for it")
+    parser.add_argument("--lr", type=float, default=1e-4, help="of the distillation")
     parser.add_argument("--rounds", type=int, default=41)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)
