@@ -241,7 +241,7 @@ def encoder(options: argparse.Namespace) -> None:
         dimensions=CUTS,
         latency=nasx.compression.Latency.load(measured)
         if known
-        else {"length": 32, "batch_size": 8, "threads": 1},
+        else {"length": 32, "batch_size": 8, "threads": 1, "rounds": options.timings},
     )
     if measured is not None and not known:
         profile.costs["latency_ms"].save(measured)  # type: ignore[attr-defined]
@@ -394,6 +394,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--recover", type=int, default=0, help="steps of distillation")
     parser.add_argument("--recover-on", type=int, default=256, help="SmolLM2: pieces of text for it")
     parser.add_argument("--lr", type=float, default=1e-4, help="of the distillation")
+    parser.add_argument("--timings", type=int, default=15, help="MiniLM: of each part, for its latencies")
     parser.add_argument("--rounds", type=int, default=41)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)
