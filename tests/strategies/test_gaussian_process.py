@@ -9,7 +9,7 @@ from reference.pareto import rank as reference_rank
 import nasx
 from nasx import Categorical, GaussianProcess, Integer, Space
 from nasx.strategies.bayesian.gaussian_process import _last_fit
-from nasx.strategies.bayesian.scores import chebyshev, normal_scores, ranks
+from nasx.strategies.bayesian.scores import chebyshev, combine, normal_scores, ranks
 
 PLAIN = Space({f"x{j}": Categorical(range(4)) for j in range(5)})
 MIXED = Space(
@@ -70,6 +70,32 @@ def test_minima_of_chebyshev_are_on_the_front():
     for _ in range(30):
         combined = chebyshev(losses, violations, rng.dirichlet(np.ones(3)))
         assert front[combined.argmin()]
+
+
+def test_compromises_are_between_values_and_not_between_how_common_they_are():
+    t = np.append(
+        np.linspace(0, 0.05, 40), np.linspace(0.1, 1, 10)
+    )  # most results are at one end of the front
+    losses = np.column_stack([t, 1e6 * (1 - t)])
+    order, _ = combine(losses, np.zeros(50), np.array([0.5, 0.5]))
+    assert t[order.argmin()] == 0.5
+    order, _ = combine(losses, np.zeros(50), np.array([0.2, 0.8]))
+    assert t[order.argmin()] == 0.8
+
+
+def test_bad_results_do_not_squeeze_the_front():
+    rng = np.random.default_rng(2)
+    losses, weights = rng.random((30, 2)), np.array([0.3, 0.7])
+    losses[:2] = [[0.0, 1.0], [1.0, 0.0]]  # the ends of the front
+    alone = chebyshev(losses, np.zeros(30), weights)
+    others = np.array([[1e9, 2.0], [2.0, np.inf], [-5.0, -5.0], [np.inf, np.inf]])
+    over = np.append(np.zeros(32), [3.0, np.inf])  # two are bad, one is over a limit, one failed
+    found = chebyshev(np.vstack([losses, others]), over, weights)
+    np.testing.assert_array_equal(found[:30], alone)
+    assert np.isfinite(found).all()
+    # One point, and points that are all over a limit.
+    assert chebyshev(losses[:1], np.zeros(1), weights) == 0
+    np.testing.assert_array_equal(chebyshev(losses, np.ones(30), weights), alone)
 
 
 # -- the search ----------------------------------------------------------------------------------------------

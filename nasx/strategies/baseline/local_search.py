@@ -111,9 +111,9 @@ class LocalSearch(SampledStrategy):
         space = self.space
         to_sample = self._starts_until - self._asked
         if to_sample <= 0 and self.objectives > 1:
-            around = self._step(first)
-            if len(around):
-                return around
+            step = self._step(first)
+            if len(step):
+                return step
         while to_sample <= 0 and self._open:
             climb = min(self._open, key=lambda climb: climb.key)
             around = self._neighbors_of(climb, n)

@@ -50,7 +50,8 @@ class GaussianProcess(ModelStrategy):
     Losses enter by their ranks, as normal scores: the process sees neither their scale nor how bad the bad
     ones are. Infeasible architectures rank after all feasible ones, by their violation, and failures last.
     With several objectives, each proposal combines them with weights of its own, at random, so that all of
-    the front is looked for.
+    the front is looked for [3]_: the losses, on the scale of the front so far, whose combination then enters
+    by its ranks.
 
     Parameters
     ----------
@@ -328,16 +329,18 @@ class GaussianProcess(ModelStrategy):
             them; and the reference point.
         """
         _, losses, over = self._told(self._members)
-        scores = normal_scores(losses, over)
         if self.acquisition == "ehvi":
+            scores = normal_scores(losses, over)
             self._process.set_targets(scores)
             expected, _ = self._process.predict(self._process.rows()[len(self._members) :])
             reference = scores.max(axis=0) + 1  # so that the ends of the front count too
             points = np.concatenate([scores[over <= 0], expected])
             return rank(losses, over).astype(np.float64), (points, reference)
-        order, weights = ranks(losses[:, 0], over), self._combining(first)
-        if weights is not None:
-            order, scores = combine(scores, over, weights)
+        weights = self._combining(first)
+        if weights is None:
+            order, scores = ranks(losses[:, 0], over), normal_scores(losses, over)
+        else:
+            order, scores = combine(losses, over, weights)
         self._process.set_targets(scores)
         return order, None
 

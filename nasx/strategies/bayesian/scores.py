@@ -8,9 +8,14 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from nasx.pareto import front
+
 __all__ = ["chebyshev", "combine", "normal_scores", "ranks"]
 
 Floats = npt.NDArray[np.float64]
+
+# So far as differences of losses are finite.
+_LARGEST = 1e150
 
 
 def ranks(losses: Floats, violations: Floats) -> Floats:
@@ -87,7 +92,8 @@ def chebyshev(losses: Floats, violations: Floats, weights: Floats) -> Floats:
     Parameters
     ----------
     losses : ndarray of float64, shape (n, m)
-        Smaller is better. Each is scaled by the values of what is feasible.
+        Smaller is better. Each is scaled by the extent of the front of what is feasible, so that a heavy tail
+        of bad results squeezes nothing. Infinite ones count as very large.
     violations : ndarray of float64, shape (n,)
         As for `ranks`.
     weights : ndarray of float64, shape (m,)
@@ -96,7 +102,8 @@ def chebyshev(losses: Floats, violations: Floats, weights: Floats) -> Floats:
     Returns
     -------
     ndarray of float64, shape (n,)
-        The largest weighted loss, and a twentieth of all of them, which tells weakly dominated ones apart.
+        The largest weighted loss, and a twentieth of all of them, which tells weakly dominated ones apart; 0
+        for failed ones.
 
     References
     ----------
@@ -105,29 +112,37 @@ def chebyshev(losses: Floats, violations: Floats, weights: Floats) -> Floats:
 
     Examples
     --------
-    >>> chebyshev(np.array([[0.0, 1], [1, 0], [0.5, 0.5]]), np.zeros(3), np.array([0.5, 0.5]))
-    array([0.525, 0.525, 0.275])
+    >>> chebyshev(np.array([[0.0, 1], [1, 0], [0.5, 0.5], [99, 2]]), np.zeros(4), np.array([0.5, 0.5]))
+    array([ 0.525,  0.525,  0.275, 52.025])
     """
-    feasible = violations <= 0
     scaled = np.zeros_like(losses)
-    if feasible.any():
-        best, worst = losses[feasible].min(axis=0), losses[feasible].max(axis=0)
-        scaled[feasible] = (losses[feasible] - best) / np.where(worst > best, worst - best, 1)
-    else:
-        finished = ~np.isinf(violations)
-        scaled[finished] = losses[finished]
+    finished = ~np.isinf(violations)
+    if finished.any():
+        known = np.clip(losses[finished], -_LARGEST, _LARGEST)
+        # Without a feasible one, those that are the least over the limits stand for them.
+        least = violations[finished] <= max(violations.min(), 0.0)
+        best_known = known[least]
+        on_front = best_known[front(best_known)]
+        best = on_front.min(axis=0)
+        extent = on_front.max(axis=0) - best
+        # While all of the front is one point, how far the others are from it.
+        extent = np.where(extent > 0, extent, best_known.max(axis=0) - best)
+        scaled[finished] = (known - best) / np.where(extent > 0, extent, 1)
     weighted = scaled * weights
     combined: Floats = weighted.max(axis=1) + 0.05 * weighted.sum(axis=1)
     return combined
 
 
-def combine(scores: Floats, violations: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """Make one score of several by `chebyshev`.
+def combine(losses: Floats, violations: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Make one score of several losses by `chebyshev`.
+
+    The losses themselves are combined, and ranked afterwards: combined ranks would ask for a compromise
+    between how common results are, not between what they are worth.
 
     Parameters
     ----------
-    scores : ndarray of float64, shape (n, m)
-        Normal scores of losses.
+    losses : ndarray of float64, shape (n, m)
+        Smaller is better.
     violations : ndarray of float64, shape (n,)
         As for `ranks`.
     weights : ndarray of float64, shape (m,)
@@ -146,5 +161,5 @@ def combine(scores: Floats, violations: Floats, weights: Floats) -> tuple[Floats
     >>> order, scores.round(2).tolist()
     (array([1., 0.]), [[0.67], [-0.67]])
     """
-    combined = chebyshev(scores, violations, weights)
+    combined = chebyshev(losses, violations, weights)
     return ranks(combined, violations), normal_scores(combined[:, None], violations)

@@ -93,7 +93,7 @@ class Expert:
 
     def combine(self, weights: Floats) -> None:
         """Set the targets to a weighted combination of several losses."""
-        self.process.set_targets(combine(self._scores, self.source.violations, weights)[1])
+        self.process.set_targets(combine(self.source.losses, self.source.violations, weights)[1])
 
     def expect(self, out: Genotypes) -> None:
         """Count architectures whose results are out as if they had come out as expected."""
