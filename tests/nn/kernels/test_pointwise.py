@@ -1,5 +1,7 @@
 """Convolutions of single pixels: twin, PyTorch, gradients, operators, and what goes to PyTorch."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,12 @@ from nasx._core import mixed_op as native
 from nasx.nn import kernels
 
 LAST = torch.channels_last
+
+
+@pytest.fixture(autouse=True)
+def more_channels(monkeypatch):
+    """The kernel takes more channels here than where it is used by itself."""
+    monkeypatch.setattr(sys.modules["nasx.nn.kernels.pointwise"], "MOST_CHANNELS", 32)
 
 
 def inputs(batch, channels, outs, height, width, dtype=torch.float32):
