@@ -99,7 +99,7 @@ def one_budget(
         estimates=options.estimates,
         points=options.points,
         estimated_on=options.estimated_on,
-        corrected=not options.uncorrected,
+        corrected=options.corrected,
         front=False,
         batch_size=options.batch,
         seed=seed,
@@ -260,7 +260,7 @@ def encoder(options: argparse.Namespace) -> None:
         evaluations=options.evaluations,
         estimated_on=options.sentences,
         points=options.points,
-        corrected=not options.uncorrected,
+        corrected=options.corrected,
         front=False,
         seed=options.seed,
         journal=kept(options, f"minilm-{options.seed}.db"),
@@ -384,7 +384,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--evaluations", type=int, default=60)
     parser.add_argument("--estimates", choices=("passes", "gradients"), default="gradients", help="SmolLM2")
     parser.add_argument("--points", type=int, default=2)
-    parser.add_argument("--uncorrected", action="store_true", help="all candidates are the strategy's")
+    parser.add_argument(
+        "--corrected", action="store_true", help="estimates are corrected by what is measured"
+    )
     parser.add_argument(
         "--estimated-on", type=int, default=4, help="pieces of text for the start's estimates"
     )

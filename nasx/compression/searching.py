@@ -148,7 +148,7 @@ def search(
     estimates: str = "passes",
     points: int = 2,
     estimated_on: int = 16,
-    corrected: bool = True,
+    corrected: bool = False,
     latency: Latency | Mapping[str, Any] | None = None,
     context: int = 2048,
     batch_size: int = 8,
@@ -189,9 +189,10 @@ def search(
     points, estimated_on : int, default 2 and 16
         For the start: how many options of each part are scored, by passes, and on how many sequences of
         `data`, not of what is held out.
-    corrected : bool, default True
+    corrected : bool, default False
         Whether three of four candidates are the best by estimates that all measured candidates corrected, as
-        `nasx.compression.correcting.Corrected` has it, or all are the strategy's.
+        `nasx.compression.correcting.Corrected` has it, or all are the strategy's. With a few dozen
+        evaluations neither was seen to be better.
     latency : Latency or mapping, optional
         As for `nasx.compression.profile`. What is measured is kept beside the `journal`.
     context : int, default 2048
@@ -218,11 +219,11 @@ def search(
     Notes
     -----
     The search starts from the best sums of estimates within the limits, which are found exactly: for the
-    budget and for somewhat smaller ones. Then it finds them again, by estimates that all that was measured
-    corrects, in turn with what the strategy proposes; with ``corrected=False`` it starts from estimates that
-    are off by random factors too, and all else is the strategy's. Whatever is proposed is checked against the
-    limits before it is scored; scoring takes the weights as they are, out of the model's own memory where
-    that is possible.
+    budget and for somewhat smaller ones, with layers taken to be more or less alike, and by estimates that
+    are off by random factors; all else is the strategy's. With ``corrected=True`` there are no random
+    factors, and the best sums are found again by estimates that all that was measured corrects, in turn with
+    what the strategy proposes. Whatever is proposed is checked against the limits before it is scored;
+    scoring takes the weights as they are, out of the model's own memory where that is possible.
     """
     family = as_family(model)
     limits = check_budget(budget)
