@@ -14,7 +14,17 @@ PACKAGE = (
 )
 # Each layer may import from itself and from those before it.
 LAYERS = [
-    ["errors", "_arguments", "_interrupts", "_live", "_npz", "_runtime", "_core", "checkpoint"],
+    [
+        "errors",
+        "_arguments",
+        "_interrupts",
+        "_live",
+        "_npz",
+        "_runtime",
+        "_core",
+        "checkpoint",
+        "journal_file",
+    ],
     ["pareto", "population", "models", "statistics"],
     ["decisions", "space", "architecture", "spaces"],
     ["hardware", "nn"],

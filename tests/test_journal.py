@@ -280,7 +280,7 @@ def test_a_divergence_is_reported_and_nothing_is_lost(space, tmp_path):
         blob = np.array([9, 9, -1], "<i4").tobytes() + blob[12:]
         connection.execute("UPDATE asks SET genotypes = ? WHERE id = 3", (blob,))
     connection.close()
-    with pytest.warns(RuntimeWarning, match="1 of its proposals differ"):
+    with pytest.warns(RuntimeWarning, match=r"\d+ of its proposals differ"):
         result = run(space, path, strategy="local_search", evaluations=40)
     assert len(result.trials) == 40
 

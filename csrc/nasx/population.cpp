@@ -382,11 +382,8 @@ void look_up(Genotypes genotypes, std::span<const std::int32_t> cardinalities, s
     std::size_t size = 1;
     for (const std::int32_t count : cardinalities) {
         const auto choices = static_cast<std::size_t>(count);
-        if (size > table.size() / choices) {
-            size = 0;  // more than the table has
-            break;
-        }
-        size *= choices;
+        // Of too many, one too many: products do not overflow.
+        size = size > table.size() / choices ? table.size() + 1 : size * choices;
     }
     if (size != table.size()) {
         throw std::invalid_argument("table must have a value for each genotype of these cardinalities; got " +

@@ -164,6 +164,7 @@ TEST_CASE("values are looked up in a table with an axis for each decision") {
     CHECK(test::has(refused({0, 0, 3}, 6), "genotypes: row 0, decision 2"));
     CHECK(test::has(refused({0, -1, 2}, 6), "inactive decision in row 0"));
     CHECK(test::has(refused({0, 0, 0}, 5), "table must have a value for each genotype"));
+    CHECK(test::has(refused({0, 0, 0}, 0), "table must have a value for each genotype"));
     CHECK(test::has(refused({0, 0}, 6), "genotypes"));
 }
 
