@@ -1,14 +1,15 @@
 #include "nasx/lstm.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "nasx/cpu.hpp"
 #include "nasx/parallel.hpp"
+#include "nasx/simd/lstm.hpp"
 
 namespace nasx {
 namespace {
@@ -19,51 +20,17 @@ void require(bool holds, const char* argument, const char* expected) {
     }
 }
 
+const simd::LstmKernels& kernels() {
+#ifdef NASX_HAS_AVX2
+    if (simd_level() == SimdLevel::avx2) {
+        return simd::avx2_lstm_kernels;
+    }
+#endif
+    return simd::baseline_lstm_kernels;
+}
+
 bool all_finite(std::span<const float> values) {
     return std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); });
-}
-
-// exp without branches, so that loops over it are vectorised: 2^n times a polynomial on |x| <= log(2) / 2.
-inline float fast_exp(float x) {
-    x = std::min(std::max(x, -87.0f), 87.0f);
-    // Adding and taking away 1.5 * 2^23 rounds to the nearest whole number.
-    constexpr float rounder = 12582912.0f;
-    const float n = (x * 1.44269504f + rounder) - rounder;
-    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    float p = 1.0f / 5040.0f;
-    p = p * r + 1.0f / 720.0f;
-    p = p * r + 1.0f / 120.0f;
-    p = p * r + 1.0f / 24.0f;
-    p = p * r + 1.0f / 6.0f;
-    p = p * r + 0.5f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    return p * std::bit_cast<float>((static_cast<std::int32_t>(n) + 127) << 23);
-}
-
-inline float sigmoid(float x) {
-    return 1.0f / (1.0f + fast_exp(-x));
-}
-inline float hyperbolic(float x) {
-    return 2.0f * sigmoid(2.0f * x) - 1.0f;
-}
-
-// out += x W, four inputs at a time. The order of the sums is fixed.
-void add_product(const float* x, Matrix<const float> weights, float* out) {
-    std::size_t k = 0;
-    for (; k + 4 <= weights.rows; k += 4) {
-        const float a = x[k], b = x[k + 1], c = x[k + 2], d = x[k + 3];
-        const float *const wa = weights.row(k), *const wb = weights.row(k + 1);
-        const float *const wc = weights.row(k + 2), *const wd = weights.row(k + 3);
-        for (std::size_t g = 0; g < weights.cols; ++g) {
-            out[g] += (a * wa[g] + b * wb[g]) + (c * wc[g] + d * wd[g]);
-        }
-    }
-    for (; k < weights.rows; ++k) {
-        for (std::size_t g = 0; g < weights.cols; ++g) {
-            out[g] += x[k] * weights(k, g);
-        }
-    }
 }
 
 float dot(const float* a, const float* b, std::size_t n) {
@@ -81,45 +48,119 @@ float dot(const float* a, const float* b, std::size_t n) {
     return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
 }
 
-// The state of one row, and room for its gates.
-class Cell {
+// Rows whose weights are read once for all of them.
+constexpr std::size_t together = 16;
+
+// States of the cell of some rows, and room for their gates.
+class Cells {
   public:
-    explicit Cell(const LstmPolicy& policy)
-        : policy_(policy), h_(policy.start.size()), hidden_(h_), memory_(h_), gates_(4 * h_) {}
+    explicit Cells(const LstmPolicy& policy)
+        : policy_(policy),
+          h_(policy.start.size()),
+          hidden_(together * h_),
+          memory_(together * h_),
+          gates_(together * 4 * h_) {}
 
     void reset() {
         std::fill(hidden_.begin(), hidden_.end(), 0.0f);
         std::fill(memory_.begin(), memory_.end(), 0.0f);
     }
 
-    const float* step(const float* input) {
-        std::copy(policy_.bias.begin(), policy_.bias.end(), gates_.begin());
-        add_product(input, policy_.from_input, gates_.data());
-        add_product(hidden_.data(), policy_.from_hidden, gates_.data());
-        require(all_finite(gates_), "weights", "be smaller: their products are not finite");
-        float* const gates = gates_.data();
-        for (std::size_t k = 0; k < 2 * h_; ++k) {
-            gates[k] = sigmoid(gates[k]);
+    const float* hidden(std::size_t row) const { return hidden_.data() + row * h_; }
+
+    // A step of the rows that have an input; null stands for none.
+    void step(std::span<const float* const> inputs) {
+        const float *read[together], *state[together];
+        std::size_t rows[together], n = 0;
+        for (std::size_t row = 0; row < inputs.size(); ++row) {
+            if (inputs[row] != nullptr) {
+                read[n] = inputs[row];
+                state[n] = hidden(row);
+                std::copy(policy_.bias.begin(), policy_.bias.end(), gates(n));
+                rows[n++] = row;
+            }
         }
-        for (std::size_t k = 2 * h_; k < 3 * h_; ++k) {
-            gates[k] = hyperbolic(gates[k]);
+        const simd::LstmKernels& loops = kernels();
+        loops.add_product(read, n, h_, policy_.from_input.data, 4 * h_, gates_.data());
+        loops.add_product(state, n, h_, policy_.from_hidden.data, 4 * h_, gates_.data());
+        require(all_finite({gates_.data(), n * 4 * h_}), "weights",
+                "be smaller: their products are not finite");
+        for (std::size_t k = 0; k < n; ++k) {
+            loops.step(gates(k), memory_.data() + rows[k] * h_, hidden_.data() + rows[k] * h_, h_);
         }
-        for (std::size_t k = 3 * h_; k < 4 * h_; ++k) {
-            gates[k] = sigmoid(gates[k]);
-        }
-        float *const memory = memory_.data(), *const hidden = hidden_.data();
-        for (std::size_t k = 0; k < h_; ++k) {
-            memory[k] = gates[h_ + k] * memory[k] + gates[k] * gates[2 * h_ + k];
-            hidden[k] = gates[3 * h_ + k] * hyperbolic(memory[k]);
-        }
-        return hidden;
     }
 
   private:
+    float* gates(std::size_t k) { return gates_.data() + k * 4 * h_; }
+
     const LstmPolicy& policy_;
     std::size_t h_;
     std::vector<float> hidden_, memory_, gates_;
 };
+
+// Draws a choice from logits, and gives its log-probability.
+struct Drawn {
+    std::size_t choice;
+    double log_prob;
+};
+
+Drawn draw(std::span<const double> logits, Stream& stream) {
+    const double most = *std::max_element(logits.begin(), logits.end());
+    double total = 0;
+    for (const double logit : logits) {
+        total += std::exp(logit - most);
+    }
+    require(std::isfinite(total), "heads", "be smaller: logits are not finite");
+    double left = stream.uniform() * total;
+    std::size_t c = 0;
+    while (c + 1 < logits.size() && left >= std::exp(logits[c] - most)) {
+        left -= std::exp(logits[c++] - most);
+    }
+    return {c, logits[c] - most - std::log(total)};
+}
+
+// Rows begin..end, at most `together`.
+void sample_some(const Decisions& decisions, const LstmPolicy& policy, const StreamKey& key,
+                 std::size_t begin, std::size_t end, Cells& cells, MutableGenotypes out,
+                 Matrix<double> log_probs) {
+    const std::size_t h = policy.start.size(), n = end - begin;
+    const float *last[together], *inputs[together];  // read next by each row, and by those that take part
+    std::fill_n(last, n, policy.start.data());
+    std::vector<Stream> streams;
+    for (std::size_t i = begin; i < end; ++i) {
+        streams.emplace_back(key, Purpose::policy, i);
+    }
+    std::vector<double> logits;
+    cells.reset();
+    std::size_t first = 0;  // choice of the decision
+    for (std::size_t j = 0; j < out.cols; ++j) {
+        const std::size_t choices = decisions.choices(j);
+        for (std::size_t r = 0; r < n; ++r) {
+            std::int32_t* const row = out.row(begin + r);
+            row[j] = -1;
+            log_probs(begin + r, j) = 0;
+            inputs[r] = decisions.active(j, row) ? last[r] : nullptr;
+        }
+        cells.step({inputs, n});
+        logits.resize(choices);
+        for (std::size_t r = 0; r < n; ++r) {
+            if (inputs[r] == nullptr) {
+                continue;
+            }
+            for (std::size_t c = 0; c < choices; ++c) {
+                const float logit =
+                    dot(cells.hidden(r), policy.heads.row(first + c), h) + policy.head_bias[first + c];
+                const float scaled = logit / policy.temperature;
+                logits[c] = policy.bound > 0 ? policy.bound * std::tanh(scaled) : scaled;
+            }
+            const auto [choice, log_prob] = draw(logits, streams[r]);
+            out(begin + r, j) = static_cast<std::int32_t>(choice);
+            log_probs(begin + r, j) = log_prob;
+            last[r] = policy.embeddings.row(first + choice);
+        }
+        first += choices;
+    }
+}
 
 }  // namespace
 
@@ -152,46 +193,11 @@ void sample_lstm(const Decisions& decisions, const LstmPolicy& policy, const Str
     policy.check(decisions);
     decisions.check_width(out, "out");
     require(log_probs.rows == out.rows && log_probs.cols == out.cols, "log_probs", "have the shape of out");
-    const std::size_t h = policy.start.size();
     parallel_for(0, out.rows, 1, [&](std::size_t begin, std::size_t end) {
-        Cell cell(policy);
-        std::vector<double> logits;
-        for (std::size_t i = begin; i < end; ++i) {
-            Stream stream(key, Purpose::policy, i);
-            cell.reset();
-            const float* input = policy.start.data();
-            std::size_t first = 0;  // choice of the decision
-            for (std::size_t j = 0; j < out.cols; ++j) {
-                const std::size_t choices = decisions.choices(j);
-                std::int32_t* const row = out.row(i);
-                row[j] = -1;
-                log_probs(i, j) = 0;
-                if (decisions.active(j, row)) {
-                    const float* const hidden = cell.step(input);
-                    logits.resize(choices);
-                    for (std::size_t c = 0; c < choices; ++c) {
-                        const float logit =
-                            dot(hidden, policy.heads.row(first + c), h) + policy.head_bias[first + c];
-                        const float scaled = logit / policy.temperature;
-                        logits[c] = policy.bound > 0 ? policy.bound * std::tanh(scaled) : scaled;
-                    }
-                    const double most = *std::max_element(logits.begin(), logits.end());
-                    double total = 0;
-                    for (const double logit : logits) {
-                        total += std::exp(logit - most);
-                    }
-                    require(std::isfinite(total), "heads", "be smaller: logits are not finite");
-                    double left = stream.uniform() * total;
-                    std::size_t c = 0;
-                    while (c + 1 < choices && left >= std::exp(logits[c] - most)) {
-                        left -= std::exp(logits[c++] - most);
-                    }
-                    row[j] = static_cast<std::int32_t>(c);
-                    log_probs(i, j) = logits[c] - most - std::log(total);
-                    input = policy.embeddings.row(first + c);
-                }
-                first += choices;
-            }
+        Cells cells(policy);
+        for (std::size_t first = begin; first < end; first += together) {
+            sample_some(decisions, policy, key, first, std::min(first + together, end), cells, out,
+                        log_probs);
         }
     });
 }

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +16,7 @@ from reference import policy as reference
 
 from nasx import Boolean, Categorical, Integer, Space
 from nasx._core import policy as native
+from nasx._core import runtime
 from nasx.errors import MissingDependencyError
 from nasx.strategies.reinforcement import lstm
 from nasx.strategies.reinforcement.lstm import LSTMPolicy
@@ -278,6 +285,34 @@ def test_lstm_draws_do_not_depend_on_batches_or_threads(controller):
         nasx.set_num_threads(threads)
     np.testing.assert_array_equal(rows, np.concatenate([x for x, _ in one]))
     np.testing.assert_array_equal(log_probs, np.concatenate([p for _, p in one]))
+
+
+def lstm_fingerprint() -> str:
+    """One hash over draws, with numbers of units that fill vectors and that do not."""
+    rng = np.random.default_rng(0)
+    digest = hashlib.sha256()
+    for h, n in itertools.product((1, 7, 8, 19, 100), (1, 3, 21)):
+        choices = int(SPACE.cardinalities.sum())
+        shapes = (h,), (choices, h), (h, 4 * h), (h, 4 * h), (4 * h,), (choices, h), (choices,)
+        weights = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+        drawn = native.sample_lstm(SPACE.cardinalities, SPACE.conditions, *weights, 1.5, 2.0, n, 5, 0)
+        for array in drawn:
+            digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def test_lstm_draws_are_the_same_bits_at_every_cpu_level():
+    expected = lstm_fingerprint()
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    for level in runtime.simd_levels():
+        done = subprocess.run(
+            [sys.executable, "-c", "import test_policies; print(test_policies.lstm_fingerprint())"],
+            env={**os.environ, "NASX_SIMD": level, "PYTHONPATH": os.pathsep.join(folders)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == expected
 
 
 @pytest.mark.parametrize("name", ["independent", "lstm"])
