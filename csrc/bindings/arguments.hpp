@@ -99,6 +99,47 @@ inline std::size_t count(py::ssize_t value, const char* name) {
     return static_cast<std::size_t>(value);
 }
 
+// An array as matrix() takes it, of one dimension or two, or nothing; of one dimension it is a column.
+template <class T>
+std::optional<Matrix<const T>> plain(py::handle value, py::ssize_t least_ndim, py::ssize_t most_ndim) {
+    if (!py::array_t<T>::check_(value)) {
+        return std::nullopt;
+    }
+    const py::detail::PyArray_Proxy& array = *py::detail::array_proxy(value.ptr());
+    constexpr int wanted = int{py::array::c_style} | int{py::detail::npy_api::NPY_ARRAY_ALIGNED_};
+    if (array.nd < least_ndim || array.nd > most_ndim || (array.flags & wanted) != wanted) {
+        return std::nullopt;
+    }
+    const auto length = [&](int axis) { return static_cast<std::size_t>(array.dimensions[axis]); };
+    return Matrix<const T>{reinterpret_cast<const T*>(array.data), length(0), array.nd == 2 ? length(1) : 1};
+}
+
+// What is told to a strategy, as the core takes it.
+struct Results {
+    Genotypes x;
+    Matrix<const double> losses;
+    std::optional<std::span<const double>> violations;
+    std::optional<std::span<const bool>> failed;
+};
+
+// Nothing unless all arrays have these types and fit together: the caller converts them or refuses them by
+// name. Losses of one objective may have one dimension.
+inline std::optional<Results> plain_results(py::handle x, py::handle losses, py::handle violations,
+                                            py::handle failed, std::size_t width, std::size_t objectives) {
+    const auto rows = plain<std::int32_t>(x, 2, 2);
+    const auto told = plain<double>(losses, objectives == 1 ? 1 : 2, 2);
+    const bool fit =
+        rows && told && rows->cols == width && told->rows == rows->rows && told->cols == objectives;
+    if (!fit || (!violations.is_none() && !plain<double>(violations, 1, 1)) ||
+        (!failed.is_none() && !plain<bool>(failed, 1, 1))) {
+        return std::nullopt;
+    }
+    const Results results{*rows, *told, optional_vector<double>(violations, "violations"),
+                          optional_vector<bool>(failed, "failed")};
+    const auto has_all = [&](const auto& values) { return !values || values->size() == rows->rows; };
+    return has_all(results.violations) && has_all(results.failed) ? std::optional(results) : std::nullopt;
+}
+
 inline Decisions decisions(py::handle cardinalities, py::handle conditions) {
     const auto rows =
         conditions.is_none() ? Matrix<const std::int32_t>{} : matrix<std::int32_t>(conditions, "conditions");
@@ -166,3 +207,28 @@ void register_runtime(py::module_ module);
 template <>
 struct pybind11::detail::type_caster<nasx::GenotypeSet>
     : nasx::bindings::InitialisedCaster<nasx::GenotypeSet> {};
+
+namespace nasx::bindings {
+
+inline void check_seen(const GenotypeSet& seen, std::size_t width) {
+    if (seen.width() != width) {
+        throw py::value_error("seen must hold genotypes of " + std::to_string(width) + " decisions; got " +
+                              std::to_string(seen.width()));
+    }
+}
+
+inline GenotypeSet* optional_set(py::handle seen, std::size_t width) {
+    if (seen.is_none()) {
+        return nullptr;
+    }
+    py::detail::make_caster<GenotypeSet> caster;
+    if (!caster.load(seen, false)) {
+        throw py::type_error("seen must be a GenotypeSet or None; got " +
+                             std::string(Py_TYPE(seen.ptr())->tp_name));
+    }
+    auto& set = py::detail::cast_op<GenotypeSet&>(caster);
+    check_seen(set, width);
+    return &set;
+}
+
+}  // namespace nasx::bindings

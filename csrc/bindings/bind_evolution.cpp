@@ -74,27 +74,6 @@ Bound<Mutants> mutants(const py::object& parents, const py::object& keys, const 
              contestants(keys, py::none()), count(size, "size"), seed, generation}};
 }
 
-void check_seen(const GenotypeSet& seen, std::size_t width) {
-    if (seen.width() != width) {
-        throw py::value_error("seen must hold genotypes of " + std::to_string(width) + " decisions; got " +
-                              std::to_string(seen.width()));
-    }
-}
-
-GenotypeSet* optional_set(py::handle seen, std::size_t width) {
-    if (seen.is_none()) {
-        return nullptr;
-    }
-    py::detail::make_caster<GenotypeSet> caster;
-    if (!caster.load(seen, false)) {
-        throw py::type_error("seen must be a GenotypeSet or None; got " +
-                             std::string(Py_TYPE(seen.ptr())->tp_name));
-    }
-    auto& set = py::detail::cast_op<GenotypeSet&>(caster);
-    check_seen(set, width);
-    return &set;
-}
-
 template <class Maker>
 py::array_t<std::int32_t> make(const Maker& maker, py::ssize_t n, std::uint64_t first) {
     auto out = new_matrix<std::int32_t>(count(n, "n"), maker.width());
@@ -145,40 +124,14 @@ void enter(AgingPopulation& population, py::handle x, py::handle losses, py::han
                      vector<double>(violations, "violations"));
 }
 
-// An array as matrix() takes it, of one dimension or two, or nothing; of one dimension it is a column.
-template <class T>
-std::optional<Matrix<const T>> plain(py::handle value, py::ssize_t least_ndim, py::ssize_t most_ndim) {
-    if (!py::array_t<T>::check_(value)) {
-        return std::nullopt;
-    }
-    const py::detail::PyArray_Proxy& array = *py::detail::array_proxy(value.ptr());
-    constexpr int wanted = int{py::array::c_style} | int{py::detail::npy_api::NPY_ARRAY_ALIGNED_};
-    if (array.nd < least_ndim || array.nd > most_ndim || (array.flags & wanted) != wanted) {
-        return std::nullopt;
-    }
-    const auto length = [&](int axis) { return static_cast<std::size_t>(array.dimensions[axis]); };
-    return Matrix<const T>{reinterpret_cast<const T*>(array.data), length(0), array.nd == 2 ? length(1) : 1};
-}
-
 // False, and nothing done, unless everything is as the core has it: the caller converts it or refuses it by
 // name.
 bool tell(AgingPopulation& population, py::handle x, py::handle losses, py::handle violations,
           py::handle failed, py::handle seen) {
-    const auto rows = plain<std::int32_t>(x, 2, 2);
-    const auto told = plain<double>(losses, population.objectives() == 1 ? 1 : 2, 2);
-    const bool fit = rows && told && rows->cols == population.width() && told->rows == rows->rows &&
-                     told->cols == population.objectives();
-    if (!fit || (!violations.is_none() && !plain<double>(violations, 1, 1)) ||
-        (!failed.is_none() && !plain<bool>(failed, 1, 1))) {
-        return false;
-    }
-    GenotypeSet* const set = optional_set(seen, population.width());
-    const auto over = optional_vector<double>(violations, "violations");
-    const auto lost = optional_vector<bool>(failed, "failed");
-    if ((over && over->size() != rows->rows) || (lost && lost->size() != rows->rows)) {
-        return false;
-    }
-    return population.tell(*rows, *told, over, lost, set);
+    const auto told =
+        plain_results(x, losses, violations, failed, population.width(), population.objectives());
+    return told && population.tell(told->x, told->losses, told->violations, told->failed,
+                                   optional_set(seen, population.width()));
 }
 
 template <class T>

@@ -30,6 +30,9 @@ class GenotypeSet {
     // Adds rows, marks them, and writes for each, in order, whether it was not marked before.
     void mark(Matrix<const std::int32_t> rows, std::span<bool> is_first);
 
+    // Adds rows and writes their places in the order of insertion.
+    void place(Matrix<const std::int32_t> rows, std::span<std::int64_t> places);
+
     void contains(Matrix<const std::int32_t> rows, std::span<bool> found) const;
 
     // Writes each row's place in the order of insertion, or -1.

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <memory>
 #include <stdexcept>
 #include <string>
 
@@ -64,11 +63,9 @@ void Rollouts::check(Genotypes canonical, Matrix<const double> losses,
 }
 
 std::vector<std::int64_t> Rollouts::places_of(Genotypes canonical) {
-    const auto is_new = std::make_unique<bool[]>(canonical.rows);
-    places_.insert(canonical, {is_new.get(), canonical.rows});
-    known_.resize(places_.size());
     std::vector<std::int64_t> places(canonical.rows);
-    places_.find(canonical, places);
+    places_.place(canonical, places);
+    known_.resize(places_.size());
     return places;
 }
 

@@ -249,6 +249,7 @@ class SampledStrategy(Strategy, ABC):
         self._limited = bool(space.constraints) or cost_violation is not None
         self._seen = GenotypeSet(len(space))
         self._asked = self._proposed = self._rejected = 0
+        self._first_told: npt.NDArray[np.bool_] | None = None  # of the rows of the last tell, if they matter
         self._left: Genotypes | None = None
         self._left_from = 0
         self._start()
@@ -332,12 +333,7 @@ class SampledStrategy(Strategy, ABC):
         self._require_setup()
         if self._learn(x, losses, violations, failed):
             return
-        rows = self.space.canonicalize(self.space.check(x))
-        settled = settle(losses, (len(rows), self.objectives), violations, failed)
-        if not self.allow_repeats:
-            before = len(self._seen)
-            self._seen.insert(rows)
-            self._asked += len(self._seen) - before  # rows of the caller's own count as asked for
+        rows, settled = self._receive(x, losses, violations, failed)
         self._observe(rows, *settled)
 
     def ask_alternatives(self, n: int) -> Genotypes:
@@ -535,12 +531,40 @@ class SampledStrategy(Strategy, ABC):
         kept: Genotypes = rows[admitted]
         return kept
 
+    def _receive(
+        self,
+        x: npt.ArrayLike,
+        losses: npt.ArrayLike,
+        violations: npt.ArrayLike | None,
+        failed: npt.ArrayLike | None,
+    ) -> tuple[Genotypes, tuple[Losses, Violations]]:
+        """Check and settle what is told, and remember it as told."""
+        space, seen = self.space, None if self.allow_repeats else self._seen
+        if type(x) is np.ndarray and not space.canonical:  # where answers cost nothing, calls would be felt
+            native = None if seen is None else seen.native
+            told = outcomes.receive(
+                x, losses, violations, failed, self.objectives, space.cardinalities, space.conditions, native
+            )
+            if told is not None:
+                settled_losses, settled_violations, self._first_told, added = told
+                self._asked += added  # rows of the caller's own count as asked for
+                return x, (settled_losses, settled_violations)
+        rows = space.canonicalize(space.check(x))
+        result = settle(losses, (len(rows), self.objectives), violations, failed)
+        if seen is not None:
+            before = len(seen)
+            self._first_told = seen.mark(rows)
+            self._asked += len(seen) - before
+        return rows, result
+
     def _told_first(
         self, x: Genotypes, losses: Losses, violations: Violations
     ) -> tuple[Genotypes, Losses, Violations]:
-        """Drop results that were told before, unless repeats are allowed."""
-        new = None if self.allow_repeats else self._seen.mark(x)
-        return (x, losses, violations) if new is None or new.all() else (x[new], losses[new], violations[new])
+        """Drop those results of a `tell` that were told before, unless repeats are allowed."""
+        new = self._first_told
+        if new is None or new.all():
+            return x, losses, violations
+        return x[new], losses[new], violations[new]
 
     def _within_limits(self, rows: Genotypes) -> npt.NDArray[np.bool_]:
         within = self.space.satisfies(rows)
