@@ -103,9 +103,9 @@ def main() -> None:
 
     for population, sample in ((20, 5), (100, 10)):
         for peer, loop in loops.items():
-            size = (20_000, population, sample)
+            size = (200_000, population, sample)
             compare(
-                f"20,000 by {BATCH}, {sample} of {population}",
+                f"200,000 by {BATCH}, {sample} of {population}",
                 peer,
                 lambda size=size, loop=loop: loop(lookup, *size, next(seeds)),
                 lambda size=size: nasx_loop(table, *size, next(seeds)),

@@ -77,7 +77,10 @@ class Table:
         self._tables = [nasx.hardware.LatencyTable(self.space, each) for each in entries]
 
     def losses(self, x: np.ndarray) -> np.ndarray:
-        return np.stack([table(x) for table in self._tables], axis=1)
+        losses = np.empty((len(x), len(self._tables)))
+        for k, table in enumerate(self._tables):
+            losses[:, k] = table(x)
+        return losses
 
 
 def pymoo_nsga2(table: Table, decisions: int, choices: int, population: int, count: int) -> np.ndarray:

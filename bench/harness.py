@@ -62,7 +62,7 @@ def compare(
     """Compare two ways to the same answer and print one line.
 
     Both are called in turn, `repeats` times after a first round that is discarded; a round repeats a quick
-    call until it takes two milliseconds.
+    call until it takes ten milliseconds.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def compare(
     if not same(theirs(), ours()):
         raise AssertionError(f"{case}: nasx and {peer} give different answers")
     calls = (theirs, ours)
-    loops = [max(1, int(0.002 / max(_seconds(call, 1), 1e-9))) for call in calls]
+    loops = [max(1, int(0.01 / max(_seconds(call, 1), 1e-9))) for call in calls]
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(max(repeats, 7) + 1):
         for call, loop, found in zip(calls, loops, times, strict=True):
