@@ -7,6 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "nasx/cpu.hpp"
+#include "nasx/simd/activation.hpp"
+
 namespace nasx {
 namespace {
 
@@ -50,10 +53,23 @@ std::vector<std::size_t> starts_of(const Decisions& decisions) {
     return starts;
 }
 
+constexpr std::size_t lanes = simd::ActivationKernels::lanes;
+
+const simd::ActivationKernels& kernels() {
+#ifdef NASX_HAS_AVX2
+    if (simd_level() == SimdLevel::avx2) {
+        return simd::avx2_activation_kernels;
+    }
+#endif
+    return simd::baseline_activation_kernels;
+}
+
 // Softmax of each decision, with logarithms and entropies where they are wanted.
 struct Distribution {
     Distribution(const Decisions& decisions, std::span<const double> logits)
-        : starts(starts_of(decisions)), weights(logits.size()), totals(decisions.size()) {
+        : starts(starts_of(decisions)),
+          weights((logits.size() + lanes - 1) / lanes * lanes),
+          totals(decisions.size()) {
         check_length(logits.size(), starts.back(), "logits");
         check_finite(logits, "logits");
         largest.reserve(decisions.size());
@@ -64,14 +80,19 @@ struct Distribution {
             }
             largest.push_back(most);
             for (std::size_t k = starts[j]; k < starts[j + 1]; ++k) {
-                weights[k] = std::exp(logits[k] - most);
+                weights[k] = logits[k] - most;
+            }
+        }
+        kernels().exponential(weights.data(), weights.size());
+        for (std::size_t j = 0; j < decisions.size(); ++j) {
+            for (std::size_t k = starts[j]; k < starts[j + 1]; ++k) {
                 totals[j] += weights[k];
             }
         }
     }
 
     void take_logarithms(std::span<const double> logits) {
-        log_probs.resize(weights.size());
+        log_probs.resize(logits.size());
         for (std::size_t j = 0; j + 1 < starts.size(); ++j) {
             const double shift = largest[j] + std::log(totals[j]);
             for (std::size_t k = starts[j]; k < starts[j + 1]; ++k) {
@@ -83,7 +104,8 @@ struct Distribution {
     double probability(std::size_t j, std::size_t k) const { return weights[k] / totals[j]; }
 
     std::vector<std::size_t> starts;
-    std::vector<double> weights, totals, largest, log_probs;
+    std::vector<double> weights;  // by choice, and some more that fill a vector
+    std::vector<double> totals, largest, log_probs;
 };
 
 // Adds `count` times the gradient of minus the entropy of each decision, weighted.
