@@ -20,7 +20,7 @@ import scipy.stats
 
 import nasx
 from nasx.hardware import FlopsTable, LatencyTable, MemoryTable, ParamsTable
-from nasx.hardware.timing import TimingSettings, time_items
+from nasx.hardware.timing import TimingSettings, time_items, undisturbed
 from nasx.spaces import ConvNet, NASBench201
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -184,14 +184,14 @@ def on_this_machine() -> None:
         lists = [space.blocks(space.decode(row), IMAGES) for row in rows]
         blocks = sorted({block for each in lists for block in each}, key=repr)
         # The usual table: each operation timed alone, once for each place.
-        alone = dict(zip(blocks, np.median(time(blocks, 0, alone=True), axis=1), strict=True))
+        alone = dict(zip(blocks, undisturbed(time(blocks, 0, alone=True)), strict=True))
         passes.append(time(networks, 3))
-        true = np.median(np.hstack(passes), axis=1)
+        true = undisturbed(np.hstack(passes))
         sums = np.array([sum(alone[b] for b in each) for each in lists])
         report(f"{name}: table", table(rows), true, wanted)
         report(f"{name}: sum of operations timed alone", sums, true, "")
         report_difference(f"{name}: table, better than the sum by", table(rows), sums, true)
-        first, last = (np.median(each, axis=1) for each in (passes[0], passes[-1]))
+        first, last = (undisturbed(each) for each in (passes[0], passes[-1]))
         report(f"{name}: the networks themselves, first and last", first, last, "")
         flops = FlopsTable().bind(space, IMAGES)(rows)
         print(f"{name + ': FLOPs':<50} {rank_correlation(flops, true):6.3f}")

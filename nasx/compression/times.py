@@ -20,7 +20,7 @@ from nasx.compression.importance import as_family
 from nasx.compression.shapes import LayerShape, Shape
 from nasx.compression.space import CompressionSpace
 from nasx.decisions import Integer
-from nasx.hardware.timing import TimingSettings, time_items
+from nasx.hardware.timing import TimingSettings, time_items, undisturbed
 from nasx.space import Space
 from nasx.tasks.base import TaskSpec
 
@@ -213,9 +213,7 @@ def measure_latency(
     parts = _Extracted(family, [*shapes, *wholes], len(shapes), count(length, "length", 2))
     spec = TaskSpec((length,), family.plan.vocabulary, "language")
     items = [(i,) for i in range(len(parts.shapes))]
-    times = np.median(
-        time_items(parts, spec, items, settings, seed=seed, resume=resume, progress=progress), axis=1
-    )
+    times = undisturbed(time_items(parts, spec, items, settings, seed=seed, resume=resume, progress=progress))
     one, many = times[: len(shapes)].reshape(len(hiddens), len(blocks), 2).transpose(2, 0, 1)
     each = np.maximum((many - one) / (copies - 1), 0.0)
     base = np.median(one - each, axis=1)

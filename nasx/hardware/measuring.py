@@ -19,7 +19,7 @@ from nasx._runtime import simd_level
 from nasx.architecture import Block
 from nasx.hardware.additive_fit import AdditiveModel, fit_additive
 from nasx.hardware.block_times import BlockTimes
-from nasx.hardware.timing import Item, TimingSettings, time_items
+from nasx.hardware.timing import Item, TimingSettings, time_items, undisturbed
 from nasx.population import unique
 from nasx.space import Genotypes
 
@@ -88,8 +88,8 @@ def measure_table(
     blocks = sorted({block for row in rows for block in _blocks(space, row, spec)}, key=repr)
     items: list[Item] = [tuple(row) for row in timed.tolist()]
     times = time_items(space, spec, [*items, *blocks], settings, seed=seed, resume=resume, progress=progress)
-    latencies = np.median(times[: len(timed)], axis=1)
-    by_block = dict(zip(blocks, np.median(times[len(timed) :], axis=1).tolist(), strict=True))
+    found = undisturbed(times)
+    latencies, by_block = found[: len(timed)], dict(zip(blocks, found[len(timed) :].tolist(), strict=True))
     model, blocks_kept = _calibrated(space, spec, timed, latencies, by_block, seed)
     about = {
         "device": _device(settings.device),

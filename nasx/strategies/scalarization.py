@@ -9,14 +9,35 @@ import numpy.typing as npt
 
 from nasx.strategies.archive import Archive, Point
 
-__all__ = ["Aim", "FrontScale"]
+__all__ = ["AUGMENTATION", "LARGEST", "Aim", "FrontScale", "extent_of"]
 
 Floats = npt.NDArray[np.float64]
 
-# How much the sum counts beside the largest, so that of two with the same largest the better one wins.
-_AUGMENTATION = 0.05
-# So far as differences of losses are finite.
-_LARGEST = 1e150
+AUGMENTATION = 0.05
+"""How much the sum counts beside the largest, so that of two with the same largest the better one wins."""
+LARGEST = 1e150
+"""So far as differences of losses are finite."""
+
+
+def extent_of(front: Floats, worst: Floats) -> tuple[Floats, Floats]:
+    """Say where the scale of a front begins, and how long it is.
+
+    Parameters
+    ----------
+    front : ndarray of float64, shape (k, m)
+        Losses that nothing dominates.
+    worst : ndarray of float64, shape (m,)
+        The largest losses that count: while all of the front is one point, they stand for its other end.
+
+    Returns
+    -------
+    best, extent : ndarray of float64, shape (m,)
+        The smallest losses of the front, and by how much its largest are larger; 1 where nothing is.
+    """
+    best = front.min(axis=0)
+    extent = front.max(axis=0) - best
+    extent = np.where(extent > 0, extent, worst - best)
+    return best, np.where(extent > 0, extent, 1.0)
 
 
 class FrontScale:
@@ -70,12 +91,8 @@ class FrontScale:
         worst = np.maximum(self._worst, point.losses)
         if self._archive.add(point) or (worst > self._worst).any():
             self._worst = worst
-            front = np.clip(self._archive.losses, -_LARGEST, _LARGEST)
-            self.best = front.min(axis=0)
-            extent = front.max(axis=0) - self.best
-            # While all of the front is one point, how far the others are from it.
-            extent = np.where(extent > 0, extent, np.clip(worst, -_LARGEST, _LARGEST) - self.best)
-            self.extent = np.where(extent > 0, extent, 1.0)
+            front = np.clip(self._archive.losses, -LARGEST, LARGEST)
+            self.best, self.extent = extent_of(front, np.clip(worst, -LARGEST, LARGEST))
 
 
 class Aim:
@@ -123,6 +140,6 @@ class Aim:
             To be compared.
         """
         # Lists: with so few numbers, arrays would take ten times as long.
-        losses = (min(max(loss, -_LARGEST), _LARGEST) for loss in point.losses)
+        losses = (min(max(loss, -LARGEST), LARGEST) for loss in point.losses)
         parts = [w * (loss - b) for w, loss, b in zip(self._weights, losses, self._best, strict=True)]
-        return point.violation, max(parts) + _AUGMENTATION * sum(parts)
+        return point.violation, max(parts) + AUGMENTATION * sum(parts)

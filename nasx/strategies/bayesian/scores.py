@@ -9,13 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nasx.pareto import front
+from nasx.strategies.scalarization import AUGMENTATION, LARGEST, extent_of
 
 __all__ = ["chebyshev", "combine", "normal_scores", "ranks"]
 
 Floats = npt.NDArray[np.float64]
-
-# So far as differences of losses are finite.
-_LARGEST = 1e150
 
 
 def ranks(losses: Floats, violations: Floats) -> Floats:
@@ -118,18 +116,14 @@ def chebyshev(losses: Floats, violations: Floats, weights: Floats) -> Floats:
     scaled = np.zeros_like(losses)
     finished = ~np.isinf(violations)
     if finished.any():
-        known = np.clip(losses[finished], -_LARGEST, _LARGEST)
+        known = np.clip(losses[finished], -LARGEST, LARGEST)
         # Without a feasible one, those that are the least over the limits stand for them.
         least = violations[finished] <= max(violations.min(), 0.0)
         best_known = known[least]
-        on_front = best_known[front(best_known)]
-        best = on_front.min(axis=0)
-        extent = on_front.max(axis=0) - best
-        # While all of the front is one point, how far the others are from it.
-        extent = np.where(extent > 0, extent, best_known.max(axis=0) - best)
-        scaled[finished] = (known - best) / np.where(extent > 0, extent, 1)
+        best, extent = extent_of(best_known[front(best_known)], best_known.max(axis=0))
+        scaled[finished] = (known - best) / extent
     weighted = scaled * weights
-    combined: Floats = weighted.max(axis=1) + 0.05 * weighted.sum(axis=1)
+    combined: Floats = weighted.max(axis=1) + AUGMENTATION * weighted.sum(axis=1)
     return combined
 
 
