@@ -291,16 +291,20 @@ def test_decisions_that_are_not_active_count_for_nothing():
     tensors = one._tensors(learned=True)
     along = one._along(tensors, rows)
     log_prob, entropy, penalty = (part.detach() for part in along)
-    steps = list(one._walk(one._tensors(), rows))
+    log_probs = {
+        j: decided.log_probs.detach()[:, k]
+        for decided in one._decide(one._tensors(), rows)
+        for k, j in enumerate(decided.columns.tolist())
+    }
     for i, row in enumerate(rows):
-        taken = [steps[j].log_probs[i] for j in range(3) if row[j] >= 0]
+        taken = [log_probs[j][i] for j in range(3) if row[j] >= 0]
         choices = [int(choice) for choice in row if choice >= 0]
         expected = sum(float(p[choice]) for p, choice in zip(taken, choices, strict=True))
         assert float(log_prob[i]) == pytest.approx(expected, rel=1e-5)
         assert float(entropy[i]) == pytest.approx(sum(-float((p.exp() * p).sum()) for p in taken), rel=1e-5)
     np.testing.assert_allclose(log_prob, one.log_prob(rows), rtol=1e-5)
     # One Boolean, active in one of three rows; two other decisions.
-    p = steps[2].log_probs[2].exp().double().numpy()
+    p = log_probs[2][2].exp().double().numpy()
     divergence = (p * np.log(p / np.array([0.7, 0.3]))).sum()
     assert float(penalty) == pytest.approx(divergence / 3 / 2, rel=1e-5)
     # No choice of an inactive decision has a gradient.

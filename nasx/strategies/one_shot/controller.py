@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -77,7 +78,7 @@ class Controller(LSTMPolicy):
             bound=settings.tanh_constant,
         )
         self.space, self.enas, self._cost_violation = space, settings, cost_violation
-        self._flags = [isinstance(decision, Boolean) for decision in space.decisions.values()]
+        self._flags = np.array([isinstance(decision, Boolean) for decision in space.decisions.values()])
         self._sum, self._lessons = 0.0, 0
 
     @property
@@ -157,16 +158,15 @@ class Controller(LSTMPolicy):
         """Give log-probabilities and entropies of rows, each ``(n,)``, and the penalty of Booleans."""
         log_prob, entropy, penalty = torch.zeros(3, len(rows))
         target = torch.tensor([1 - self.enas.skip_target, self.enas.skip_target]).log()
-        for flag, (active, choice, log_probs, _) in zip(self._flags, self._walk(tensors, rows), strict=True):
-            nothing = torch.zeros(len(rows))
-            chosen = log_probs.gather(1, choice[:, None])[:, 0]
-            spread = -(log_probs.exp() * log_probs).sum(dim=1)
-            log_prob = log_prob + torch.where(active, chosen, nothing)
-            entropy = entropy + torch.where(active, spread, nothing)
-            if flag:
-                divergence = (log_probs.exp() * (log_probs - target)).sum(dim=1)
-                penalty = penalty + torch.where(active, divergence, nothing)
-        layers = max(self._flags.count(False), 1)
+        for decided in self._decide(tensors, rows):
+            log_prob = log_prob + decided.chosen().sum(dim=1)
+            entropy = entropy + decided.entropies().sum(dim=1)
+            flags = self._flags[decided.columns]
+            if flags.any():
+                log_probs = decided.log_probs[:, flags]
+                divergence = (log_probs.exp() * (log_probs - target)).sum(dim=2)
+                penalty = penalty + (divergence * decided.active[:, flags]).sum(dim=1)
+        layers = max(int((~self._flags).sum()), 1)
         return log_prob, entropy, penalty.mean() / layers
 
     # -- between two runs ------------------------------------------------------------------------------------

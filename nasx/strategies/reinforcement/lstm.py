@@ -25,25 +25,39 @@ _RANGE = 0.1  # weights are uniform within it at first
 _SAMPLES = 1024  # drawn to estimate probabilities
 
 
-class Step(NamedTuple):
-    """A decision as the LSTM takes it, for n rows.
+class Decided(NamedTuple):
+    """The g decisions that have c choices each, as n rows take them.
 
     Parameters
     ----------
-    active : Tensor of bool, shape (n,)
-        Where the decision is taken.
-    choice : Tensor of int, shape (n,)
-        What is chosen, 0 where it is not taken.
-    log_probs : Tensor, shape (n, choices)
-        Of all its choices.
-    hidden : Tensor, shape (n, units)
+    columns : ndarray of int, shape (g,)
+        Which they are.
+    active : Tensor of bool, shape (n, g)
+        Where they are taken.
+    choices : Tensor of int, shape (n, g)
+        What is chosen, 0 where nothing is.
+    log_probs : Tensor, shape (n, g, c)
+        Of all choices.
+    hidden : Tensor, shape (n, g, units)
         The LSTM's state when it decides.
     """
 
+    columns: npt.NDArray[np.intp]
     active: Any
-    choice: Any
+    choices: Any
     log_probs: Any
     hidden: Any
+
+    def chosen(self) -> Any:
+        """Log-probabilities of what is chosen, ``(n, g)``, 0 where nothing is."""
+        return self._where_active(self.log_probs.gather(2, self.choices[..., None])[..., 0])
+
+    def entropies(self) -> Any:
+        """Entropies in nats, ``(n, g)``, 0 where nothing is chosen."""
+        return self._where_active(-(self.log_probs.exp() * self.log_probs).sum(dim=2))
+
+    def _where_active(self, found: Any) -> Any:
+        return found * self.active
 
 
 class LSTMPolicy(Policy):
@@ -122,9 +136,9 @@ class LSTMPolicy(Policy):
         )
 
     def log_prob(self, genotypes: npt.ArrayLike) -> Floats:  # noqa: D102
-        torch = _torch()
+        torch, rows = _torch(), integers(genotypes, "genotypes", 2)
         with torch.no_grad():
-            log_probs, _, _ = self._evaluate(self._tensors(), integers(genotypes, "genotypes", 2))
+            log_probs, _, _ = self._evaluate(self._tensors(), rows)
         total: Floats = log_probs.sum(dim=1).numpy().astype(np.float64)
         return total
 
@@ -202,39 +216,53 @@ class LSTMPolicy(Policy):
     def _evaluate(self, tensors: dict[str, Any], rows: Genotypes) -> tuple[Any, Any, Any]:
         """Give log-probabilities, entropies and values, each ``(n, d)``, 0 where inactive."""
         torch = _torch()
-        nothing = torch.zeros(len(rows))
-        columns: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
-        for active, choice, log_probs, hidden in self._walk(tensors, rows):
-            chosen = log_probs.gather(1, choice[:, None])[:, 0]
-            entropy = -(log_probs.exp() * log_probs).sum(dim=1)
-            value = hidden @ tensors["critic"] + tensors["critic_bias"]
-            for column, found in zip(columns, (chosen, entropy, value), strict=True):
-                column.append(torch.where(active, found, nothing))
-        log_prob, entropies, values = (torch.stack(column, dim=1) for column in columns)
+        columns, parts = [], []
+        for decided in self._decide(tensors, rows):
+            values = decided.hidden @ tensors["critic"] + tensors["critic_bias"]
+            columns.append(decided.columns)
+            parts.append(torch.stack([decided.chosen(), decided.entropies(), values * decided.active]))
+        places = torch.from_numpy(np.argsort(np.concatenate(columns)))
+        log_prob, entropies, values = torch.cat(parts, dim=2)[:, :, places]
         return log_prob, entropies, values
 
-    def _walk(self, tensors: dict[str, Any], rows: Genotypes) -> Iterator[Step]:
-        """Take the decisions of some rows one after the other."""
+    def _decide(self, tensors: dict[str, Any], rows: Genotypes) -> Iterator[Decided]:
+        """Run over whole rows at once, and give the decisions together that have as many choices."""
         torch = _torch()
-        n, d = rows.shape
-        choices = torch.from_numpy(rows.astype(np.int64))
-        x = tensors["start"].expand(n, -1)
-        hidden, memory = torch.zeros(2, n, _HIDDEN)
-        begin = 0
-        for j in range(d):
-            end = begin + int(self.cardinalities[j])
-            active, choice = choices[:, j] >= 0, choices[:, j].clamp(min=0)
-            gates = x @ tensors["from_input"] + hidden @ tensors["from_hidden"] + tensors["bias"]
-            enter, forget, cell, leave = gates.chunk(4, dim=1)
-            new = forget.sigmoid() * memory + enter.sigmoid() * cell.tanh()
-            mask = active[:, None]
-            memory = torch.where(mask, new, memory)
-            hidden = torch.where(mask, leave.sigmoid() * new.tanh(), hidden)
-            logits = hidden @ tensors["heads"][begin:end].T + tensors["head_bias"][begin:end]
-            log_probs = (self.bound * (logits / self.temperature).tanh()).log_softmax(dim=1)
-            yield Step(active, choice, log_probs, hidden)
-            x = torch.where(mask, tensors["embeddings"][begin + choice], x)
-            begin = end
+        n, taken = len(rows), rows >= 0
+        starts = np.cumsum(self.cardinalities) - self.cardinalities
+        choices = np.maximum(rows, 0).astype(np.int64)
+        # Only what is active makes a step: the decisions of a row's steps, and the steps of its decisions.
+        decisions = np.argsort(~taken, axis=1, kind="stable")[:, : taken.sum(axis=1).max(initial=1)]
+        steps = torch.from_numpy(np.maximum(taken.cumsum(axis=1) - 1, 0))
+        read = torch.from_numpy(np.take_along_axis(starts + choices, decisions[:, :-1], axis=1))
+        inputs = torch.cat([tensors["start"].expand(n, 1, -1), tensors["embeddings"][read]], dim=1)
+        weights = tensors["from_input"].T, tensors["from_hidden"].T, tensors["bias"]
+        nothing = torch.zeros(1, n, _HIDDEN)
+        states, _, _ = torch.lstm(
+            inputs,
+            (nothing, nothing),
+            (*weights, torch.zeros_like(tensors["bias"])),
+            has_biases=True,
+            num_layers=1,
+            dropout=0.0,
+            train=False,
+            bidirectional=False,
+            batch_first=True,
+        )
+        for cardinality in np.unique(self.cardinalities):
+            columns = np.flatnonzero(self.cardinalities == cardinality)
+            index = steps[:, columns, None].expand(-1, -1, _HIDDEN)
+            hidden = states.gather(1, index)
+            which = torch.from_numpy(starts[columns, None] + np.arange(cardinality))
+            logits = torch.einsum("ngh,gch->ngc", hidden, tensors["heads"][which])
+            logits = (logits + tensors["head_bias"][which]) / self.temperature
+            yield Decided(
+                columns,
+                torch.from_numpy(taken[:, columns]),
+                torch.from_numpy(choices[:, columns]),
+                (self.bound * logits.tanh()).log_softmax(dim=2),
+                hidden,
+            )
 
     def _descend(self, tensors: dict[str, Any], learning_rate: float, max_norm: float) -> None:
         """Make a step of Adam, with decays 0.9 and 0.999 and epsilon 1e-8, in the arrays."""
