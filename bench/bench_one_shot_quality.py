@@ -89,6 +89,7 @@ def main() -> None:
     parser.add_argument("--evaluations", type=int, default=300)
     parser.add_argument("--cells", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0, help="they take a quarter of an hour each")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -98,7 +99,7 @@ def main() -> None:
     else:
         data = fashion(options.fashion, options.images, 2000)
     rows = []
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         rows.append(one_seed(options, data, table, seed))
         print(
             f"seed {seed}: " + ", ".join(f"{name} {value:.3f}" for name, value in rows[-1].items()),
