@@ -5,9 +5,9 @@
 #include <functional>
 #include <numeric>
 
-#include "nasx/cpu.hpp"
 #include "nasx/parallel.hpp"
 #include "nasx/simd/kernels.hpp"
+#include "nasx/simd/level.hpp"
 
 namespace nasx {
 namespace {
@@ -17,12 +17,7 @@ constexpr std::size_t chunk_points = Bits::size;
 using Places = std::array<std::size_t, chunk_points>;  // which bit stands for each point of a chunk
 
 const simd::Kernels& kernels() {
-#ifdef NASX_HAS_AVX2
-    if (simd_level() == SimdLevel::avx2) {
-        return simd::avx2_kernels;
-    }
-#endif
-    return simd::baseline_kernels;
+    return NASX_AT_LEVEL(kernels);
 }
 
 class Ranker {

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "nasx/cpu.hpp"
 #include "nasx/parallel.hpp"
+#include "nasx/simd/level.hpp"
 
 namespace nasx {
 namespace {
@@ -82,12 +82,7 @@ void pack_lines(const double* from, std::size_t line_stride, std::size_t step_st
 }  // namespace
 
 const simd::GaussianKernels& gaussian_kernels() {
-#ifdef NASX_HAS_AVX2
-    if (simd_level() == SimdLevel::avx2) {
-        return simd::avx2_gaussian;
-    }
-#endif
-    return simd::baseline_gaussian;
+    return NASX_AT_LEVEL(gaussian);
 }
 
 void pack(const double* from, std::size_t line_stride, std::size_t step_stride, std::size_t lines,

@@ -4,7 +4,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "nasx/cpu.hpp"
+#include "nasx/simd/level.hpp"
 #include "nasx/simd/lookup.hpp"
 
 namespace nasx {
@@ -24,12 +24,7 @@ void check_entries(std::span<const double> values, std::size_t wanted, const std
 }
 
 const simd::LookupKernels& kernels() {
-#ifdef NASX_HAS_AVX2
-    if (simd_level() == SimdLevel::avx2) {
-        return simd::avx2_lookup;
-    }
-#endif
-    return simd::baseline_lookup;
+    return NASX_AT_LEVEL(lookup);
 }
 
 }  // namespace

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "nasx/cpu.hpp"
 #include "nasx/parallel.hpp"
+#include "nasx/simd/level.hpp"
 #include "nasx/simd/lstm.hpp"
 
 namespace nasx {
@@ -21,12 +21,7 @@ void require(bool holds, const char* argument, const char* expected) {
 }
 
 const simd::LstmKernels& kernels() {
-#ifdef NASX_HAS_AVX2
-    if (simd_level() == SimdLevel::avx2) {
-        return simd::avx2_lstm_kernels;
-    }
-#endif
-    return simd::baseline_lstm_kernels;
+    return NASX_AT_LEVEL(lstm_kernels);
 }
 
 bool all_finite(std::span<const float> values) {

@@ -5,9 +5,9 @@
 #include <stdexcept>
 #include <string>
 
-#include "nasx/cpu.hpp"
 #include "nasx/parallel.hpp"
 #include "nasx/simd/activation.hpp"
+#include "nasx/simd/level.hpp"
 
 namespace nasx::neat {
 namespace {
@@ -18,12 +18,7 @@ constexpr std::size_t lanes = simd::ActivationKernels::lanes;
 constexpr std::uint32_t unused = std::numeric_limits<std::uint32_t>::max();
 
 const simd::ActivationKernels& kernels() {
-#ifdef NASX_HAS_AVX2
-    if (simd_level() == SimdLevel::avx2) {
-        return simd::avx2_activation_kernels;
-    }
-#endif
-    return simd::baseline_activation_kernels;
+    return NASX_AT_LEVEL(activation_kernels);
 }
 
 std::size_t padded(std::size_t rows) {

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "nasx/cpu.hpp"
 #include "nasx/simd/activation.hpp"
+#include "nasx/simd/level.hpp"
 
 namespace nasx {
 namespace {
@@ -56,12 +56,7 @@ std::vector<std::size_t> starts_of(const Decisions& decisions) {
 constexpr std::size_t lanes = simd::ActivationKernels::lanes;
 
 const simd::ActivationKernels& kernels() {
-#ifdef NASX_HAS_AVX2
-    if (simd_level() == SimdLevel::avx2) {
-        return simd::avx2_activation_kernels;
-    }
-#endif
-    return simd::baseline_activation_kernels;
+    return NASX_AT_LEVEL(activation_kernels);
 }
 
 // Softmax of each decision, with logarithms and entropies where they are wanted.

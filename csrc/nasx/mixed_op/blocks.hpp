@@ -4,29 +4,18 @@
 #include <algorithm>
 #include <cstddef>
 #include <stdexcept>
-#include <type_traits>
 #include <vector>
 
-#include "nasx/cpu.hpp"
 #include "nasx/mixed_op/rows.hpp"
 #include "nasx/parallel.hpp"
 #include "nasx/simd/batch_norm.hpp"
+#include "nasx/simd/level.hpp"
 
 namespace nasx::mixed_op {
 
 template <class T>
 const simd::BatchNormLoops<T>& norm_loops() {
-    const simd::BatchNormKernels* kernels = &simd::baseline_batch_norm;
-#ifdef NASX_HAS_AVX2
-    if (simd_level() == SimdLevel::avx2) {
-        kernels = &simd::avx2_batch_norm;
-    }
-#endif
-    if constexpr (std::is_same_v<T, float>) {
-        return kernels->singles;
-    } else {
-        return kernels->doubles;
-    }
+    return simd::loops_of<T>(NASX_AT_LEVEL(batch_norm));
 }
 
 // Blocks of whole rows, which are pixels. They depend on sizes alone, so that sums do.

@@ -4,13 +4,12 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <type_traits>
 #include <vector>
 
-#include "nasx/cpu.hpp"
 #include "nasx/mixed_op/depthwise.hpp"
 #include "nasx/mixed_op/rows.hpp"
 #include "nasx/simd/depthwise.hpp"
+#include "nasx/simd/level.hpp"
 
 namespace nasx::mixed_op::depthwise {
 
@@ -21,17 +20,7 @@ inline constexpr std::size_t widest_kernel = 5;
 
 template <class T>
 const simd::DepthwiseLoops<T>& loops() {
-    const simd::DepthwiseKernels* kernels = &simd::baseline_depthwise;
-#ifdef NASX_HAS_AVX2
-    if (simd_level() == SimdLevel::avx2) {
-        kernels = &simd::avx2_depthwise;
-    }
-#endif
-    if constexpr (std::is_same_v<T, float>) {
-        return kernels->singles;
-    } else {
-        return kernels->doubles;
-    }
+    return simd::loops_of<T>(NASX_AT_LEVEL(depthwise));
 }
 
 // Throws std::invalid_argument for a kernel, stride or dilation that there are no loops for.

@@ -3,12 +3,11 @@
 #include <algorithm>
 #include <stdexcept>
 #include <string>
-#include <type_traits>
 #include <vector>
 
-#include "nasx/cpu.hpp"
 #include "nasx/mixed_op/rows.hpp"
 #include "nasx/parallel.hpp"
+#include "nasx/simd/level.hpp"
 #include "nasx/simd/pointwise.hpp"
 
 namespace nasx::mixed_op {
@@ -21,17 +20,7 @@ constexpr std::size_t block_numbers = 2048;
 
 template <class T>
 const simd::PointwiseLoops<T>& loops() {
-    const simd::PointwiseKernels* kernels = &simd::baseline_pointwise;
-#ifdef NASX_HAS_AVX2
-    if (simd_level() == SimdLevel::avx2) {
-        kernels = &simd::avx2_pointwise;
-    }
-#endif
-    if constexpr (std::is_same_v<T, float>) {
-        return kernels->singles;
-    } else {
-        return kernels->doubles;
-    }
+    return simd::loops_of<T>(NASX_AT_LEVEL(pointwise));
 }
 
 void check(std::size_t channels, const char* name) {

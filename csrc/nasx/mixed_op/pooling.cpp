@@ -3,11 +3,10 @@
 #include <algorithm>
 #include <stdexcept>
 #include <string>
-#include <type_traits>
 #include <vector>
 
-#include "nasx/cpu.hpp"
 #include "nasx/mixed_op/rows.hpp"
+#include "nasx/simd/level.hpp"
 #include "nasx/simd/pooling.hpp"
 
 namespace nasx::mixed_op {
@@ -18,17 +17,7 @@ using simd::Word;
 
 template <class T>
 const simd::PoolingLoops<T>& loops() {
-    const simd::PoolingKernels* kernels = &simd::baseline_pooling;
-#ifdef NASX_HAS_AVX2
-    if (simd_level() == SimdLevel::avx2) {
-        kernels = &simd::avx2_pooling;
-    }
-#endif
-    if constexpr (std::is_same_v<T, float>) {
-        return kernels->singles;
-    } else {
-        return kernels->doubles;
-    }
+    return simd::loops_of<T>(NASX_AT_LEVEL(pooling));
 }
 
 // Rows [begin, end) of an image.

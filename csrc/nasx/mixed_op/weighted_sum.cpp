@@ -3,11 +3,10 @@
 #include <algorithm>
 #include <stdexcept>
 #include <string>
-#include <type_traits>
 #include <vector>
 
-#include "nasx/cpu.hpp"
 #include "nasx/parallel.hpp"
+#include "nasx/simd/level.hpp"
 #include "nasx/simd/weighted_sum.hpp"
 
 namespace nasx::mixed_op {
@@ -20,17 +19,7 @@ constexpr std::size_t blocks_at_once = 8;
 
 template <class T>
 const simd::WeightedSumLoops<T>& loops() {
-    const simd::WeightedSumKernels* kernels = &simd::baseline_weighted_sum;
-#ifdef NASX_HAS_AVX2
-    if (simd_level() == SimdLevel::avx2) {
-        kernels = &simd::avx2_weighted_sum;
-    }
-#endif
-    if constexpr (std::is_same_v<T, float>) {
-        return kernels->singles;
-    } else {
-        return kernels->doubles;
-    }
+    return simd::loops_of<T>(NASX_AT_LEVEL(weighted_sum));
 }
 
 void check_length(std::size_t length, std::size_t terms, const char* argument) {
