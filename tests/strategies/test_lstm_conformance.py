@@ -3,7 +3,7 @@
 from nasx import PPO, REINFORCE
 from nasx.testing import StrategyConformance
 
-# A few large updates: each is one of torch.
+# A few large updates, of one epoch: each is one of torch, and several are tested with free logits.
 SETTINGS = {"policy": "lstm", "batch_size": 16, "learning_rate": 0.03}
 
 
@@ -14,4 +14,4 @@ class TestREINFORCE(StrategyConformance):
 
 class TestPPO(StrategyConformance):
     def make(self, **settings):
-        return PPO(**SETTINGS, minibatch_size=16, **settings)
+        return PPO(**SETTINGS, minibatch_size=16, epochs=1, **settings)
