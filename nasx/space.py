@@ -170,7 +170,12 @@ class Space:
         >>> Space({"a": Boolean()}).has_at_most(2)
         True
         """
-        return self._well_formed is not None and self.size <= n
+        if self._well_formed is None or self._well_formed <= n:
+            return self._well_formed is not None
+        try:
+            return self.canonical and self.size <= n
+        except ValueError:  # equal networks are told apart by looking at all, and these are too many
+            return False
 
     @cached_property
     def _well_formed(self) -> int | None:
@@ -585,26 +590,44 @@ class Space:
         """Which decisions have choices in an order, shape ``(d,)``: `Ordinal` and `Integer`."""
         return np.array([decision.ordered for decision in self.decisions.values()])
 
-    def neighbors(self, genotype: npt.ArrayLike, *, adjacent: bool = False, seed: int = 0) -> Genotypes:
+    def neighbors(
+        self,
+        genotype: npt.ArrayLike,
+        *,
+        n: int | None = None,
+        adjacent: bool = False,
+        shuffled: bool = False,
+        seed: int = 0,
+        generation: int = 0,
+        first: int = 0,
+    ) -> Genotypes:
         """Architectures that differ from one in the choice of a single decision, and meet the constraints.
 
         A change may switch other decisions on or off: those that become active are drawn at random, so that
-        the neighbourhood grows with the number of choices and not with their combinations.
+        the neighbourhood grows with the number of choices and not with their combinations. Where the space is
+        `canonical`, these are different networks in their canonical form, the architecture itself not among
+        them.
 
         Parameters
         ----------
         genotype : array_like of int, shape (d,)
             Choice indices, -1 where inactive; it need not meet the constraints itself.
+        n : int, optional
+            Make the first `n` only, of which those that meet the constraints and are no repeats are given.
         adjacent : bool, default False
             Move `Ordinal` and `Integer` decisions to the next smaller and next larger choice only, instead
             of to all others.
+        shuffled : bool, default False
+            Give them in random order.
         seed : int, default 0
-            Seeds the choices of newly active decisions; without conditions it makes no difference.
+            Seeds the order and the choices of newly active decisions; without either it makes no difference.
+        generation, first : int, default 0
+            Name the random stream, as in `nasx.population`.
 
         Returns
         -------
         ndarray of int32, shape (k, d)
-            The neighbours, all different, by decision and then by choice.
+            The neighbours, all different, by decision and then by choice unless they are shuffled.
 
         Raises
         ------
@@ -617,20 +640,20 @@ class Space:
         >>> space.neighbors([0, 4], adjacent=True).tolist()
         [[1, 4], [0, 3], [0, 5]]
         """
-        return self._neighbors(self.check(np.asarray(genotype)[None])[0], adjacent, seed=seed)
-
-    def _neighbors(
-        self, row: Genotypes, adjacent: bool, *, shuffled: bool = False, seed: int, first: int = 0
-    ) -> Genotypes:
+        center = self.canonicalize(self.check(np.asarray(genotype)[None]))
         rows = population.neighbors(
-            row,
+            center[0],
             self.cardinalities,
+            n=n,
             adjacent=self.ordered if adjacent else None,
             shuffled=shuffled,
             seed=seed,
+            generation=generation,
             first=first,
             conditions=self.conditions,
         )
+        if self.canonical:
+            rows = population.unique(np.concatenate([center, self.canonicalize(rows)])).rows[1:]
         return rows[self.satisfies(rows)] if self.constraints else rows
 
     def random_walk(
@@ -679,7 +702,7 @@ class Space:
         walk = np.empty((steps + 1, len(self)), np.int32)
         walk[0] = self.sample(1, seed=seed)[0] if start is None else self.check(np.asarray(start)[None])[0]
         for step in range(steps):
-            around = self._neighbors(walk[step], adjacent, shuffled=True, seed=seed, first=step)
+            around = self.neighbors(walk[step], adjacent=adjacent, shuffled=True, seed=seed, first=step)
             if not len(around):
                 raise ValueError(
                     f"step {step}: {walk[step].tolist()} has no neighbour that meets the constraints"

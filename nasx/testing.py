@@ -82,9 +82,10 @@ class StrategyConformance:
         Returns
         -------
         tuple of Space
-            By default one with conditions and one with a constraint.
+            By default one with conditions, one with a constraint, and one in which several genotypes are one
+            network.
         """
-        return _conditional(), _limited()
+        return _conditional(), _limited(), _Unordered()
 
     def learnable(self) -> Space:
         """Give a space in which there is something to learn from a hundred results.
@@ -562,6 +563,22 @@ def _conditional() -> Space:
 
 def _limited() -> Space:
     return Space({name: Integer(0, 9) for name in "abc"}, constraints=[lambda x: x[:, 0] >= x[:, 1]])
+
+
+class _Unordered(Space):
+    """Four numbers whose order does not matter."""
+
+    canonical = True
+
+    def __init__(self) -> None:
+        super().__init__({name: Integer(0, 5) for name in "abcd"})
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    def canonicalize(self, genotypes: Genotypes) -> Genotypes:
+        return np.sort(genotypes, axis=1)
 
 
 def _over_twelve(x: Genotypes) -> Floats:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from reference.philox import Stream
 
 from nasx import Boolean, Categorical, Integer, Ordinal, Space, population
+from nasx.spaces import NASBenchGraph
 
 CARDINALITIES = [3, 2, 2, 4, 1, 5]
 # 1 needs choice 1 or 2 of 0; 3 needs choice 0 of 0 and 1 of 2; 5 needs an active 3 with choice 2 or 3.
@@ -88,6 +89,28 @@ def test_neighbors_meet_the_constraints():
     assert (found[:, 0] <= found[:, 1]).all()
     assert len(found) == 5 + 6
     assert len(space.neighbors([9, 0])) == 1 + 1  # it need not meet them itself
+
+
+def test_neighbors_in_a_canonical_space_are_other_networks():
+    space = NASBenchGraph()
+    for row in space.sample(20, seed=1):
+        around = space.canonicalize(population.neighbors(row, space.cardinalities))
+        expected = {tuple(other) for other in around[space.satisfies(around)].tolist()} - {
+            tuple(row.tolist())
+        }
+        found = space.neighbors(row, shuffled=True, seed=3)
+        assert len(found) == len(expected)
+        assert {tuple(other) for other in found.tolist()} == expected
+    walk = space.random_walk(200, seed=0)
+    np.testing.assert_array_equal(space.canonicalize(walk), walk)
+    assert (walk[1:] != walk[:-1]).any(axis=1).all()
+
+
+def test_the_first_few_neighbors_are_the_first_of_all():
+    space = Space({"op": Categorical("abcd"), "width": Integer(8, 64)})
+    some = space.neighbors([0, 20], n=5, shuffled=True, seed=2, generation=3, first=4)
+    everything = space.neighbors([0, 20], shuffled=True, seed=2, generation=3, first=4)
+    assert some.tolist() == everything[:5].tolist()
 
 
 def test_a_space_of_one_architecture_has_no_neighbors():

@@ -274,3 +274,19 @@ def test_other_spaces_pay_nothing_for_it():
     rows = space.enumerate()
     assert not space.canonical
     assert space.canonicalize(rows) is rows
+
+
+def test_a_canonical_space_too_large_to_count_is_known_to_be_small_never():
+    class Unordered(Space):
+        canonical = True
+
+        def canonicalize(self, genotypes):
+            return np.sort(genotypes, axis=1)
+
+    space = Unordered({f"x{i}": Integer(0, 3) for i in range(12)})
+    assert not space.has_at_most(10**6)
+    with pytest.raises(ValueError, match="too many"):
+        _ = space.size
+    assert Unordered({"a": Integer(0, 3), "b": Integer(0, 3)}).has_at_most(10)
+    strategy = nasx.RandomSearch().setup(space, cost_violation=lambda x: np.ones(len(x)))
+    assert len(strategy.ask(2)) == 0

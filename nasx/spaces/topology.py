@@ -289,7 +289,7 @@ class Topology(Space):
         """Raise ValueError: there are infinitely many networks."""
         raise ValueError("a Topology has infinitely many networks; sample it, or search it with nasx.NEAT")
 
-    def neighbors(self, genotype: Any, *, adjacent: bool = False, seed: int = 0) -> NoReturn:
+    def neighbors(self, genotype: Any, **settings: Any) -> NoReturn:
         """Raise ValueError: nothing changes by single decisions here."""
         raise ValueError("a Topology has no decisions to change; search it with nasx.NEAT")
 

@@ -242,3 +242,30 @@ def test_beats_random_search_on_real_tables(data_dir, file, score):
     ours, theirs = np.array(best[LocalSearch]), np.array(best[nasx.RandomSearch])
     error = np.sqrt((ours.var(ddof=1) + theirs.var(ddof=1)) / 40)
     assert theirs.mean() - ours.mean() > 3 * error
+
+
+@pytest.mark.parametrize("objectives", [1, 2])
+@pytest.mark.parametrize("method", [LocalSearch, nasx.ParetoSearch])
+def test_neighborhoods_where_several_genotypes_are_one_network(method, objectives, monkeypatch):
+    """Known networks under other genotypes are no new neighbours: nothing is proposed in vain."""
+    space = nasx.spaces.NASBenchGraph()
+    monkeypatch.setattr(method, "_draw_left", lambda self: pytest.fail("looked at random"))
+    strategy = method().setup(space, objectives=objectives, seed=0)
+    weights = np.random.default_rng(0).random((len(space), objectives))
+    for _ in range(300):
+        x = strategy.ask()
+        strategy.tell(x, (x @ weights) % 1)
+    assert strategy.position is None or strategy._proposed < 330
+
+
+def test_late_results_find_their_climb_where_several_genotypes_are_one_network():
+    space = nasx.spaces.NASBenchGraph()
+    strategy = LocalSearch(n_init=4).setup(space, seed=0)
+    starts = strategy.ask(4)
+    strategy.tell(starts, [0.0, 1.0, 2.0, 3.0])
+    first = strategy._climb
+    around = strategy.ask(12)
+    while strategy._climb is first:
+        strategy.ask(4)
+    strategy.tell(around, np.full(12, -1.0) - np.arange(12))
+    assert first.best.losses == [-12.0]

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from nasx.population import neighbors, sample
+from nasx.population import sample
 from nasx.space import Genotypes
 from nasx.strategies.archive import Point
 from nasx.strategies.base import SampledStrategy
@@ -143,6 +143,7 @@ class LocalSearch(SampledStrategy):
 
     def _from(self, climb: _Climb, rows: Genotypes) -> Genotypes:
         """Remember which climb proposed these."""
+        rows = self.space.canonicalize(rows)  # as they will be told
         self._climb_of.update((row.tobytes(), climb) for row in rows)
         return rows
 
@@ -158,14 +159,12 @@ class LocalSearch(SampledStrategy):
 
     def _new_neighbors(self, genotype: Genotypes) -> Genotypes:
         """Give the new ones in random order."""
-        rows = neighbors(
+        rows = self.space.neighbors(
             genotype,
-            self.space.cardinalities,
-            adjacent=self.space.ordered if self.adjacent else None,
+            adjacent=self.adjacent,
             shuffled=True,
             seed=self.seed,
             generation=self._neighborhoods,
-            conditions=self.space.conditions,
         )
         self._neighborhoods += 1
         new: Genotypes = rows if self.allow_repeats else rows[~self._seen.contains(rows)]

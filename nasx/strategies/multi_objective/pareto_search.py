@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasx.pareto import crowding_distance, rank
-from nasx.population import neighbors, sample, tournament
+from nasx.population import sample, tournament
 from nasx.space import Genotypes
 from nasx.strategies.archive import Archive, Point
 from nasx.strategies.base import SampledStrategy
@@ -139,19 +139,17 @@ class ParetoSearch(SampledStrategy):
 
     def _new_neighbor(self, genotype: Genotypes, tries: int, first: int) -> Genotypes:
         for n in (_FEW, None):
-            rows = neighbors(
+            rows = self.space.neighbors(
                 genotype,
-                self.space.cardinalities,
                 n=n,
-                adjacent=self.space.ordered if self.adjacent else None,
+                adjacent=self.adjacent,
                 shuffled=True,
                 seed=self.seed,
                 generation=tries,
                 first=first,
-                conditions=self.space.conditions,
             )
             new = rows if self.allow_repeats else rows[~self._seen.contains(rows)]
-            if len(new) or len(rows) < _FEW:
+            if len(new):
                 break
         return new[:1]
 
