@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from nasx.strategies.one_shot.few_shot import FewShot
     from nasx.strategies.one_shot.spos import SPOS
     from nasx.strategies.prescreened import Prescreened
+    from nasx.strategies.reinforcement.policies import Policy
     from nasx.strategies.reinforcement.ppo import PPO
     from nasx.strategies.reinforcement.reinforce import REINFORCE
     from nasx.strategies.supernet import SupernetStrategy
@@ -112,6 +113,7 @@ _EXPORTS = {
     "Ordinal": "nasx.space",
     "PCDARTS": "nasx.strategies.differentiable.pc_darts",
     "PPO": "nasx.strategies.reinforcement.ppo",
+    "Policy": "nasx.strategies.reinforcement.policies",
     "ProxylessNAS": "nasx.strategies.hardware_aware.proxyless",
     "ParetoSearch": "nasx.strategies.multi_objective.pareto_search",
     "Prescreened": "nasx.strategies.prescreened",
@@ -170,6 +172,7 @@ __all__ = [
     "NasxError",
     "Ordinal",
     "ParetoSearch",
+    "Policy",
     "Prescreened",
     "ProxylessNAS",
     "RandomSearch",

@@ -291,6 +291,7 @@ def search(
                 run.go(first, evaluations, seconds, run.evaluate_batches, batch, batch_size)
             if run.journal is not None:
                 run.journal.set_stopped(result.stopped)
+    result.policy = getattr(method, "learned_policy", None)
     if result.trials and all(trial.state == "failed" for trial in result.trials):
         warnings.warn(f"{result.reason}\n{result.trials[0].error}", RuntimeWarning, stacklevel=2)
     return result

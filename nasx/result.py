@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from nasx.strategies.reinforcement.policies import Policy
     from nasx.tasks.trained import TrainedNetwork
 
 __all__ = ["Result", "Stopped"]
@@ -60,6 +61,8 @@ class Result:
         What each epoch of a supernet gave, as JSON types: "loss", "architecture_loss", "lr", "temperature",
         the "genotype" that it stood for, its "skips" among its "operations", and the operations'
         "probabilities" and "edge_probabilities".
+    policy : nasx.Policy or None
+        What `REINFORCE` or `PPO` learned, to be drawn from or saved; not in journals.
     baseline : list of dict
         Metrics of random architectures by the same shared weights, after one-shot methods: what a search
         finds is worth what it is above them.
@@ -88,6 +91,7 @@ class Result:
         self.history = list(history)
         self.baseline = list(baseline)
         self.supernet: Any = None
+        self.policy: Policy | None = None
 
     # -- what was found --------------------------------------------------------------------------------------
 
@@ -156,6 +160,8 @@ class Result:
                 if self.stopped == "exhausted"
                 else ""
             )
+        if "partial" in states and self.stopped == "exhausted":
+            return "nothing finished with the whole budget: what was given it failed, and nothing is left"
         if "partial" in states:
             return "nothing was evaluated with the whole budget yet; give the search more evaluations"
         if states == {"failed"}:

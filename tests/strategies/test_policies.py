@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from reference import policy as reference
 
+import nasx
 from nasx import Boolean, Categorical, Integer, Space
 from nasx._core import policy as native
 from nasx._core import runtime
@@ -371,7 +372,13 @@ def test_learning_of_the_lstm_says_what_it_needs(controller, monkeypatch):
 # -- files ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [random_policy, lambda: LSTMPolicy(SPACE.cardinalities, SPACE.conditions)])
+def lstm_policy(**settings):
+    return LSTMPolicy(SPACE.cardinalities, SPACE.conditions, **settings)
+
+
+@pytest.mark.parametrize(
+    "make", [random_policy, lstm_policy, lambda: lstm_policy(temperature=0.1, bound=20.0)]
+)
 def test_a_saved_policy_draws_the_same(make, tmp_path):
     policy = make()
     path = tmp_path / "policy.file"
@@ -380,6 +387,20 @@ def test_a_saved_policy_draws_the_same(make, tmp_path):
     assert type(again) is type(policy)
     for mine, theirs in zip(policy.draw(20, 7, 3), again.draw(20, 7, 3), strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_search_gives_what_was_learned(tmp_path):
+    result = nasx.search(SPACE, lambda a: 1.0, strategy="ppo", objectives={"loss": "minimize"}, evaluations=5)
+    result.policy.save(tmp_path / "policy.npz")
+    again = nasx.Policy.load(tmp_path / "policy.npz")
+    np.testing.assert_array_equal(again.sample(9, seed=1), result.policy.sample(9, seed=1))
+    assert nasx.search(SPACE, lambda a: 1.0, objectives={"loss": "minimize"}, evaluations=5).policy is None
+
+
+def test_lstms_whose_logits_are_not_bounded_are_refused(tmp_path):
+    lstm_policy(bound=np.inf).save(tmp_path / "policy.npz")
+    with pytest.raises(ValueError, match="temperature and bound must be positive numbers"):
+        Policy.load(tmp_path / "policy.npz")
 
 
 def test_files_that_hold_no_policy_are_refused(tmp_path):

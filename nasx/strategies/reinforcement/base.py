@@ -43,7 +43,8 @@ class PolicyStrategy(SampledStrategy):
         Of the objectives, in their order; by default all are equal.
     limit_exponent : float, optional
         Soft limits: a violation v changes a positive reward by the factor (1 + v)^limit_exponent. By default,
-        what is over a limit is worse than everything that is not.
+        what is over a limit is worse than everything that is not. It is for limits on what is measured by the
+        evaluation: what is over a limit on a cost is known beforehand and never proposed.
     allow_repeats : bool, default False
         Propose architectures that were already proposed or told; for noisy objectives.
 
@@ -92,7 +93,7 @@ class PolicyStrategy(SampledStrategy):
 
     @property
     def learned_policy(self) -> Policy:
-        """The policy as it is now: it can be drawn from, and saved for `Policy.load`."""
+        """The policy as it is now: it can be drawn from, and saved for `nasx.Policy.load`."""
         self._require_setup()
         return self._policy
 

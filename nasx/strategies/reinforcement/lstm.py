@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Self
 
@@ -284,11 +285,17 @@ class LSTMPolicy(Policy):
     # -- files -----------------------------------------------------------------------------------------------
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return dict(self.weights)
+        squash = {"temperature": np.array(self.temperature), "bound": np.array(self.bound)}
+        return self.weights | squash
 
     @classmethod
     def _from_arrays(cls, arrays: dict[str, npt.NDArray[Any]]) -> Self:
-        policy = cls(arrays["cardinalities"], arrays["conditions"])
+        temperature, bound = float(arrays["temperature"]), float(arrays["bound"])
+        if not (0 < temperature < math.inf and 0 < bound < math.inf):
+            raise ValueError(
+                f"temperature and bound must be positive numbers; the file's are {temperature} and {bound}"
+            )
+        policy = cls(arrays["cardinalities"], arrays["conditions"], temperature=temperature, bound=bound)
         for name, weight in policy.weights.items():
             if arrays[name].shape != weight.shape:
                 raise ValueError(

@@ -56,6 +56,15 @@ class Policy(ABC):
         How many choices each decision has.
     conditions : array_like of int, shape (c, 3)
         As in `nasx.population`.
+
+    Examples
+    --------
+    >>> import nasx
+    >>> space = nasx.Space({"depth": nasx.Integer(1, 8), "width": nasx.Integer(1, 8)})
+    >>> result = nasx.search(space, lambda a: a["depth"] * a["width"], strategy="ppo", evaluations=60,
+    ...                      objectives={"product": "maximize"}, seed=0)
+    >>> result.policy.sample(3, seed=0).shape  # and result.policy.save("policy.npz")
+    (3, 2)
     """
 
     kind: ClassVar[str]

@@ -54,7 +54,8 @@ class PPO(PolicyStrategy):
         Of the objectives, in their order; by default all are equal.
     limit_exponent : float, optional
         Soft limits: a violation v changes a positive reward by the factor (1 + v)^limit_exponent; MnasNet
-        uses -0.07. By default, what is over a limit is worse than everything that is not.
+        uses -0.07. By default, what is over a limit is worse than everything that is not. It is for limits on
+        what an evaluation measures: what is over a limit on a cost is known beforehand and never proposed.
     allow_repeats : bool, default False
         Propose architectures that were already proposed or told; for noisy objectives.
 
