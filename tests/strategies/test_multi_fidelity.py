@@ -178,6 +178,40 @@ def test_a_space_that_runs_out_ends_cleanly(kind):
     assert len(set(done)) == len(done)
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 9, 14, 22, 28])
+def test_a_small_space_gives_somebody_the_whole_budget(kind, size):
+    space = Space({"a": Integer(0, size - 1)})
+
+    def evaluate(architecture, *, budget):
+        if architecture["a"] == 0 and size > 2:
+            raise RuntimeError("the best of all fails")
+        return architecture["a"] + 1 / budget
+
+    result = nasx.search(
+        space, evaluate, strategy=kind(max_budget=27), objectives={"loss": "minimize"}, evaluations=1000
+    )
+    assert result.stopped == "exhausted"
+    assert result.best.budget == 27
+    assert result.best.architecture["a"] == (1 if size > 2 else 0)
+
+
+def test_a_small_space_in_which_the_whole_budget_always_fails_says_so(kind):
+    def evaluate(architecture, *, budget):
+        if budget == 9:
+            raise RuntimeError("too long")
+        return float(architecture["a"])
+
+    result = nasx.search(
+        Space({"a": Integer(0, 4)}),
+        evaluate,
+        strategy=kind(max_budget=9),
+        objectives={"loss": "minimize"},
+        evaluations=1000,
+    )
+    assert result.best is None
+    assert "nothing is left" in result.reason
+
+
 def test_limits_on_costs_filter_proposals(space, kind):
     strategy = kind(max_budget=9).setup(space, seed=0, cost_violation=lambda x: x.sum(axis=1) - 60.0)
     assert all(sum(a) <= 60 for a, _ in run(strategy, 300))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from nasx.population import GenotypeSet
 from nasx.space import Genotypes
@@ -18,7 +19,8 @@ class ASHA(MultiFidelityStrategy):
 
     Every budget is a rung. Whenever somebody asks, an architecture goes up that is among the best
     ``1 / reduction_factor`` of its rung and has not gone up yet, the highest rung first; if there is none, a
-    new architecture begins on the lowest. So no worker ever waits for a rung to be complete [1]_.
+    new architecture begins on the lowest. So no worker ever waits for a rung to be complete [1]_. In a space
+    so small that its rungs let nobody have the whole budget, the best go on to it when nothing new is left.
 
     Parameters
     ----------
@@ -56,14 +58,36 @@ class ASHA(MultiFidelityStrategy):
         self._rungs = [Rung() for _ in self.budgets]
         self._promoted = [GenotypeSet(d) for _ in self.budgets]
         self._best: list[list[Genotypes] | None] = [None for _ in self.budgets]  # of a rung as it is
+        self._out: set[tuple[bytes, int]] = set()  # proposed, not yet told
+        self._finished = False  # whether something has a result with the whole budget
 
     def _next(self) -> tuple[Genotypes, int] | None:
+        proposal = self._promotion() or self._beginner() or self._leftover()
+        if proposal is not None:
+            self._out.add((proposal[0].tobytes(), proposal[1]))
+        return proposal
+
+    def _promotion(self) -> tuple[Genotypes, int] | None:
         for level in reversed(range(len(self.budgets) - 1)):
             for row in self._top(level):
                 if self._promoted[level].insert(row[None])[0]:
                     return row, level + 1
+        return None
+
+    def _beginner(self) -> tuple[Genotypes, int] | None:
         new = self._new()
         return None if new is None else (new, 0)
+
+    def _leftover(self) -> tuple[Genotypes, int] | None:
+        """Let the best go on where rungs are too small for anyone to get the whole budget."""
+        if self._finished or self._out:
+            return None
+        for level in reversed(range(len(self.budgets) - 1)):
+            rung = self._rungs[level]
+            for row in rung.best(len(rung), seed=self.seed):
+                if self._promoted[level].insert(row[None])[0]:
+                    return row, level + 1
+        return None
 
     def _top(self, level: int) -> list[Genotypes]:
         """Give those that may leave a rung."""
@@ -76,3 +100,5 @@ class ASHA(MultiFidelityStrategy):
     def _observe(self, row: Genotypes, level: int, losses: Losses, violation: float) -> None:
         self._rungs[level].add(row, losses, violation)
         self._best[level] = None
+        self._out.discard((row.tobytes(), level))
+        self._finished |= level == len(self.budgets) - 1 and not math.isinf(violation)

@@ -128,6 +128,7 @@ class _Bracket:
     def climb(self, seed: int) -> None:
         """Go on to the next budget if everybody on this one is through."""
         while self.finished and self.level + 1 < self._levels and len(self.rung):
-            self.queue.extend(self.rung.best(len(self.rung) // self._factor, seed=seed))
+            # Of fewer than `factor`, which is all that is left of a small space, the best goes on too.
+            self.queue.extend(self.rung.best(max(1, len(self.rung) // self._factor), seed=seed))
             self.level += 1
             self.rung = Rung()
