@@ -300,6 +300,26 @@ def test_best_subsets_dominate_as_much_as_the_twins(m, levels):
             assert rows[0] == rows[1]
 
 
+@pytest.mark.parametrize("m", [2, 3, 4])
+@pytest.mark.parametrize("largest", [1e-300, 1e150, 1.7e308])
+def test_the_scale_of_losses_chooses_nothing(m, largest):
+    """Not even where volumes would overflow, as by a penalty for runs that diverged."""
+    rng = np.random.default_rng(m)
+    losses = rng.random((24, m))
+    scale = 2.0 ** np.floor(np.log2(largest))
+    np.testing.assert_array_equal(hypervolume_subset(losses * scale, 9), hypervolume_subset(losses, 9))
+    mixed = np.vstack([losses, np.full((1, m), largest)])
+    assert len(set(hypervolume_subset(mixed, 9).tolist())) == 9
+
+
+def test_a_penalty_for_diverged_runs_ends_no_search():
+    space = Space({name: Integer(0, 9) for name in "abc"})
+    strategy = TPE(n_startup=5).setup(space, objectives=3, seed=0)
+    for _ in range(60):
+        x = strategy.ask()
+        strategy.tell(x, np.where(x > 6, 1e300, x * [1.0, -2.0, 3.0]))
+
+
 def test_subsets_without_a_bound_are_the_first():
     losses = np.array([[0.0, np.inf], [1, 2], [2, 1]])
     assert hypervolume_subset(losses, 2).tolist() == [0, 1]

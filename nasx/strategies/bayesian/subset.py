@@ -85,9 +85,12 @@ def hypervolume_subset(losses: npt.NDArray[np.float64], n: int) -> npt.NDArray[n
     """
     if n >= len(losses) or not np.isfinite(losses).all():
         return np.arange(n)
+    # In units of powers of two, which changes no choice: products of large losses would overflow.
+    exponents = np.frexp(np.abs(losses).max(axis=0))[1]
+    losses = np.ldexp(losses, -exponents)
     worst = losses.max(axis=0)
     reference = np.maximum(1.1 * worst, 0.9 * worst)
-    reference[reference == 0] = 1e-12
+    reference = np.where(reference == 0, np.ldexp(1e-12, -exponents), reference)
     points, first = np.unique(losses, axis=0, return_index=True)
     if len(points) <= n:
         others = np.setdiff1d(np.arange(len(losses)), first)
