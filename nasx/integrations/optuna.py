@@ -359,14 +359,15 @@ def _takes(distribution: BaseDistribution) -> bool:
 
 
 def to_optuna(
-    result: Result, storage: str | optuna.storages.BaseStorage | None = None, *, study_name: str
+    result: Result, storage: str | optuna.storages.BaseStorage | None = None, *, study_name: str | None = None
 ) -> Study:
     """Write a result as a finished Optuna study, for example to look at it in optuna-dashboard.
 
     A trial within the limits is complete. So is one over a limit, with its violation as a constraint, if its
     objectives were measured; otherwise it has failed. An evaluation with a part of the budget only is pruned,
-    and what it measured an intermediate value at this budget. `Ordinal` decisions become categorical
-    parameters, and inactive ones are left out.
+    and what it measured an intermediate value at this budget; with several objectives, of which Optuna keeps
+    no intermediate values, it is in the attributes. `Ordinal` decisions become categorical parameters, and
+    inactive ones are left out.
 
     Parameters
     ----------
@@ -374,17 +375,19 @@ def to_optuna(
         What a search found.
     storage : str or optuna.storages.BaseStorage, optional
         Where to, such as ``"sqlite:///study.db"``; in memory by default.
-    study_name : str
-        The study's name, new in this storage.
+    study_name : str, optional
+        The study's name, new in this storage; by default Optuna makes one up.
 
     Returns
     -------
     optuna.study.Study
-        The study. Metrics that are no objectives, the state and the traceback of a failure are attributes of
-        its trials; strategy, seed and limits are attributes of the study.
+        The study. Metrics that are no values, the state, a budget and the traceback of a failure are
+        attributes of its trials; strategy, seed and limits are attributes of the study.
 
     Raises
     ------
+    ValueError
+        If the space has no decisions, as `nasx.spaces.Topology`.
     optuna.exceptions.DuplicatedStudyError
         If the storage has a study of this name.
 
@@ -399,6 +402,11 @@ def to_optuna(
     >>> study.best_params, study.best_value
     ({'depth': 5}, 0.0)
     """
+    if not result.space.decisions:
+        raise ValueError(
+            f"result: {type(result.space).__name__} has no decisions that could be parameters of a study; "
+            "result.to_dataframe() has its trials"
+        )
     study = optuna.create_study(
         storage=storage, study_name=study_name, directions=list(result.objectives.values())
     )
@@ -433,8 +441,11 @@ def _frozen(trial: Trial, result: Result, distributions: dict[str, BaseDistribut
         state = TrialState.PRUNED
         if len(measured) == 1 and trial.budget is not None:
             steps = {trial.budget: measured[0]}
-    attributes: dict[str, Any] = {k: v for k, v in trial.metrics.items() if k not in result.objectives}
+    said = result.objectives if values is not None or steps else ()
+    attributes: dict[str, Any] = {k: v for k, v in trial.metrics.items() if k not in said}
     attributes["state"] = trial.state
+    if trial.budget is not None:
+        attributes["budget"] = trial.budget
     if trial.error is not None:
         attributes["error"] = trial.error
     started = datetime.datetime.fromtimestamp(trial.started)

@@ -264,6 +264,38 @@ def test_a_result_can_be_loaded_as_a_study(tmp_path):
         to_optuna(result, storage, study_name="mine")
 
 
+def test_parts_of_the_budget_with_several_objectives_keep_what_they_measured():
+    def slow(architecture, *, budget):
+        return {"error": architecture["a"] + 1 / budget, "size": architecture["a"]}
+
+    result = nasx.search(
+        nasx.Space({"a": nasx.Integer(0, 30)}),
+        slow,
+        strategy=nasx.ASHA(max_budget=9),
+        objectives={"error": "minimize", "size": "maximize"},
+        evaluations=4,
+    )
+    study = to_optuna(result)  # a name is made up
+    partial = [trial for trial in result.trials if trial.state == "partial"]
+    pruned = [trial for trial in study.trials if trial.state == TrialState.PRUNED]
+    assert len(partial) == len(pruned) > 0
+    for ours, theirs in zip(sorted(partial, key=lambda t: t.number), pruned, strict=True):
+        assert theirs.user_attrs["budget"] == ours.budget
+        assert {name: theirs.user_attrs[name] for name in ("error", "size")} == ours.metrics
+
+
+def test_a_space_without_decisions_is_no_study():
+    result = nasx.search(
+        nasx.spaces.Topology(inputs=1, outputs=1),
+        lambda a: float(len(a["nodes"])),
+        strategy="neat",
+        objectives={"nodes": "minimize"},
+        evaluations=3,
+    )
+    with pytest.raises(ValueError, match="Topology has no decisions"):
+        to_optuna(result)
+
+
 def test_over_a_limit_on_a_cost_and_parts_of_the_budget():
     space = nasx.Space({"a": nasx.Integer(0, 8)})
     result = nasx.search(
