@@ -32,6 +32,10 @@ class Prediction(NamedTuple):
     variance: Floats
 
 
+# Of targets: their variance must not overflow.
+_LARGEST = 1e150
+
+
 class GaussianProcess:
     """A Gaussian process over genotypes, with a length scale for each decision.
 
@@ -117,7 +121,7 @@ class GaussianProcess:
         genotypes : array_like of int, shape (n, d)
             The index of the choice at each decision, -1 where it is inactive. At least one row.
         y : array_like of float, shape (n,) or (n, m)
-            Finite targets.
+            Finite targets, within ±1e150.
 
         Returns
         -------
@@ -316,4 +320,6 @@ class GaussianProcess:
             raise ValueError(f"y must have one row for each of the {n} genotypes; got {values.shape}")
         if not np.isfinite(values).all():
             raise ValueError("y must be finite; leave out what failed")
+        if np.abs(values).max(initial=0.0) > _LARGEST:
+            raise ValueError(f"y must be within ±{_LARGEST:g}, or its variance overflows; divide it")
         return np.ascontiguousarray(values), several

@@ -493,3 +493,12 @@ def test_an_acquisition_of_two_losses_needs_two():
     points, worst = np.zeros((1, 2)), np.ones(2)
     with pytest.raises(ValueError, match="needs 2 columns of targets; got 1"):
         search(process, x, acquisition="log_ehvi", points=points, reference=worst)
+
+
+def test_targets_whose_variance_overflows_are_refused():
+    model = GaussianProcess()
+    with pytest.raises(ValueError, match="y must be within"):
+        model.fit([[0], [1]], [1e160, -1e160])
+    mean, variance = model.fit([[0], [1], [2]], [1e150, -1e150, 1e150]).predict([[0], [1]])
+    assert np.isfinite(mean).all()
+    assert np.isfinite(variance).all()
