@@ -222,9 +222,16 @@ class LayerChoice(ModuleChoice):
         ------
         RuntimeError
             Outside a supernet.
+        TypeError
+            On a part of the channels, if the input is not the first argument.
         """
         choice = self.decided()
         if not args:  # by name only
+            if isinstance(self.mixed, PartialChannels):
+                raise TypeError(
+                    f"{self.name or 'LayerChoice'}: on a part of the channels (partial_channels) the input "
+                    f"must be the first argument, without a name; got {', '.join(kwargs) or 'none'} by name"
+                )
             return mix(self.mixed.operations, choice, **kwargs)
         return self.mixed(args[0], choice, *args[1:], **kwargs)
 

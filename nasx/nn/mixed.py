@@ -333,12 +333,17 @@ class PartialChannels(nn.Module):
         """The mixed operation's candidates."""
         return self.mixed.operations
 
-    def forward(self, x: Tensor, choice: Choice) -> Tensor:
-        """Map ``(B, C, H, W)`` to ``(B, C, ceil(H / stride), ceil(W / stride))``; K divides C."""
+    def forward(self, x: Tensor, choice: Choice, *args: Any, **kwargs: Any) -> Tensor:
+        """Map ``(B, C, H, W)`` to ``(B, C, ceil(H / stride), ceil(W / stride))``; K divides C.
+
+        What else candidates take, they are given as it is.
+        """
         width = x.shape[1] // self.portion
         part, rest = x[:, :width], x[:, width:]
         if layout_of(x) is torch.channels_last:
             part = part.contiguous(memory_format=torch.channels_last)  # as kernels want it
         if self.stride == 2:
             rest = F.max_pool2d(rest, 2, ceil_mode=True)
-        return F.channel_shuffle(torch.cat([self.mixed(part, choice), rest], 1), self.portion)
+        return F.channel_shuffle(
+            torch.cat([self.mixed(part, choice, *args, **kwargs), rest], 1), self.portion
+        )

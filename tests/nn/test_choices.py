@@ -293,6 +293,37 @@ def test_partial_channels_mix_a_part_and_let_the_rest_pass():
     assert network[1].chosen("conv").weight.shape == (8, 8, 3, 3)
 
 
+class Scaled(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x, scale, *, shift=0.0):
+        return scale * self.conv(x) + shift
+
+
+class Called(nn.Module):
+    def __init__(self, call):
+        super().__init__()
+        self.layer = LayerChoice({"a": Scaled, "b": Scaled}, channels=8, name="layer")
+        self.call = call
+
+    def forward(self, x):
+        return self.call(self.layer, x)
+
+
+def test_candidates_on_a_part_are_given_whatever_else_the_layer_is_given():
+    space = nasx.space_of(Called(lambda layer, x: layer(x, 2.0, shift=1.0)))
+    supernet = space.supernet(partial_channels=4)
+    x = torch.randn(2, 8, 3, 3)
+    with supernet.path(space.decode([1])):
+        part = 2 * supernet.network.layer.chosen("b").conv(x[:, :2]) + 1
+        torch.testing.assert_close(supernet(x), F.channel_shuffle(torch.cat([part, x[:, 2:]], 1), 4))
+    supernet = nasx.space_of(Called(lambda layer, x: layer(x=x, scale=1.0))).supernet(partial_channels=4)
+    with pytest.raises(TypeError, match=r"layer: .* the input must be the first argument.* x, scale by name"):
+        supernet(x)
+
+
 def test_choices_that_cannot_work_on_a_part_work_on_all_channels_with_a_warning():
     network = nn.Sequential(
         convolutions(), LayerChoice([nn.ReLU()], name="a"), LayerChoice([nn.ReLU()], name="b")

@@ -404,6 +404,30 @@ def test_second_order_is_the_analytic_gradient_on_quadratics_and_first_order_is_
     assert (direct - analytic).abs().max() > 0.1
 
 
+def test_differences_are_over_a_hundredth_in_all():
+    """Not over one that rounding would drown, nor over a longer one: both sides of the published length."""
+    net, seen = Quadratic(), []
+
+    def loss(batch):
+        seen.append(net.w.detach().clone())
+        return net.loss(batch)
+
+    before, rate = net.w.detach().clone(), 0.3
+    second_order_gradient(
+        net,
+        loss,
+        "train",
+        "valid",
+        weights=[net.w],
+        logits=[net.alpha],
+        optimizer=torch.optim.SGD([net.w], rate),
+    )
+    _, moved, up, down = seen
+    ahead = moved - net.c + net.d @ net.alpha.detach()
+    torch.testing.assert_close(up - before, 0.01 * ahead / ahead.norm(), rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(down - before, -0.01 * ahead / ahead.norm(), rtol=1e-4, atol=1e-7)
+
+
 class Smooth(nn.Module):
     """A small mixed network, far from quadratic, whose losses are also functions of given parameters."""
 
@@ -732,10 +756,11 @@ def test_the_eigenvalue_is_watched(task):
     assert history[0]["eigenvalue"] != history[1]["eigenvalue"]
     # Watching changes nothing.
     torch.manual_seed(0)
-    _, others, _, again = fit(nasx.DARTS(epochs=1, batch_size=24), task)
+    _, others, _, again = fit(nasx.DARTS(epochs=3, batch_size=24), task)
     assert "eigenvalue" not in others[0]
     torch.manual_seed(0)
-    _, _, _, rows = fit(nasx.DARTS(epochs=1, batch_size=24, early_stop="eigenvalue"), task)
+    _, watched, _, rows = fit(nasx.DARTS(epochs=3, batch_size=24, early_stop="eigenvalue"), task)
+    assert [entry["architecture_loss"] for entry in watched] == [e["architecture_loss"] for e in others]
     assert equal(rows[-1], again[-1])
 
 

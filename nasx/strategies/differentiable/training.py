@@ -133,6 +133,7 @@ class Training(EpochTraining):
             **self._describe(),
         }
         if self.settings.early_stop == "eigenvalue" and learns:
+            passes = self.passes
             entry["eigenvalue"] = dominant_eigenvalue(
                 self.supernet,
                 self._exact_loss,
@@ -140,6 +141,7 @@ class Training(EpochTraining):
                 self.logits,
                 generator=torch.Generator().manual_seed(stream(self.seed, number, 3)),
             )
+            self.passes = passes  # a pass that only this began would change the epochs to come
         entry["seconds"] = time.monotonic() - began
         return entry
 
