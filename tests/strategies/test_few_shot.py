@@ -6,9 +6,10 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from strategies.test_spos import CELLS, MODULES, Digits, assert_same, timeless
+from strategies.test_spos import CELLS, MODULES, Digits, assert_same, recorded_paths, timeless
 
 import nasx
+from nasx.hardware import LatencyTable
 from nasx.nn.few_shot import FewShotSupernet
 from nasx.strategies.one_shot.few_shot_training import FewShotTraining
 from nasx.strategies.one_shot.matching import disagreement, similarities, two_groups
@@ -209,24 +210,26 @@ def test_the_split_is_by_the_decision_whose_choices_disagree_most(task):
 # -- settings, limits, resuming --------------------------------------------------------------------------------
 
 
-def test_limits_keep_parts_within_them_too(task):
-    strategy = nasx.FewShot(
-        **(
-            SHORT
-            | {"split": CELLS.names[0], "groups": 2, "epochs": 1, "child_epochs": 1, "matching_batches": 1}
-        )
-    )
+@pytest.mark.parametrize("groups", [None, 2])
+def test_limits_keep_parts_within_them_too(task, monkeypatch, groups):
+    trained = recorded_paths(monkeypatch)
+    # A 3x3 convolution alone is over the limit: a part that held nothing else could not be trained.
+    table = LatencyTable(CELLS, [[0, 0.1, 1, 6, 0.5]] * 6)
+    short = {"groups": groups, "epochs": 1, "child_epochs": 1, "matching_batches": 1}
     result = nasx.search(
         CELLS,
         task,
-        strategy=strategy,
+        strategy=nasx.FewShot(**(SHORT | short)),
         evaluations=3,
-        costs=["parameters"],
-        limits={"parameters": 9000},
+        costs={"ms": table},
+        limits={"ms": 4.0},
         seed=1,
     )
-    assert all(trial.metrics["parameters"] <= 9000 for trial in result.trials)
-    assert len(result.supernet.members) == 2
+    assert all(trial.metrics["ms"] <= 4 for trial in result.trials)
+    assert len(trained) > 20
+    assert (table(np.array(trained)) <= 4).all()
+    assert len(result.supernet.members) == (2 if groups else 4)
+    assert sorted(choice for group in result.supernet.groups for choice in group) == [0, 1, 2, 3, 4]
 
 
 def test_wrong_settings_are_refused(task):

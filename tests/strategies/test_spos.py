@@ -16,8 +16,10 @@ from torch import nn
 import nasx
 from nasx.checkpoint import Checkpoint
 from nasx.errors import EvaluationError
+from nasx.hardware import LatencyTable
 from nasx.journal import Journal
 from nasx.nn import LayerChoice
+from nasx.nn.supernet import Supernet
 from nasx.registry import get_strategy
 from nasx.strategies.one_shot.sampling import paths
 from nasx.strategies.one_shot.training import PathTraining
@@ -319,7 +321,7 @@ def test_schedules(schedule, rates, task):
 # -- scores by shared weights ----------------------------------------------------------------------------------
 
 
-def test_the_search_learns_and_finds_more_than_chance_does(trained):
+def test_the_search_learns_and_gives_the_best_of_all(trained):
     assert trained.stopped == "evaluations" or trained.stopped == "exhausted"
     losses = [entry["loss"] for entry in trained.history]
     assert losses[-1] < 0.5 * losses[0]
@@ -432,6 +434,34 @@ def test_limits_keep_everything_out_that_is_over_them(task):
     assert everything.best.metrics["parameters"] == sum(
         p.numel() for p in architecture.build(task.spec).parameters()
     )
+
+
+def recorded_paths(monkeypatch):
+    """Genotypes of all paths that supernets run from now on."""
+    run, path = [], Supernet.path
+
+    def recorded(self, architecture):
+        run.append(architecture.genotype)
+        return path(self, architecture)
+
+    monkeypatch.setattr(Supernet, "path", recorded)
+    return run
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "fair", "sandwich"])
+def test_limits_on_tables_keep_paths_out_of_the_training(task, monkeypatch, sampling):
+    trained = recorded_paths(monkeypatch)
+    table = LatencyTable(CELLS, [[0, 0.1, 1, 2, 0.5]] * 6)
+    run(
+        task,
+        space=CELLS,
+        evaluations=3,
+        costs={"ms": table},
+        limits={"ms": 4.0},
+        settings={"epochs": 1, "sampling": sampling},
+    )
+    assert len(trained) > 10
+    assert (table(np.array(trained)) <= 4).all()
 
 
 def test_nothing_is_trained_where_nothing_is_within_the_limits():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import time
@@ -11,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from nasx import population
 from nasx.nn.few_shot import FewShotSupernet
 from nasx.nn.supernet import Supernet
 from nasx.space import Genotypes
 from nasx.strategies.base import CostViolation
 from nasx.strategies.epochs import EpochTraining
 from nasx.strategies.one_shot.matching import disagreement, similarities, two_groups
-from nasx.strategies.one_shot.sampling import feasible
+from nasx.strategies.one_shot.sampling import feasible, within
 from nasx.strategies.one_shot.training import PathTraining
 from nasx.strategies.supernet import Epoch
 from nasx.tasks.batches import stream
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from nasx.tasks.base import SupernetTask
 
 __all__ = ["FewShotTraining"]
+
+# Random architectures among which those within the limits say which choices can be trained.
+_LOOKED_AT = 65_536
 
 
 class FewShotTraining(EpochTraining):
@@ -129,9 +134,23 @@ class FewShotTraining(EpochTraining):
         groups: Any = [[choice] for choice in range(size)]
         if settings.groups == 2 and size > 1:
             groups = two_groups(found[decision])
-        self.supernet.split(decision, groups)
+        self.supernet.split(decision, self._with_architectures(decision, groups))
         self.supernet.zero_grad(set_to_none=True)
         self.trainings = self._trainings()
+
+    def _with_architectures(self, decision: str, groups: Any) -> Any:
+        """Let groups that hold nothing within the limits join one that does: they could not be trained."""
+        space = self.supernet.space
+        rows = space.canonicalize(
+            population.sample(
+                space.cardinalities, _LOOKED_AT, seed=stream(self.seed, 0, 10), conditions=space.conditions
+            )
+        )
+        rows = rows[within(space, rows, self.cost_violation)]
+        taken = set(rows[:, space.names.index(decision)].tolist())
+        found = [list(group) for group in groups if taken & set(group)] or [[]]
+        found[0] += [choice for group in groups if not taken & set(group) for choice in group]
+        return found
 
     def _similarities(self, names: tuple[str, ...]) -> dict[str, npt.NDArray[np.float64]]:
         (whole,) = self.trainings
@@ -143,12 +162,7 @@ class FewShotTraining(EpochTraining):
                 feasible(self.supernet.space, stream(self.seed, 0, 9), self.cost_violation), len(batches)
             )
         )
-        space, limit = self.supernet.space, self.cost_violation
-
-        def may(genotypes: Genotypes) -> npt.NDArray[np.bool_]:
-            within = space.satisfies(genotypes)
-            return within if limit is None else within & (limit(genotypes) <= 0)
-
+        space = self.supernet.space
         self.supernet.train()
         return {
             name: similarities(
@@ -157,7 +171,7 @@ class FewShotTraining(EpochTraining):
                 batches,
                 np.array(rows, np.int32),
                 space.names.index(name),
-                may=may,
+                may=functools.partial(within, space, cost_violation=self.cost_violation),
             )
             for name in names
         }

@@ -18,7 +18,7 @@ from nasx.strategies.base import CostViolation
 from nasx.strategies.limits import CostFunction
 from nasx.strategies.one_shot.elastic_sampling import by_cost, extremes, sandwich
 
-__all__ = ["RULES", "ends_within", "fair", "feasible", "paths", "uniform"]
+__all__ = ["RULES", "ends_within", "fair", "feasible", "paths", "uniform", "within"]
 
 RULES = ("fair", "flops", "sandwich", "uniform")
 """Names of the rules."""
@@ -107,7 +107,7 @@ def ends_within(
     largest, smallest : ndarray of int32, shape (d,)
         Their genotypes.
     """
-    return extremes(space, cost, allowed=lambda rows: _within(space, rows, cost_violation))
+    return extremes(space, cost, allowed=lambda rows: within(space, rows, cost_violation))
 
 
 def uniform(space: Space, seed: int, cost_violation: CostViolation | None) -> Iterator[list[Genotypes]]:
@@ -162,7 +162,7 @@ def fair(space: Space, seed: int, cost_violation: CostViolation | None) -> Itera
         drawn: list[tuple[Genotypes, npt.NDArray[np.bool_]]] = []
         while len(drawn) < _REDRAWS and not (drawn and drawn[-1][1].all()):
             rows = _fair_set(random, space, sizes, most)
-            drawn.append((rows, _within(space, rows, cost_violation)))
+            drawn.append((rows, within(space, rows, cost_violation)))
         best, fits = max(drawn, key=lambda one: int(one[1].sum()))
         yield [row if fit else next(spare) for row, fit in zip(best, fits.tolist(), strict=True)]
 
@@ -202,7 +202,7 @@ def feasible(space: Space, seed: int, cost_violation: CostViolation | None) -> I
             )
         )
         first += _BLOCK
-        rows = rows[_within(space, rows, cost_violation)]
+        rows = rows[within(space, rows, cost_violation)]
         since = 0 if len(rows) else since + _BLOCK
         yield from rows
     raise EvaluationError(
@@ -210,13 +210,25 @@ def feasible(space: Space, seed: int, cost_violation: CostViolation | None) -> I
     )
 
 
-def _within(
-    space: Space, genotypes: Genotypes, cost_violation: CostViolation | None
-) -> npt.NDArray[np.bool_]:
+def within(space: Space, genotypes: Genotypes, cost_violation: CostViolation | None) -> npt.NDArray[np.bool_]:
+    """Say which architectures meet the constraints and the limits on costs.
+
+    Parameters
+    ----------
+    space, cost_violation
+        As for `paths`.
+    genotypes : ndarray of int32, shape (n, d)
+        The architectures, canonical or not.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+        True where all of them are met.
+    """
     if not space.constraints and cost_violation is None:
         return np.ones(len(genotypes), bool)
     rows = space.canonicalize(genotypes)
-    within = space.satisfies(rows)
+    met = space.satisfies(rows)
     if cost_violation is not None:
-        within &= cost_violation(rows) <= 0
-    return within
+        met &= cost_violation(rows) <= 0
+    return met

@@ -69,8 +69,9 @@ class SPOS(OneShotStrategy):
 
     Notes
     -----
-    Limits on costs keep paths out of the training too, where the costs are tables. Label smoothing is a
-    setting of the task.
+    Limits on costs keep paths out of the training too, where the costs of many architectures are looked up at
+    once: a `nasx.hardware.LatencyTable`, or what is counted in a space with `neighbouring_blocks`. Label
+    smoothing is a setting of the task.
 
     References
     ----------
