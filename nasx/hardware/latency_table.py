@@ -17,7 +17,7 @@ from nasx.hardware.additive_fit import fit_additive
 from nasx.hardware.additive_table import AdditiveTable, Entries
 from nasx.hardware.block_times import BlockTimes
 from nasx.hardware.measuring import measure_table
-from nasx.hardware.table_files import read_table, write_table
+from nasx.hardware.table_files import check_space, read_table, write_table
 from nasx.hardware.timing import TimingSettings
 from nasx.space import Genotypes, Space
 
@@ -113,14 +113,14 @@ class LatencyTable(AdditiveTable):
         return sums if self.blocks is None else sums + self.blocks(genotypes)
 
     def bind(self, space: Space, spec: TaskSpec | None) -> Self:
-        """Make sure that it is asked for architectures of its own space.
+        """Make sure that it is asked for architectures of its own space, on inputs that it was measured for.
 
         Parameters
         ----------
         space : Space
             The space of a search.
         spec : TaskSpec, optional
-            What the networks are for; the table does not look at it.
+            What the networks are for. A table from `measure` knows the shape of its inputs, others need not.
 
         Returns
         -------
@@ -130,13 +130,26 @@ class LatencyTable(AdditiveTable):
         Raises
         ------
         ValueError
-            If the space has other decisions.
+            If the space has other decisions, or is of the same class with other settings; or if inputs have
+            another shape than those that were measured.
         """
-        if space != self.space:
+        check_space(self.space.to_dict(), space, "the latency table is one")
+        shape = self._input_shape
+        if spec is not None and shape is not None and shape != spec.input_shape:
             raise ValueError(
-                f"the latency table is for {self.space!r}, not for {space!r}: the decisions differ"
+                f"the latency table is one for inputs of shape {shape}, not {spec.input_shape}: measure one "
+                "for these by LatencyTable.measure(space, spec)"
             )
         return self
+
+    @property
+    def _input_shape(self) -> tuple[int, ...] | None:
+        """Shape of the inputs that were measured, where it is known."""
+        if self.blocks is not None:
+            return self.blocks.spec.input_shape
+        spec = self.about.get("spec")
+        shape = spec.get("input_shape") if isinstance(spec, Mapping) else None
+        return tuple(shape) if isinstance(shape, list | tuple) else None
 
     # -- from timings ----------------------------------------------------------------------------------------
 

@@ -104,7 +104,7 @@ def check_space(written: Mapping[str, Any], space: Space, table: str) -> None:
     Parameters
     ----------
     written : mapping
-        The table's, as `Space.to_dict` gave it.
+        The table's, as `Space.to_dict` gives it.
     space : Space
         What it is wanted for.
     table : str
@@ -115,14 +115,17 @@ def check_space(written: Mapping[str, Any], space: Space, table: str) -> None:
     ValueError
         If the decisions differ, or the settings of one class.
     """
-    recorded, given = Space.from_dict(written), space.to_dict()
+    recorded = Space.from_dict(written)
     if space != recorded:
         raise ValueError(f"{table} of {recorded!r}, not of {space!r}: the decisions differ")
-    settings = json.loads(json.dumps(given["settings"]))
-    if written["name"] == given["name"] and written["settings"] != settings:
-        raise ValueError(
-            f"{table} of {given['name']} with {written['settings']}, not with {settings}: the settings differ"
-        )
+    (name, theirs), (given, ours) = (_named(data) for data in (written, space.to_dict()))
+    if name == given and theirs != ours:
+        raise ValueError(f"{table} of {name} with {theirs}, not with {ours}: the settings differ")
+
+
+def _named(data: Mapping[str, Any]) -> tuple[str, Any]:
+    """Name and settings of a space, as a file has them: without tuples."""
+    return data["name"], json.loads(json.dumps(data["settings"]))
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Latency tables: sums against plain loops, extremes against looking at all, fits of measured timings, files."""
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import pickle
@@ -113,6 +114,36 @@ def test_a_search_stays_within_the_limit():
     assert all(trial.metrics["latency_ms"] <= limit for trial in result.trials)
     with pytest.raises(ValueError, match="the decisions differ"):
         table.bind(space_of(5, 5), TaskSpec((1,), 1, "none"))
+
+
+def test_it_is_refused_for_other_settings_and_other_inputs(tmp_path):
+    def images(size):
+        return TaskSpec((3, size, size), 10, "image_classification")
+
+    space, other = nasx.spaces.NASBench201(cells=1, channels=4), nasx.spaces.NASBench201(cells=5, channels=64)
+    table = LatencyTable(space, [range(5)] * 6, about={"spec": dataclasses.asdict(images(32))})
+    table.save(tmp_path / "table.npz")
+    for one in (table, LatencyTable.load(tmp_path / "table.npz")):
+        for spec in (None, images(32), TaskSpec((3, 32, 32), 100, "image_classification")):
+            assert one.bind(space, spec) is one
+        with pytest.raises(
+            ValueError, match=r"NASBench201 with .*'cells': 1.*'cells': 5.*the settings differ"
+        ):
+            one.bind(other, images(32))
+        with pytest.raises(
+            ValueError, match=r"inputs of shape \(3, 32, 32\), not \(3, 224, 224\): measure"
+        ):
+            one.bind(space, images(224))
+    # Those of timings from elsewhere and of spaces without settings do not know so much.
+    rows = space.sample(20)
+    fitted = LatencyTable.fit(space, rows, rows.sum(1), about={"spec": "of the paper"})
+    adapted = LatencyTable.adapt([fitted], rows, 1.0 + rows.sum(1))
+    for one in (fitted, adapted):
+        assert one.bind(space, images(224)) is one
+    plain = random_table(space_of(2, 3))
+    assert plain.bind(space_of(2, 3), images(224)) is plain
+    with_tuples = random_table(nasx.spaces.ConvNet(depths=(1, 2), widths=(8,)))
+    assert with_tuples.bind(nasx.spaces.ConvNet(depths=[1, 2], widths=[8]), images(8)) is with_tuples
 
 
 # -- fits ----------------------------------------------------------------------------------------------------
