@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -77,17 +78,23 @@ def _print(table: LatencyTable, path: Path, options: argparse.Namespace) -> None
     console = Console(highlight=False)
     space, about, errors = table.space, table.about, table.about["errors"]
     rows = space.enumerate() if space.size <= _SAMPLED else space.sample(_SAMPLED, seed=options.seed)
-    told = table(rows)
-    order = told.argsort(kind="stable")
+    order = table(rows).argsort(kind="stable")
+    ends = rows[order[0]], rows[order[-1]]
+    sampled = f"of {number(_SAMPLED)} random architectures" if space.size > _SAMPLED else None
+    if sampled and table.adds_up:  # else all would have to be looked at, slowly
+        try:
+            ends = table.fastest(), table.slowest()
+            sampled = f"the median is {sampled}"
+        except ValueError:  # conditions or constraints in a space too large to look at all
+            pass
+    shown = np.stack([ends[0], rows[order[len(order) // 2]], ends[1]])
     found = Table(title=f"{type(space).__name__} on {escape(about['device'])}, {about['backend']}")
     found.add_column("", no_wrap=True)
     found.add_column("ms", justify="right", no_wrap=True)
     found.add_column("architecture", overflow="fold")
-    for name, place in (("fastest", 0), ("median", len(order) // 2), ("slowest", -1)):
-        row = order[place]
-        found.add_row(name, f"{told[row]:.3f}", escape(describe(space.decode(rows[row]))))
-    if space.size > _SAMPLED:
-        found.caption = f"of {number(_SAMPLED)} random architectures"
+    for name, row, ms in zip(("fastest", "median", "slowest"), shown, table(shown), strict=True):
+        found.add_row(name, f"{ms:.3f}", escape(describe(space.decode(row))))
+    found.caption = sampled
     console.print(found)
     console.print(
         f"on {about['timings']} networks, each left out in turn: median error "

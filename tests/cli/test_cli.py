@@ -1,5 +1,6 @@
 """The commands, run as a user runs them."""
 
+import argparse
 import json
 import os
 import signal
@@ -14,6 +15,8 @@ import pytest
 import nasx
 from nasx.cli.config import read_config
 from nasx.cli.main import main
+from nasx.cli.profile import _print
+from nasx.cli.show import describe
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digits.toml"
 SMALL = """
@@ -296,6 +299,39 @@ def test_profile_saves_a_table_that_a_search_takes(write, tmp_path, capsys, monk
     trials = nasx.Result.load(tmp_path / "run").trials
     rows = np.array([trial.architecture.genotype for trial in trials])
     np.testing.assert_allclose([trial.metrics["latency_ms"] for trial in trials], table(rows))
+
+
+@pytest.mark.parametrize(
+    ("space", "exact", "caption"),
+    [
+        (nasx.spaces.DARTS(), True, "the median is of 10,000 random architectures"),
+        (nasx.spaces.ConvNet(), False, "of 10,000 random architectures"),
+        (nasx.Space({f"x{j}": nasx.Integer(0, 9) for j in range(3)}), True, None),
+    ],
+    ids=["a large space", "with conditions", "a small space"],
+)
+def test_profile_prints_the_exact_range_where_it_is_known(space, exact, caption, capsys, monkeypatch):
+    random = np.random.default_rng(0)
+    about = {"device": "d", "backend": "b", "timings": 9}
+    errors = dict.fromkeys(("median_relative", "within_10_percent", "rank_correlation"), 0.5)
+    entries = [random.uniform(1, 100, n) for n in space.cardinalities]
+    table = nasx.hardware.LatencyTable(space, entries, about={**about, "errors": errors})
+    monkeypatch.setenv("COLUMNS", "1000")
+    _print(table, Path("table.npz"), argparse.Namespace(seed=0))
+    printed = capsys.readouterr().out
+    ms = {
+        words[1]: float(words[3])
+        for line in printed.splitlines()
+        if len(words := line.split()) > 4 and words[0] == "│"
+    }
+    rows = space.sample(10_000, seed=0) if caption else space.enumerate()
+    low, high = table.range() if exact else (table(rows).min(), table(rows).max())
+    assert (ms["fastest"], ms["slowest"]) == (pytest.approx(low, abs=1e-3), pytest.approx(high, abs=1e-3))
+    assert ms["median"] == pytest.approx(np.median(table(rows)), rel=0.01)
+    captions = [line.strip() for line in printed.splitlines() if "random architectures" in line]
+    assert captions == ([caption] if caption else [])
+    if exact:
+        assert describe(space.decode(table.fastest())) in printed
 
 
 @pytest.mark.parametrize(

@@ -130,9 +130,7 @@ def test_it_is_refused_for_other_settings_and_other_inputs(tmp_path):
             ValueError, match=r"NASBench201 with .*'cells': 1.*'cells': 5.*the settings differ"
         ):
             one.bind(other, images(32))
-        with pytest.raises(
-            ValueError, match=r"inputs of shape \(3, 32, 32\), not \(3, 224, 224\): measure"
-        ):
+        with pytest.raises(ValueError, match=r"inputs of shape \(3, 32, 32\), not \(3, 224, 224\): measure"):
             one.bind(space, images(224))
     # Those of timings from elsewhere and of spaces without settings do not know so much.
     rows = space.sample(20)
