@@ -58,7 +58,8 @@ class Prescreened(SampledStrategy):
     Warns
     -----
     RuntimeWarning
-        Once, if a proxy fails for all candidates of an evaluation. One that fails for some puts them last.
+        Once, if a proxy fails for all candidates of an evaluation, so that it chooses nothing. One that fails
+        for some puts them last.
 
     Notes
     -----
@@ -226,9 +227,12 @@ class Prescreened(SampledStrategy):
         failed = np.isnan(values)
         if failed.all() and not self._warned:
             self._warned = True
+            instead = "the other proxies choose"
+            if len(self._bound) == 1:
+                instead = "nothing is prescreened, the first candidate is evaluated"
             warnings.warn(
-                f"proxy {_name(proxy)} gives nothing for any of {len(rows)} candidates, and the first one is "
-                f"evaluated: {error or 'all are NaN'}",
+                f"proxy {_name(proxy)} failed for all {len(rows)} candidates: {error or 'all are NaN'}. Where "
+                f"all fail, {instead}, and it is not said again; to prescreen, give another proxy",
                 RuntimeWarning,
                 stacklevel=2,
             )

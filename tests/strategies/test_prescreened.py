@@ -198,10 +198,17 @@ def test_a_proxy_that_always_fails_is_reported_once():
 
     strategy = Prescreened(inner="random_search", proxy=broken, factor=3).setup(SPACE, seed=0)
     with pytest.warns(
-        RuntimeWarning, match="proxy .*broken gives nothing for any of 3 candidates.*no such file"
+        RuntimeWarning,
+        match=r"proxy .*broken failed for all 3 candidates: no such file\. .* nothing is prescreened, the first "
+        "candidate is evaluated.* give another proxy",
     ) as w:
         strategy.ask(5)
     assert len(w) == 1
+    strategy = Prescreened(inner="random_search", proxy=[broken, scattered], factor=3).setup(SPACE, seed=0)
+    with pytest.warns(RuntimeWarning, match="broken failed for all 3 candidates.*the other proxies choose"):
+        x = strategy.ask(5)
+    pools = nasx.RandomSearch().setup(SPACE, seed=0).ask(15).reshape(5, 3, -1)
+    assert x.tolist() == [pool[scattered(pool).argmax()].tolist() for pool in pools]
     strategy = Prescreened(inner="random_search", proxy=lambda x: [1.0], factor=3).setup(SPACE, seed=0)
     with pytest.raises(ValueError, match=r"must return shape \(3,\); got \(1,\)"):
         strategy.ask()
