@@ -34,8 +34,8 @@ class Proxy(NetworkCost):
     name : str
         One of `nasx.proxies.available`.
     batch : int, array_like, or tuple of array_like, default 64
-        Inputs, or inputs and labels, as for `nasx.proxies.score`; a number makes so many random normal inputs
-        and random labels. Real data are what most proxies are published with.
+        Inputs, or inputs and labels, as for `nasx.proxies.score`; so many random ones for a number, normal
+        inputs or tokens, and random labels. Real data are what most proxies are published with.
     spec : TaskSpec or mapping of its fields, optional
         What the networks are for; by default the task's of the search.
     loss : callable, optional
@@ -144,7 +144,7 @@ class Proxy(NetworkCost):
         TypeError
             If the space cannot build networks.
         ValueError
-            If there is no spec.
+            If there is no spec, or the proxy is not defined for tokens, which the networks take.
         """
         if self._own_spec is None and spec is None:
             raise ValueError(
@@ -154,7 +154,8 @@ class Proxy(NetworkCost):
         bound = super().bind(space, self._own_spec or spec)
         if bound._drawn:
             assert bound._spec is not None
-            bound._batch = _random_batch(bound._drawn, bound._spec, bound._seed)
+            inputs, labels = bound._batch = _random_batch(bound._drawn, bound._spec, bound._seed)
+            check_needs(self.name, inputs, labels, self._loss)
         return bound
 
     def _measure(self, architecture: Architecture, spec: TaskSpec) -> float:
@@ -173,11 +174,15 @@ class Proxy(NetworkCost):
 
 
 def _random_batch(n: int, spec: TaskSpec, seed: int) -> tuple[Any, Any]:
-    """Draw normal inputs and uniform labels."""
+    """Draw normal inputs, or uniform tokens, and uniform labels."""
     import torch
 
     generator = np.random.default_rng([seed, n])
-    inputs = generator.standard_normal((n, *spec.input_shape), np.float32)
+    shape = (n, *spec.input_shape)
+    if spec.takes_tokens:
+        tokens, labels = generator.integers(spec.num_outputs, size=(2, *shape))
+        return torch.from_numpy(tokens), torch.from_numpy(labels)
+    inputs = generator.standard_normal(shape, np.float32)
     return torch.from_numpy(inputs), torch.from_numpy(generator.integers(spec.num_outputs, size=n))
 
 

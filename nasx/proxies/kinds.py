@@ -111,15 +111,17 @@ def check_needs(name: str, inputs: Any, labels: Any, loss: Any) -> None:
     kind = PROXIES[name]
     if kind.labels and labels is None:
         raise ValueError(f"proxy {name!r} needs labels: give batch=(inputs, labels)")
-    if kind.labels and loss is None and (labels.is_floating_point() or labels.ndim != 1):
-        raise ValueError(
-            f"proxy {name!r} takes the cross entropy of integer labels of shape (n,); for other labels give "
-            f"loss=; got {labels.dtype} of shape {tuple(labels.shape)}"
-        )
+    if kind.labels and loss is None:
+        of_tokens = not inputs.is_floating_point() and labels.shape == inputs.shape
+        if labels.is_floating_point() or not (labels.ndim == 1 or of_tokens):
+            raise ValueError(
+                f"proxy {name!r} takes the cross entropy of integer labels of shape (n,), or one for each "
+                f"token; for other labels give loss=; got {labels.dtype} of shape {tuple(labels.shape)}"
+            )
     if kind.numbers and not inputs.is_floating_point():
         raise ValueError(
             f"proxy {name!r} is defined for inputs of real numbers; batch holds {inputs.dtype}. For token "
-            "indices, score the part of the network behind its embedding"
+            "indices, score the part of the network behind its embedding, or take another proxy, as 'naswot'"
         )
     if len(inputs) < kind.least:
         raise ValueError(

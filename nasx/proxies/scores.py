@@ -71,7 +71,8 @@ def score(
     network : torch.nn.Module or Architecture
         A module with convolutions or linear layers; or an architecture, which is built with the seed.
     batch : array_like, or tuple of array_like
-        Inputs ``(n, ...)``, or inputs and labels ``(n,)``, which "snip", "grad_norm" and "fisher" need.
+        Inputs ``(n, ...)``, or inputs and labels ``(n,)``, which "snip", "grad_norm" and "fisher" need; of
+        tokens ``(n, t)``, also labels ``(n, t)``, where networks give outputs for each.
     proxies : str or iterable of str
         Names of `available`; see the notes. "params" and "flops" are always given too.
     spec : TaskSpec, optional

@@ -64,7 +64,7 @@ class Subject:
         if self.inputs.is_floating_point() and floats:
             self.inputs = self.inputs.to(floats[0].dtype)
         self._labels = None if labels is None else labels.to(place)
-        self._loss: Callable[[Any, Any], Tensor] = F.cross_entropy if loss is None else loss
+        self._loss: Callable[[Any, Any], Tensor] = _cross_entropy if loss is None else loss
         self.network.eval()
         for module in self.network.modules():
             if isinstance(module, nn.modules.batchnorm._NormBase):
@@ -135,6 +135,11 @@ class Subject:
                 bias = own.get(name)
                 if bias is not None:
                     bias.zero_()
+
+
+def _cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Mean over labels, one for each input or for each of its tokens; the last axis of outputs is classes."""
+    return F.cross_entropy(outputs.flatten(0, labels.ndim - 1), labels.flatten())
 
 
 def _bake(module: nn.Module) -> None:

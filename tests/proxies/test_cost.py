@@ -9,7 +9,8 @@ import torch
 
 import nasx
 from nasx.errors import EvaluationError
-from nasx.proxies import Proxy, score
+from nasx.proxies import Proxy, available, score
+from nasx.proxies.kinds import PROXIES
 
 SPEC = nasx.TaskSpec((2, 6, 6), 3, "image_classification")
 SPACE = nasx.spaces.ConvNet(
@@ -44,6 +45,44 @@ def test_random_inputs_come_from_the_seed():
     assert one == same
     assert len({one, other, more}) == 3
     assert np.isfinite(Proxy("snip", 8).bind(SPACE, SPEC)(rows)[0])  # with random labels
+
+
+@pytest.mark.parametrize("kind", ["language_modelling", "masked_language_modelling"])
+def test_random_inputs_are_tokens_where_networks_take_them(kind):
+    space = nasx.spaces.Transformer(hidden=[8, 16], depths=[1], heads=[2], head_dim=4, mlp=[2])
+    spec, rows = nasx.TaskSpec((12,), 20, kind), space.sample(2, seed=1)
+    for name in available():
+        proxy = Proxy(name, 8)
+        if PROXIES[name].numbers:
+            with pytest.raises(ValueError, match=f"'{name}' is defined for inputs of real numbers.*'naswot'"):
+                proxy.bind(space, spec)
+            continue
+        proxy = proxy.bind(space, spec)
+        inputs, labels = proxy._batch
+        assert inputs.shape == labels.shape == (8, 12)
+        assert inputs.dtype == labels.dtype == torch.int64
+        assert set(inputs.unique().tolist()) == set(range(20))
+        expected = [score(space.decode(row), (inputs, labels), name, spec=spec)[name] for row in rows]
+        assert proxy(rows).tolist() == expected
+        assert np.isfinite(expected).all()
+    inputs, labels = Proxy("snip", 8).bind(space, spec)._batch
+    given = {
+        loss: Proxy("snip", (inputs, labels), loss=loss).bind(space, spec)(rows)
+        for loss in (None, lambda x, y: torch.nn.functional.cross_entropy(x.transpose(1, 2), y))
+    }
+    np.testing.assert_allclose(*given.values(), rtol=1e-5)
+
+
+def test_a_search_over_texts_is_prescreened():
+    task = nasx.tasks.LanguageModelling("how much wood would a woodchuck chuck? " * 20, context=12, epochs=1)
+    space = nasx.spaces.Transformer(hidden=[8, 16], depths=[1], heads=[1, 2], head_dim=4, mlp=[2])
+    arguments = {"strategy": "random_search", "evaluations": 1, "progress": False}
+    found = nasx.search(space, task, prescreen=Proxy("naswot", 8), **arguments)
+    pool = nasx.RandomSearch().setup(space).ask(10)
+    scores = Proxy("naswot", 8).bind(space, task.spec)(pool)
+    assert found.best.genotype.tolist() == pool[scores.argmax()].tolist()
+    with pytest.raises(ValueError, match="proxy 'synflow' is defined for inputs of real numbers"):
+        nasx.search(space, task, prescreen="synflow", **arguments)
 
 
 def test_settings_make_an_equal_proxy(batch):
