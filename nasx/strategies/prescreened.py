@@ -231,8 +231,8 @@ class Prescreened(SampledStrategy):
             if len(self._bound) == 1:
                 instead = "nothing is prescreened, the first candidate is evaluated"
             warnings.warn(
-                f"proxy {_name(proxy)} failed for all {len(rows)} candidates: {error or 'all are NaN'}. Where "
-                f"all fail, {instead}, and it is not said again; to prescreen, give another proxy",
+                f"proxy {_name(proxy)} failed for all {len(rows)} candidates: {error or 'all are NaN'}. "
+                f"Where all fail, {instead}, and it is not said again; to prescreen, give another proxy",
                 RuntimeWarning,
                 stacklevel=2,
             )
