@@ -1,6 +1,8 @@
 """What `score` promises of every proxy: nothing is changed, seeds decide, errors say what is wrong."""
 
 import copy
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -107,6 +109,24 @@ def test_it_says_how_long_each_took(branching, batch):
     assert set(scores.seconds) == set(scores)
     assert scores.seconds["naswot"] >= 0.05 > scores.seconds["l2_norm"]
     assert f"({scores.seconds['naswot']:.3f} s)" in repr(scores)
+
+
+def test_the_time_of_a_first_score_is_without_imports():
+    code = """
+import sys, time, torch
+from nasx.proxies import score
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith(("nasx.proxies.", "torch._dynamo")) and name.count(".") < 3:
+            time.sleep(0.5)
+sys.meta_path.insert(0, Slow())
+begun = time.perf_counter()
+scores = score(torch.nn.Linear(3, 40), torch.rand(4, 3), ["synflow", "az_complexity"])
+print(max(scores.seconds.values()), time.perf_counter() - begun)
+"""
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    longest, whole = map(float, out.split())
+    assert whole > 1 > 2 * longest
 
 
 def test_sizes_are_those_of_the_hardware_costs(batch):
