@@ -16,6 +16,7 @@ from nasx.compression import (
     rank,
     recover,
     search,
+    times,
 )
 from nasx.compression.costs import PartsCost
 from nasx.compression.estimating import estimate
@@ -218,8 +219,31 @@ def test_starts_are_within_limits_and_the_first_is_the_best_by_estimates(llama, 
     assert len(starts(space, costs, limits, estimates, most=1)) == 1
 
 
+def test_latency_is_the_sum_of_what_its_parts_take(monkeypatch):
+    def milliseconds(shape):
+        layers = [layer for layer in shape.layers if layer is not None]
+        attention = sum(0.2 + 0.03 * layer.heads + 0.007 * layer.groups for layer in layers if layer.heads)
+        mlp = sum(0.1 + 0.004 * layer.mlp for layer in layers if layer.mlp)
+        return (1.5 + attention + mlp) * (1 + shape.hidden / 64)
+
+    def time_items(parts, spec, items, settings, **_):
+        # Whole networks, which come last, take a quarter more than their parts.
+        slower = np.where(np.arange(len(items)) < parts._plain, 1.0, 1.25)
+        return slower[:, None] * [[milliseconds(parts.shapes[i])] * settings.rounds for (i,) in items]
+
+    monkeypatch.setattr(times, "time_items", time_items)
+    model = tiny("llama")
+    space = CompressionSpace(family_of(model).shape, divisor=8)
+    table = times.measure_latency(model, space, length=8, rounds=2, networks=5)
+    rows = np.concatenate([space.sample(300, seed=1), space.genotype_of(space.full)[None]])
+    expected = [1.25 * milliseconds(space.shape_of(row)) for row in rows]
+    np.testing.assert_allclose(table(rows), expected, rtol=1e-12)
+    assert table.about["scale"] == pytest.approx(1.25, rel=1e-12)
+    assert table.about["worst"] < 1e-12
+
+
 @pytest.mark.slow
-def test_latency_is_a_sum_of_what_was_timed_and_is_kept(llama, text, tmp_path):
+def test_latency_is_calibrated_on_what_was_timed_and_is_kept(llama, text, tmp_path):
     settings = {"length": 8, "rounds": 2, "networks": 2}
     cuts = {"divisor": 32, "dimensions": ["mlp", "layers"]}
     journal = tmp_path / "run.db"
