@@ -61,7 +61,7 @@ class CompressionResult:
     original : dict of str to float
         Metric and costs of the whole model.
     model : torch.nn.Module or None
-        The best part, once `nasx.compress` has taken it out, and perhaps trained it.
+        The best part, once `nasx.compress` has taken it out; with `recover`, it is the trained one.
     history : list of dict
         Of that training.
     """
@@ -109,7 +109,7 @@ class CompressionResult:
         return front[0]
 
     def extract(self, candidate: Candidate | Shape | None = None, *, plain: bool | None = None) -> nn.Module:
-        """Take a part out of the model, as a module of its own.
+        """Take a part out of the model anew, as cut: what `nasx.compress` recovered is in ``model``.
 
         Parameters
         ----------
@@ -123,7 +123,7 @@ class CompressionResult:
         Returns
         -------
         torch.nn.Module
-            With copies of the weights, not yet trained.
+            With copies of the whole model's weights; nothing that `recover` learned is in it.
         """
         plain = not self.space.uniform if plain is None else plain
         return self.family.extract(self._shape(candidate), plain=plain)

@@ -157,6 +157,14 @@ def test_all_is_computed_where_the_model_is(kind, device, text):
     assert results[0].history[0]["loss"] == pytest.approx(results[1].history[0]["loss"], rel=1e-2)
 
 
+def test_the_model_is_what_was_recovered_and_extract_gives_it_as_cut(llama, text):
+    settings = {"evaluations": 4, "points": 1, "metric": "divergence", "recover": {"steps": 30, "lr": 3e-3}}
+    result = nasx.compress(llama, budget={"params": 12_000}, data=text, **settings, **CUTS)
+    cut = result.score(result.extract())
+    assert cut == pytest.approx(result.best.metrics["divergence"], rel=1e-3)
+    assert result.score(result.model) < 0.9 * cut
+
+
 def test_steps_can_be_called_apart(llama, text, tmp_path):
     train, held = Sequences.of(text).split(0.25)
     ranking = rank(llama, train)
