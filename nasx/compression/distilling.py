@@ -89,15 +89,30 @@ class Distillation:
 
     Parameters
     ----------
+    family : Family
+        Around the whole model.
     temperature : float
         Both models' scores are divided by it.
     label_weight : float
-        Of the cross entropy of the next token, beside that of the whole model's scores.
+        Of the cross entropy of the next token, beside that of the whole model's scores; for decoders.
     hidden_weight : float
         Of the squared differences of hidden states.
+
+    Raises
+    ------
+    ValueError
+        If there is a `label_weight`, and the model does not predict the next token.
     """
 
-    def __init__(self, *, temperature: float, label_weight: float, hidden_weight: float) -> None:
+    def __init__(
+        self, family: Family, *, temperature: float, label_weight: float, hidden_weight: float
+    ) -> None:
+        if label_weight and not (family.plan.causal and family.plan.head == "language"):
+            raise ValueError(
+                "label_weight is for decoders that predict the next token, and this is a "
+                f"{type(family.model).__name__}: leave label_weight out, and only what the whole model gives is "
+                "learned"
+            )
         self.temperature, self.label_weight, self.hidden_weight = temperature, label_weight, hidden_weight
 
     @torch.no_grad()

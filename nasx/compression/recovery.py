@@ -49,7 +49,7 @@ class Recovery:
     grad_clip : float or None, default 1
         Longest gradient.
     temperature, label_weight : float, default 1 and 0
-        Of the scores, and of the text itself beside them.
+        Of the scores, and of the text itself beside them: the next token, so for decoders alone.
     hidden_weight : float, default 0
         Of hidden states.
     precision : {"float32", "bf16"}, default "float32"
@@ -188,6 +188,7 @@ def recover(
     whole = family.model
     sequences.check(family.plan.vocabulary)
     loss = Distillation(
+        family,
         temperature=recovery.temperature,
         label_weight=recovery.label_weight,
         hidden_weight=recovery.hidden_weight,

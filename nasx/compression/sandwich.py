@@ -93,7 +93,7 @@ def train_supernet(
     trained = type(teacher)(copy.deepcopy(teacher.model))
     values = {name: value.requires_grad_() for name, value in trained.whole.named_parameters()}
     loss = Distillation(
-        temperature=recovery.temperature, label_weight=recovery.label_weight, hidden_weight=0.0
+        teacher, temperature=recovery.temperature, label_weight=recovery.label_weight, hidden_weight=0.0
     )
 
     def losses(batch: Batch, step: int) -> Iterator[Tensor]:

@@ -1,4 +1,5 @@
 import pytest
+import tiny_transformers as tiny
 import torch
 
 from nasx.compression import CompressionSpace, Scorer, Sequences, rank, recover, train_supernet
@@ -116,6 +117,19 @@ def test_labels_can_be_learned_too(family, text):
     (together,) = recover(family.extract(shape), family, text, steps=1, label_weight=0.5)
     assert without["loss"] == pytest.approx(0, abs=1e-5)
     assert together["loss"] > 0.05
+
+
+@pytest.mark.parametrize("kind", ["bert", "bert, masked", "bert, classes", "llama, bare"])
+def test_labels_are_for_models_that_predict_the_next_token(kind):
+    model = tiny.build(kind)
+    family, data = family_of(model), tiny.texts(model)
+    space = CompressionSpace(family.shape, divisor=4)
+    for function in (
+        lambda: recover(family.extract(family.shape), family, data, steps=1, label_weight=0.5),
+        lambda: train_supernet(family, space, data, steps=1, label_weight=0.5),
+    ):
+        with pytest.raises(ValueError, match=rf"this is a {type(model).__name__}: leave label_weight out"):
+            function()
 
 
 def test_rates_rise_and_fall():
