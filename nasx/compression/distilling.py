@@ -110,8 +110,8 @@ class Distillation:
         if label_weight and not (family.plan.causal and family.plan.head == "language"):
             raise ValueError(
                 "label_weight is for decoders that predict the next token, and this is a "
-                f"{type(family.model).__name__}: leave label_weight out, and only what the whole model gives is "
-                "learned"
+                f"{type(family.model).__name__}: leave label_weight out, and what the whole model gives is "
+                "learned alone"
             )
         self.temperature, self.label_weight, self.hidden_weight = temperature, label_weight, hidden_weight
 

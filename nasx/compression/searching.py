@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from nasx.compression.scoring import Metric, Scorer, SharedParts
 from nasx.compression.sensitivity import sensitivity
 from nasx.compression.space import CompressionSpace
 from nasx.compression.start import Estimates, best_start, even_cuts
-from nasx.compression.times import Latency, measure_latency
+from nasx.compression.times import Latency
 from nasx.errors import unknown
 from nasx.loop import Callback
 from nasx.loop import search as run_search
@@ -194,7 +193,8 @@ def search(
         `nasx.compression.correcting.Corrected` has it, or all are the strategy's. With a few dozen
         evaluations neither was seen to be better.
     latency : Latency or mapping, optional
-        As for `nasx.compression.profile`. What is measured is kept beside the `journal`.
+        As for `nasx.compression.profile`. What is measured is kept beside the `journal`,
+        and refused when the search goes on with other settings or on another machine.
     context : int, default 2048
         Tokens whose keys and values count for "kv_mb".
     batch_size : int, default 8
@@ -240,9 +240,8 @@ def search(
     space = _ordered(family, profiled, ranking, cuts)
     if profiled is None:
         if "latency_ms" in limits and not isinstance(latency, Latency) and journal is not None:
-            latency = _kept_latency(
-                Path(f"{os.fspath(journal)}.latency.json"), family, space, latency, progress
-            )
+            beside = f"{os.fspath(journal)}.latency.json"
+            latency = {"kept": beside, **(latency or {})}
         profiled = profile(
             family, tuple(limits), space=space, latency=latency, context=context, seed=seed, progress=progress
         )
@@ -307,21 +306,6 @@ def _ordered(
     if not cuts.get("uniform", False):
         return space_of_parts(family, **cuts)
     return space_of_parts(family, **{"depth_order": ranking.depth_order, **cuts})
-
-
-def _kept_latency(
-    path: Path,
-    family: Family,
-    space: CompressionSpace,
-    settings: Mapping[str, Any] | None,
-    progress: bool | None,
-) -> Latency:
-    """Measure once, so that a search that goes on knows the same costs."""
-    if path.exists():
-        return Latency.load(path)
-    measured = measure_latency(family, space, progress=progress, **dict(settings or {}))
-    measured.save(path)
-    return measured
 
 
 def starts(

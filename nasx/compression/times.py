@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -20,6 +19,7 @@ from nasx.compression.importance import as_family
 from nasx.compression.shapes import LayerShape, Shape
 from nasx.compression.space import CompressionSpace
 from nasx.decisions import Integer
+from nasx.hardware.measuring import device_name
 from nasx.hardware.timing import TimingSettings, time_items, undisturbed
 from nasx.space import Space
 from nasx.tasks.base import TaskSpec
@@ -142,6 +142,7 @@ def measure_latency(
     networks: int = 8,
     seed: int = 0,
     resume: str | os.PathLike[str] | None = None,
+    kept: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
 ) -> Latency:
     """Time a transformer's parts on this machine: one pass over a whole text.
@@ -162,6 +163,9 @@ def measure_latency(
         Of the orders, and of what networks are timed.
     resume : path-like, optional
         Keep what is timed in this file; a call that was stopped goes on with it.
+    kept : path-like, optional
+        Save the latencies in this file. If it exists, they are read from it and nothing is timed; it is
+        refused, and left as it is, where they were measured on another machine or with other settings.
     progress : bool, optional
         By default on a terminal only.
 
@@ -174,7 +178,7 @@ def measure_latency(
     Raises
     ------
     ValueError
-        If the model has one layer, or a setting is out of range.
+        If the model has one layer, a setting is out of range, or what is `kept` was measured in another way.
     nasx.errors.EvaluationError
         If a part cannot be run.
 
@@ -194,6 +198,12 @@ def measure_latency(
     settings = TimingSettings(
         backend=backend, device=device, batch_size=batch_size, threads=threads, rounds=rounds
     )
+    origin = {
+        "machine": device_name(settings.device),
+        "settings": {**vars(settings), "length": count(length, "length", 2)},
+    }
+    if kept is not None and Path(kept).exists():
+        return _of_origin(kept, origin)
     copies = min(_COPIES, layers)
     hiddens = _spread(space.hiddens, _HIDDENS)
     attentions = _spread(space.options[0].attention[1:], _ATTENTIONS)
@@ -210,7 +220,7 @@ def measure_latency(
     wholes = [space.full, *(space.shape_of(row) for row in whole)]
     if next(family.model.parameters()).device.type != "cpu":  # it is sent to another process
         family = type(family)(copy.deepcopy(family.model).cpu())
-    parts = _Extracted(family, [*shapes, *wholes], len(shapes), count(length, "length", 2))
+    parts = _Extracted(family, [*shapes, *wholes], len(shapes), length)
     spec = TaskSpec((length,), family.plan.vocabulary, "language")
     items = [(i,) for i in range(len(parts.shapes))]
     times = undisturbed(time_items(parts, spec, items, settings, seed=seed, resume=resume, progress=progress))
@@ -226,14 +236,36 @@ def measure_latency(
     scale = float(np.median(ratios))
     errors = np.abs(told * scale / times[len(shapes) :] - 1)
     about = {
-        "machine": platform.machine(),
-        "settings": {**vars(settings), "length": length},
+        **origin,
         "scale": scale,
         "error": float(np.median(errors)),
         "worst": float(errors.max()),
     }
     scaled = Tables(**{name: value * scale for name, value in vars(tables).items()})
-    return Latency(space, scaled, about=about)
+    measured = Latency(space, scaled, about=about)
+    if kept is not None:
+        measured.save(kept)
+    return measured
+
+
+def _of_origin(path: str | os.PathLike[str], origin: Mapping[str, Any]) -> Latency:
+    """Read latencies that were measured here, and as they would be now."""
+    found = Latency.load(path)
+    if found.about.get("machine") != origin["machine"]:
+        raise ValueError(
+            f"{path} holds latencies of another machine, {found.about.get('machine')}, and this is "
+            f"{origin['machine']}; it is left as it is: choose another journal, or give "
+            "latency=Latency.load(...) to search for that machine"
+        )
+    known = found.about.get("settings")
+    known = known if isinstance(known, dict) else {}
+    for name, value in origin["settings"].items():
+        if known.get(name) != value:
+            raise ValueError(
+                f"{path} holds latencies with {name}={known.get(name)!r}, and {name}={value!r} is asked for; "
+                "it is left as it is: give latency= as it was, or choose another journal"
+            )
+    return found
 
 
 def _spread(values: Sequence[Any], most: int) -> list[Any]:

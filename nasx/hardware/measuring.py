@@ -92,7 +92,7 @@ def measure_table(
     latencies, by_block = found[: len(timed)], dict(zip(blocks, found[len(timed) :].tolist(), strict=True))
     model, blocks_kept = _calibrated(space, spec, timed, latencies, by_block, seed)
     about = {
-        "device": _device(settings.device),
+        "device": device_name(settings.device),
         "backend": settings.backend,
         "threads": settings.threads,
         "batch_size": settings.batch_size,
@@ -186,8 +186,19 @@ def _quantiles(times: _Floats) -> dict[str, float]:
     return {"median_ms": median, "p10_ms": low, "p90_ms": high}
 
 
-def _device(device: str) -> str:
-    """Name the processor, or the GPU."""
+def device_name(device: str) -> str:
+    """Name the processor, or the GPU.
+
+    Parameters
+    ----------
+    device : str
+        As torch calls it.
+
+    Returns
+    -------
+    str
+        As its maker calls it; of a processor also how many CPUs there are.
+    """
     if device != "cpu":
         import torch
 

@@ -278,6 +278,37 @@ def test_latency_is_calibrated_on_what_was_timed_and_is_kept(llama, text, tmp_pa
         Latency.load(tmp_path / "bad.json")
 
 
+def test_latencies_are_kept_for_the_same_settings_and_machine(llama, text, tmp_path, monkeypatch):
+    calls = []
+
+    def timed(parts, spec, items, settings, **_):
+        calls.append(settings)
+        return np.array([[1.0 + i] * settings.rounds for (i,) in items])
+
+    monkeypatch.setattr(times, "time_items", timed)
+    journal = tmp_path / "run.db"
+
+    def run(**latency):
+        given = {"evaluations": 3, "points": 1, "latency": latency, "journal": journal, **CUTS}
+        return search(llama, {"latency_ms": 1e6}, text[:10], **given).profile.costs["latency_ms"]
+
+    first = run(length=8, threads=2)
+    rows = first._space.sample(20)
+    assert (run(length=8, threads=2)(rows) == first(rows)).all()
+    assert len(calls) == 1
+    for other, message in (
+        ({"length": 8}, "threads=2, and threads=1 is asked for"),
+        ({"threads": 2}, "length=8, and length=128 is asked for"),
+        ({"length": 8, "threads": 2, "batch_size": 4}, "batch_size=1, and batch_size=4 is asked for"),
+    ):
+        with pytest.raises(ValueError, match=rf"run\.db\.latency\.json holds latencies with {message}"):
+            run(**other)
+    monkeypatch.setattr(times, "device_name", lambda _: "an abacus")
+    with pytest.raises(ValueError, match=r"latencies of another machine, .*, and this is an abacus"):
+        run(length=8, threads=2)
+    assert len(calls) == 1
+
+
 def test_tokens_that_the_model_has_not_are_refused(llama, text):
     for function in (lambda: rank(llama, text + 1), lambda: recover(llama, llama, text + 1)):
         with pytest.raises(ValueError, match="token ids must be below 40, the model's vocabulary; got 40"):
