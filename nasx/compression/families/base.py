@@ -241,7 +241,8 @@ class Family(ABC):
         Returns
         -------
         torch.nn.Module
-            Of the model's class if `is_native`, otherwise a `PlainTransformer`; on the model's device.
+            Of the model's class if `is_native`, otherwise a `PlainTransformer`; on the model's device. All of
+            a copy can be trained, whatever of the model is frozen.
 
         Raises
         ------
@@ -258,10 +259,8 @@ class Family(ABC):
             original = dict(self.model.named_parameters())
             used = {value.untyped_storage().data_ptr() for value in target.parameters()}
             for name, value in part.named_parameters():
-                twin = original[self._original(name, shape.kept)]
-                value.requires_grad_(twin.requires_grad)
                 if value.untyped_storage().data_ptr() not in used:  # some classes have weights without a use
-                    value.copy_(twin)
+                    value.copy_(original[self._original(name, shape.kept)])
         return part.train(self.model.training)
 
     def _original(self, name: str, kept: tuple[int, ...]) -> str:
