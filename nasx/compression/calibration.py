@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nasx._arguments import count
+from nasx.compression.blueprint import Blueprint
 
 __all__ = ["Batch", "Sequences", "logits_of", "vectors_of"]
 
@@ -30,7 +31,7 @@ class Sequences:
     Raises
     ------
     ValueError
-        If a shape or a type is another, or nothing is in it.
+        If a shape or a type is another, nothing is in it, or a sequence is all padding.
 
     Examples
     --------
@@ -55,6 +56,12 @@ class Sequences:
             )
         self.input_ids = input_ids.detach().to("cpu", torch.int64)
         self.attention_mask = attention_mask.detach().to("cpu", torch.int64)
+        empty = (~self.attention_mask.any(dim=1)).nonzero()
+        if len(empty):
+            raise ValueError(
+                f"data: attention_mask is 0 for all tokens of sequence {int(empty[0])}; leave such sequences "
+                "out"
+            )
         # Masks make attention slower; where nothing is padded they say nothing.
         self.padded = not bool(self.attention_mask.all())
 
@@ -134,24 +141,35 @@ class Sequences:
     def __getitem__(self, index: slice | Tensor) -> Sequences:
         return type(self)(self.input_ids[index], self.attention_mask[index])
 
-    def check(self, vocabulary: int) -> None:
-        """Make sure that a model has all tokens.
+    def check(self, plan: Blueprint) -> None:
+        """Make sure that a model has all tokens, and positions for them.
 
         Parameters
         ----------
-        vocabulary : int
-            How many it has.
+        plan : Blueprint
+            Of the model.
 
         Raises
         ------
         ValueError
-            If one is beyond them.
+            If a token is beyond its vocabulary, or a sequence is longer than it can read.
         """
         most = int(self.input_ids.max())
-        if most >= vocabulary:
+        if most >= plan.vocabulary:
             raise ValueError(
-                f"data: token ids must be below {vocabulary}, the model's vocabulary; got {most}: is it the "
-                "model's own tokenizer?"
+                f"data: token ids must be below {plan.vocabulary}, the model's vocabulary; got {most}: is it "
+                "the model's own tokenizer?"
+            )
+        if not plan.positions:
+            return
+        length, readable = self.input_ids.shape[1], plan.positions
+        if plan.padding is not None:  # positions count other tokens alone, and begin after its number
+            length = int((self.input_ids != plan.padding).sum(dim=1).max())
+            readable -= plan.padding + 1
+        if length > readable:
+            raise ValueError(
+                f"data: sequences must have at most {readable} tokens, as many as the model has positions "
+                f"for; got {length}: give shorter ones, of texts by length={readable}"
             )
 
     def split(self, share: float) -> tuple[Sequences, Sequences]:

@@ -109,7 +109,7 @@ def rank(model: nn.Module | Family, data: Any, *, batch_size: int = 8) -> Rankin
     TypeError
         If the model is of another kind.
     ValueError
-        If a token is not in the model's vocabulary, or what it computes is not finite.
+        If the model cannot read a token or a whole sequence, or what it computes is not finite.
 
     Notes
     -----
@@ -137,7 +137,7 @@ def rank(model: nn.Module | Family, data: Any, *, batch_size: int = 8) -> Rankin
     """
     family = as_family(model)
     sequences = Sequences.of(data)
-    sequences.check(family.plan.vocabulary)
+    sequences.check(family.plan)
     count(batch_size, "batch_size")
     sums = _Sums(family)
     place = next(family.model.parameters()).device

@@ -186,7 +186,7 @@ def recover(
     sequences = Sequences.of(data)
     family = as_family(teacher)
     whole = family.model
-    sequences.check(family.plan.vocabulary)
+    sequences.check(family.plan)
     loss = Distillation(
         family,
         temperature=recovery.temperature,

@@ -90,6 +90,7 @@ def train_supernet(
         raise ValueError("hidden_weight is for one part alone; leave it out and give it to recover()")
     count(samples, "samples", 0)
     sequences = Sequences.of(data)
+    sequences.check(teacher.plan)
     trained = type(teacher)(copy.deepcopy(teacher.model))
     values = {name: value.requires_grad_() for name, value in trained.whole.named_parameters()}
     loss = Distillation(

@@ -87,7 +87,7 @@ class Scorer:
         batch_size: int = 8,
     ) -> None:
         self.family, self.data, self.batch_size = family, data, count(batch_size, "batch_size")
-        data.check(family.plan.vocabulary)
+        data.check(family.plan)
         head = family.plan.head
         if metric is None:
             metric = "agreement" if head == "none" else "perplexity" if head == "language" else "divergence"
@@ -117,6 +117,11 @@ class Scorer:
             )
         if metric == "agreement" and len(data) < 3:
             raise ValueError("metric 'agreement' compares pairs of sequences: hold out three of them or more")
+        if metric == "perplexity" and not (next_tokens(next(data.batches(len(data)))) >= 0).any():
+            raise ValueError(
+                "metric 'perplexity' is of tokens that follow others, and in data none does: give sequences "
+                "of two tokens or more"
+            )
         self.metric = metric
         self.direction: Direction = direction
         self.name = str(metric if isinstance(metric, str) else name or getattr(metric, "__name__", "score"))
@@ -208,7 +213,7 @@ class Scorer:
             for some, wanted in _few(scores, targets):
                 total += float(F.cross_entropy(some.float(), wanted, reduction="sum"))
             tokens += int((targets >= 0).sum())
-        return math.exp(min(total / max(tokens, 1), 700.0))
+        return math.exp(min(total / tokens, 700.0))
 
     def _divergence(self, model: nn.Module) -> float:
         if self._original is None:

@@ -36,6 +36,30 @@ def test_perplexity_is_that_of_the_next_tokens_and_not_of_padding(llama, text):
         assert score == pytest.approx(math.exp(total / tokens), rel=1e-4)
 
 
+def test_perplexity_needs_tokens_that_follow_others(llama, text):
+    alone = torch.ones_like(text[:4])
+    alone[:, 1:] = 0
+    for data in (Sequences.of(text[:4, :1]), Sequences(text[:4], alone)):
+        with pytest.raises(ValueError, match="in data none does: give sequences of two tokens or more"):
+            Scorer(family_of(llama), data)
+    alone[0] = 1  # the others do not count
+    mixed, whole = Scorer(family_of(llama), Sequences(text[:4], alone)), Sequences.of(text[:1])
+    assert mixed.score(llama) == pytest.approx(Scorer(family_of(llama), whole).score(llama), rel=1e-5)
+
+
+def test_sequences_of_padding_alone_are_refused(text):
+    mask = torch.ones_like(text[:3])
+    mask[1] = 0
+    batch = {"input_ids": text[:3], "attention_mask": mask}
+    for function in (
+        lambda: Sequences.of([batch]),
+        lambda: Sequences.of(batch),
+        lambda: Sequences(*batch.values()),
+    ):
+        with pytest.raises(ValueError, match="data: attention_mask is 0 for all tokens of sequence 1; leave"):
+            function()
+
+
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "bert"])
 def test_candidates_score_as_what_is_extracted_and_as_the_masked_original(kind, text, request):
     less = LESS if kind == "llama" else UNGROUPED

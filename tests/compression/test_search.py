@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import tiny_transformers
 import torch
 
 import nasx
@@ -17,6 +18,7 @@ from nasx.compression import (
     recover,
     search,
     times,
+    train_supernet,
 )
 from nasx.compression.costs import PartsCost
 from nasx.compression.estimating import estimate
@@ -313,6 +315,32 @@ def test_tokens_that_the_model_has_not_are_refused(llama, text):
     for function in (lambda: rank(llama, text + 1), lambda: recover(llama, llama, text + 1)):
         with pytest.raises(ValueError, match="token ids must be below 40, the model's vocabulary; got 40"):
             function()
+
+
+@pytest.mark.parametrize(("kind", "most"), [("gpt2", 32), ("bert", 32), ("roberta", 30), ("llama", 40)])
+def test_sequences_longer_than_the_models_positions_are_refused(kind, most):
+    model = tiny_transformers.build(kind)
+    family = family_of(model)
+    space = CompressionSpace(family.shape, divisor=4)
+    rows = torch.full((4, 40), 5)
+    rank(model, rows[:, :most])
+    if most == 40:
+        return
+    for function in (
+        lambda: rank(model, rows),
+        lambda: recover(model, model, rows),
+        lambda: Scorer(family, Sequences.of(rows)),
+        lambda: train_supernet(model, space, rows),
+    ):
+        message = rf"data: sequences must have at most {most} tokens, .*; got 40: .* by length={most}"
+        with pytest.raises(ValueError, match=message):
+            function()
+
+
+def test_padding_takes_no_positions_where_these_count_other_tokens():
+    rows = torch.full((4, 40), 5)
+    rows[:, 30:] = 1
+    rank(tiny_transformers.build("roberta"), Sequences(rows, (rows != 1).long()))
 
 
 def test_costs_are_for_spaces_with_their_options(llama):
