@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from nasx.compression.start import Estimates, best_start, can_meet
 from nasx.compression.times import Latency, measure_latency
 from nasx.errors import unknown
 
-__all__ = ["Profile", "Reach", "check_budget", "profile", "space_of_parts"]
+__all__ = ["Profile", "Reach", "check_budget", "check_names", "profile", "space_of_parts"]
 
 _SAMPLED = 2_000
 _NO_LIMIT = 1e300
@@ -139,6 +140,8 @@ def profile(
 
     Raises
     ------
+    TypeError
+        If the model is of another kind, or there is no such argument.
     ValueError
         If a budget with numbers cannot be met: the message says what can.
 
@@ -157,6 +160,7 @@ def profile(
         ...
     ValueError: budget: params of at most 100 cannot be met: the least that this space reaches is 944, ...
     """
+    check_names(cuts, profile, CompressionSpace)
     family = as_family(model)
     names = list(check_budget(budget)) if isinstance(budget, Mapping) else list(budget)
     if space is None:
@@ -201,6 +205,32 @@ def space_of_parts(family: Family, *, uniform: bool = False, **cuts: Any) -> Com
         return family.is_native(dataclasses.replace(family.shape, hidden=hidden, layers=(layer,) * layers))
 
     return CompressionSpace(family.shape, uniform=True, fits=fits, **cuts)
+
+
+def check_names(given: Mapping[str, Any], *known: Callable[..., Any]) -> None:
+    """Check the names of further arguments, before anything is computed.
+
+    Parameters
+    ----------
+    given : mapping of str to object
+        The arguments.
+    *known : callable
+        The function that was called, and those that it hands them to.
+
+    Raises
+    ------
+    TypeError
+        If none of them has an argument of that name.
+    """
+    names = [
+        name
+        for function in known
+        for name, one in inspect.signature(function).parameters.items()
+        if one.kind is not one.VAR_KEYWORD
+    ]
+    for name in given:
+        if name not in names:
+            raise TypeError(f"{known[0].__name__}: {unknown('argument', name, set(names))}")
 
 
 def check_budget(budget: Mapping[str, float]) -> dict[str, float]:

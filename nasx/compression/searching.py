@@ -15,7 +15,7 @@ from nasx.compression.correcting import ALIKE, Corrected, Knapsack
 from nasx.compression.estimating import estimate
 from nasx.compression.families import Family
 from nasx.compression.importance import Ranking, as_family, rank
-from nasx.compression.profiling import Profile, check_budget, profile, space_of_parts
+from nasx.compression.profiling import Profile, check_budget, check_names, profile, space_of_parts
 from nasx.compression.result import CompressionResult
 from nasx.compression.scoring import Metric, Scorer, SharedParts
 from nasx.compression.sensitivity import sensitivity
@@ -26,7 +26,7 @@ from nasx.errors import unknown
 from nasx.loop import Callback
 from nasx.loop import search as run_search
 from nasx.population import unique
-from nasx.registry import get_strategy
+from nasx.registry import get_strategy, strategy_name
 from nasx.space import Genotypes
 from nasx.strategies.base import SampledStrategy, Strategy
 from nasx.tasks.base import Direction
@@ -84,7 +84,7 @@ def compress(
     Raises
     ------
     TypeError
-        If the model is of another kind.
+        If the model is of another kind, or there is no such argument.
     ValueError
         If an argument is wrong, or the budget cannot be met: the message says what can.
 
@@ -104,6 +104,7 @@ def compress(
     """
     if isinstance(recover, bool) or not isinstance(recover, int | Mapping) or recover == {}:
         raise ValueError(f"recover must be a number of steps, or settings; got {recover!r}")
+    check_names(settings, compress, search, CompressionSpace)
     result = search(model, budget, data, valid=valid, **settings)
     best = result.best
     result.model = result.extract(best)
@@ -213,6 +214,8 @@ def search(
 
     Raises
     ------
+    TypeError
+        If the model is of another kind, or there is no such argument.
     ValueError
         If an argument is wrong, or the budget cannot be met.
 
@@ -225,6 +228,13 @@ def search(
     what the strategy proposes. Whatever is proposed is checked against the limits before it is scored;
     scoring takes the weights as they are, out of the model's own memory where that is possible.
     """
+    check_names(cuts, search, CompressionSpace)
+    method = get_strategy(strategy)
+    if not isinstance(method, SampledStrategy):
+        raise ValueError(
+            "strategy must be a sampled one, such as 'nsga2', since parts are scored with the model's own "
+            f"weights; got {strategy_name(method)!r}"
+        )
     family = as_family(model)
     limits = check_budget(budget)
     count(evaluations, "evaluations")
@@ -261,9 +271,8 @@ def search(
     if front:
         objectives[next(iter(limits))] = "minimize"
     whole = {scorer.name: scorer.score_shape(space.full)}
-    method = get_strategy(strategy)
     drawn = True
-    if corrected and isinstance(method, SampledStrategy) and not method.allow_repeats:
+    if corrected and not method.allow_repeats:
         problem = Knapsack(
             space,
             costs,

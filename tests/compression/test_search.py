@@ -317,6 +317,27 @@ def test_tokens_that_the_model_has_not_are_refused(llama, text):
             function()
 
 
+@pytest.mark.parametrize("function", [nasx.compress, search])
+def test_strategies_that_train_networks_of_their_own_are_refused(llama, text, function):
+    for strategy in ("darts", "spos", nasx.DARTS(), "hyperband"):
+        with pytest.raises(ValueError, match=r"strategy must be a sampled one, such as 'nsga2', .*; got '"):
+            function(llama, budget={"params": 20_000}, data=text, strategy=strategy)
+
+
+def test_unknown_arguments_are_named_with_what_was_called(llama, text):
+    given = {"budget": {"params": 20_000}, "data": text}
+    with pytest.raises(TypeError, match=r"compress: unknown argument 'divisr'; did you mean 'divisor'\?"):
+        nasx.compress(llama, divisr=8, **given)
+    with pytest.raises(TypeError, match=r"compress: unknown argument 'recovery'; did you mean 'recover'\?"):
+        nasx.compress(llama, recovery=8, **given)
+    with pytest.raises(
+        TypeError, match=r"search: unknown argument 'evaluation'; did you mean 'evaluations'\?"
+    ):
+        search(llama, evaluation=8, **given)
+    with pytest.raises(TypeError, match=r"profile: unknown argument 'contexts'; did you mean 'context'\?"):
+        profile(llama, ["params"], contexts=8)
+
+
 @pytest.mark.parametrize(("kind", "most"), [("gpt2", 32), ("bert", 32), ("roberta", 30), ("llama", 40)])
 def test_sequences_longer_than_the_models_positions_are_refused(kind, most):
     model = tiny_transformers.build(kind)
