@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +49,8 @@ class CompressionResult:
     Attributes
     ----------
     family : Family
-        A copy of the model, sorted so that what matters comes first: what parts are taken out of.
+        A copy of the model, sorted so that what matters comes first, and trained if `sandwich` was asked for:
+        what parts are taken out of.
     ranking : Ranking
         By what it is sorted.
     space : CompressionSpace
@@ -64,6 +65,8 @@ class CompressionResult:
         The best part, once `nasx.compress` has taken it out; with `recover`, it is the trained one.
     history : list of dict
         Of that training.
+    sandwich : list of dict
+        What `nasx.compression.train_supernet` gave, if all parts were trained before the search.
     """
 
     def __init__(
@@ -74,11 +77,13 @@ class CompressionResult:
         scorer: Scorer,
         search: Result,
         original: Mapping[str, float],
+        sandwich: Sequence[dict[str, float]] = (),
     ) -> None:
         self.family, self.ranking, self.profile, self.search = family, ranking, profile, search
         self.scorer, self.original = scorer, dict(original)
         self.model: nn.Module | None = None
         self.history: list[dict[str, float]] = []
+        self.sandwich = list(sandwich)
 
     @property
     def space(self) -> CompressionSpace:
@@ -180,7 +185,7 @@ class CompressionResult:
 
         shape = self._shape(candidate)
         student = self.extract(shape) if model is None else model
-        return student, recover(student, self.family, data, kept=shape.kept, **settings)
+        return student, recover(student, self.scorer.reference, data, kept=shape.kept, **settings)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write what was found, and the model if it was taken out.

@@ -41,7 +41,7 @@ class Scorer:
     Parameters
     ----------
     family : Family
-        The whole model, which others are compared with.
+        The whole model, whose parts are scored.
     data : Sequences
         Held-out text.
     metric : str or callable, optional
@@ -57,6 +57,9 @@ class Scorer:
         What a function's number is called; by default its own name.
     batch_size : int, default 8
         Sequences at a time.
+    reference : Family, optional
+        The whole model that others are compared with, if that is not `family`, but for example what this was
+        trained from.
 
     Raises
     ------
@@ -85,7 +88,9 @@ class Scorer:
         direction: Direction | None = None,
         name: str | None = None,
         batch_size: int = 8,
+        reference: Family | None = None,
     ) -> None:
+        self.reference = family if reference is None else reference
         self.family, self.data, self.batch_size = family, data, count(batch_size, "batch_size")
         data.check(family.plan)
         head = family.plan.head
@@ -217,11 +222,11 @@ class Scorer:
 
     def _divergence(self, model: nn.Module) -> float:
         if self._original is None:
-            with evaluating(self.family.model):
+            with evaluating(self.reference.model):
                 # Half precision is exact enough for what is compared, and there is one row for each token.
                 self._original = [
                     F.log_softmax(cast(Tensor, logits_of(output)).float(), -1).half()
-                    for _, output in self._batches(self.family.model)
+                    for _, output in self._batches(self.reference.model)
                 ]
         total, tokens = 0.0, 0
         for (batch, output), teacher in zip(self._batches(model), self._original, strict=True):
@@ -237,8 +242,8 @@ class Scorer:
 
     def _agreement(self, model: nn.Module) -> float:
         if self._original is None:
-            with evaluating(self.family.model):
-                self._original = self._similarities(self.family.model)
+            with evaluating(self.reference.model):
+                self._original = self._similarities(self.reference.model)
         pair = torch.stack([self._original, self._similarities(model)])
         value = float(torch.corrcoef(pair)[0, 1])
         return value if math.isfinite(value) else 0.0  # all sequences alike: nothing is told apart

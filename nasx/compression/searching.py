@@ -17,6 +17,7 @@ from nasx.compression.families import Family
 from nasx.compression.importance import Ranking, as_family, rank
 from nasx.compression.profiling import Profile, check_budget, check_names, profile, space_of_parts
 from nasx.compression.result import CompressionResult
+from nasx.compression.sandwich import train_supernet
 from nasx.compression.scoring import Metric, Scorer, SharedParts
 from nasx.compression.sensitivity import sensitivity
 from nasx.compression.space import CompressionSpace
@@ -102,20 +103,27 @@ def compress(
     >>> result.model(text[:1]).logits.shape
     torch.Size([1, 12, 50])
     """
-    if isinstance(recover, bool) or not isinstance(recover, int | Mapping) or recover == {}:
-        raise ValueError(f"recover must be a number of steps, or settings; got {recover!r}")
+    more = _training(recover, "recover")
     check_names(settings, compress, search, CompressionSpace)
     result = search(model, budget, data, valid=valid, **settings)
     best = result.best
     result.model = result.extract(best)
-    if recover:
-        more = {"steps": recover} if isinstance(recover, int) else dict(recover)
+    if more:
         for name in ("seed", "batch_size", "progress"):
             if name in settings:
                 more.setdefault(name, settings[name])
         train, _ = _data(data, valid, settings)
         _, result.history = result.recover(train, candidate=best, model=result.model, **more)
     return result
+
+
+def _training(asked: int | Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Give settings of a training, or none if there is to be none."""
+    if isinstance(asked, bool) or not isinstance(asked, int | Mapping) or asked == {}:
+        raise ValueError(f"{name} must be a number of steps, or settings; got {asked!r}")
+    if isinstance(asked, Mapping):
+        return dict(asked)
+    return {"steps": asked} if asked else {}
 
 
 def _data(data: Any, valid: Any, settings: Mapping[str, Any]) -> tuple[Sequences, Sequences]:
@@ -149,6 +157,7 @@ def search(
     points: int = 2,
     estimated_on: int = 16,
     corrected: bool = False,
+    sandwich: int | Mapping[str, Any] = 0,
     latency: Latency | Mapping[str, Any] | None = None,
     context: int = 2048,
     batch_size: int = 8,
@@ -193,6 +202,9 @@ def search(
         Whether three of four candidates are the best by estimates that all measured candidates corrected, as
         `nasx.compression.correcting.Corrected` has it, or all are the strategy's. With a few dozen
         evaluations neither was seen to be better.
+    sandwich : int or mapping, default 0
+        Steps in which all parts are trained together before the search, or settings of
+        `nasx.compression.train_supernet`. With a `journal`, its checkpoint is kept beside it.
     latency : Latency or mapping, optional
         As for `nasx.compression.profile`. What is measured is kept beside the `journal`,
         and refused when the search goes on with other settings or on another machine.
@@ -237,6 +249,7 @@ def search(
         )
     family = as_family(model)
     limits = check_budget(budget)
+    training = _training(sandwich, "sandwich")
     count(evaluations, "evaluations")
     count(estimated_on, "estimated_on")
     if estimates not in ("passes", "gradients"):
@@ -258,9 +271,16 @@ def search(
     profiled.check(limits)
     costs = {name: cost.bind(space, None) for name, cost in profiled.costs.items() if name in limits}
     sorted_family = type(family)(family.sorted(ranking.order))
+    parts, history = sorted_family, []
+    if training:
+        if journal is not None:
+            training.setdefault("checkpoint", f"{os.fspath(journal)}.sandwich")
+        training = {"seed": seed, "batch_size": batch_size, "progress": progress, **training}
+        parts, history = train_supernet(sorted_family, space, train, **training)
     how: dict[str, Any] = {"metric": metric, "direction": direction, "name": name, "batch_size": batch_size}
-    scorer = Scorer(sorted_family, held, **how)
-    estimating = Scorer(sorted_family, train[:estimated_on], **how)
+    how["reference"] = sorted_family
+    scorer = Scorer(parts, held, **how)
+    estimating = Scorer(parts, train[:estimated_on], **how)
     harm = (
         sensitivity(space, estimating)
         if estimates == "gradients"
@@ -270,7 +290,7 @@ def search(
     objectives: dict[str, Direction] = {**task.objectives}
     if front:
         objectives[next(iter(limits))] = "minimize"
-    whole = {scorer.name: scorer.score_shape(space.full)}
+    whole = {scorer.name: scorer.score(sorted_family.extract(space.full, share=True))}
     drawn = True
     if corrected and not method.allow_repeats:
         problem = Knapsack(
@@ -278,7 +298,7 @@ def search(
             costs,
             limits,
             harm,
-            scorer.loss(whole[scorer.name]),
+            scorer.loss(scorer.score_shape(space.full)),
             shares=_TIGHTER if front else _TIGHTER[:1],
             logarithm=scorer.metric == "perplexity",
         )
@@ -300,7 +320,7 @@ def search(
         progress=progress,
     )
     whole |= {name: cost.of(space.full) for name, cost in costs.items()}
-    return CompressionResult(sorted_family, ranking, profiled, scorer, found, whole)
+    return CompressionResult(parts, ranking, profiled, scorer, found, whole, history)
 
 
 def _ordered(

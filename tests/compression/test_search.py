@@ -317,6 +317,32 @@ def test_tokens_that_the_model_has_not_are_refused(llama, text):
             function()
 
 
+def test_all_parts_can_be_trained_before_the_search(llama, text, tmp_path):
+    before = {name: value.clone() for name, value in llama.state_dict().items()}
+    settings = {"budget": {"params": 12_000}, "data": text, "metric": "divergence", "points": 1, **CUTS}
+    plain = search(llama, evaluations=4, **settings)
+    settings |= {"sandwich": {"steps": 25, "lr": 1e-3}, "journal": tmp_path / "run.db"}
+    result = nasx.compress(llama, evaluations=4, recover={"steps": 30, "lr": 3e-3}, **settings)
+    assert [entry["step"] for entry in result.sandwich] == list(range(1, 26))
+    # Scores are those of trained parts, compared with the model as it was.
+    shapes = [plain.space.shape_of(row) for row in plain.space.sample(8, seed=9)]
+    scores = [[one.scorer.score_shape(shape) for shape in shapes] for one in (plain, result)]
+    assert sum(scores[1]) < 0.8 * sum(scores[0])
+    assert result.original["divergence"] == pytest.approx(0, abs=1e-3)
+    cut = result.score(result.extract())
+    assert cut == pytest.approx(result.best.metrics["divergence"], rel=1e-3)
+    assert result.score(result.model) < cut
+    assert numel(result.model) == result.best.metrics["params"] <= 12_000
+    assert all(torch.equal(value, before[name]) for name, value in llama.state_dict().items())
+    again = search(llama, evaluations=6, **settings)
+    assert again.sandwich == result.sandwich
+    assert [one.metrics for one in again.search.trials[:4]] == [one.metrics for one in result.search.trials]
+    assert plain.sandwich == []
+    for wrong in (True, {}, "many"):
+        with pytest.raises(ValueError, match="sandwich must be a number of steps, or settings; got"):
+            search(llama, **{**settings, "sandwich": wrong})
+
+
 @pytest.mark.parametrize("function", [nasx.compress, search])
 def test_strategies_that_train_networks_of_their_own_are_refused(llama, text, function):
     for strategy in ("darts", "spos", nasx.DARTS(), "hyperband"):
