@@ -9,7 +9,7 @@ require("torch", "nasx.nn", "torch")
 from nasx.nn.blocks import OPERATIONS, Classifier, ConvBlock  # noqa: E402 - after the check that torch is there
 from nasx.nn.choices import ChosenInputs, InputChoice, LayerChoice  # noqa: E402
 from nasx.nn.convnet import ConvNetModule  # noqa: E402
-from nasx.nn.darts import DARTSCell, DARTSModule, darts_operation  # noqa: E402
+from nasx.nn.darts import DARTSCell, DARTSModule, darts_block, darts_operation  # noqa: E402
 from nasx.nn.darts_supernet import DARTSSupernet  # noqa: E402
 from nasx.nn.drop_path import DropPath  # noqa: E402
 from nasx.nn.elastic import ElasticBatchNorm2d, ElasticConv2d, ElasticLinear, ElasticRepeat  # noqa: E402
@@ -93,6 +93,7 @@ __all__ = [
     "TransformerModule",
     "TransformerSupernet",
     "Zero",
+    "darts_block",
     "darts_operation",
     "enas_layer",
     "load_network",

@@ -29,6 +29,7 @@ __all__ = [
     "DARTSModule",
     "DARTSOperation",
     "FactorizedReduce",
+    "darts_block",
     "darts_operation",
     "darts_stem",
     "in_fast_layout",
@@ -286,6 +287,71 @@ def darts_stem(in_channels: int, channels: int) -> nn.Sequential:
     )
 
 
+def darts_block(kind: str, channels: int, outputs: int | None = None, stride: int = 1) -> nn.Module:
+    """Make a part of these networks.
+
+    Parameters
+    ----------
+    kind : str
+        "stem", "head" or "auxiliary", the classifier that only training runs; "bring" or "halve", by which a
+        cell brings an output of those before to its shape; an operation of the cells; "sum" for one addition
+        in a node, or "join" for all nodes of a cell.
+    channels : int
+        Channels of its input.
+    outputs : int, optional
+        Of a stem the channels of the first cells; of a head the outputs; of what a cell brings, its channels;
+        of what it joins, its nodes.
+    stride : int, default 1
+        Of an operation.
+
+    Returns
+    -------
+    torch.nn.Module
+        The part.
+
+    Raises
+    ------
+    ValueError
+        If there is no such part.
+    """
+    if kind in _OPERATIONS:
+        return darts_operation(kind, channels, stride)
+    if kind == "sum":
+        return _Sum()
+    if kind not in _PARTS or outputs is None:
+        raise ValueError(unknown("kind", kind, [*_PARTS, *_OPERATIONS, "sum"]))
+    return _PARTS[kind](channels, outputs)
+
+
+class _Sum(nn.Module):
+    """What a node does with its second edge."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + x
+
+
+class _Join(nn.Module):
+    """What a cell does with its nodes, all of one shape."""
+
+    def __init__(self, channels: int, nodes: int) -> None:
+        super().__init__()
+        self.nodes = nodes
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x] * self.nodes, 1)
+
+
+class _OnlyTrained(nn.Module):
+    """A classifier that is there, and that networks in evaluation pass by."""
+
+    def __init__(self, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.classifier = _AuxiliaryHead(channels, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
 class _AuxiliaryHead(nn.Sequential):
     """A small classifier on features inside the network, pooled to at most 2x2 pixels."""
 
@@ -384,4 +450,14 @@ _OPERATIONS: Mapping[str, Callable[[int, int, bool], nn.Module]] = {
     "sep_conv_5x5": _separable(5),
     "dil_conv_3x3": _dilated(3),
     "dil_conv_5x5": _dilated(5),
+}
+
+
+_PARTS: Mapping[str, Callable[[int, int], nn.Module]] = {
+    "stem": darts_stem,
+    "bring": relu_conv_norm,
+    "halve": FactorizedReduce,
+    "join": _Join,
+    "head": Classifier,
+    "auxiliary": _OnlyTrained,
 }

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from nasx.architecture import Block
 from nasx.errors import unknown
 from nasx.space import Categorical, Decision, Space
 from nasx.spaces._cells import draw_cells
@@ -239,6 +240,69 @@ class DARTS(Space):
             auxiliary=self.auxiliary,
         )
 
+    def blocks(self, architecture: Architecture, spec: TaskSpec) -> list[Block]:
+        """List the parts of a network: its operations, and what is around them in and between cells.
+
+        Parameters
+        ----------
+        architecture : Architecture
+            One of this space.
+        spec : TaskSpec
+            ``input_shape`` ``(C, H, W)`` and the number of outputs.
+
+        Returns
+        -------
+        list of Block
+            Of each cell what it brings its inputs to its shape with ("bring", "halve"), each edge's operation
+            but identities, the additions of nodes ("sum") and their join; stem, head, auxiliary classifier.
+
+        Raises
+        ------
+        ValueError
+            If the input is not an image.
+        nasx.errors.MissingDependencyError
+            If torch is not installed.
+        """
+        check_images(self, spec)
+        from nasx.nn.darts import layout
+
+        images, *size = spec.input_shape
+        found = [_block("stem", images, size, self.channels, channels_last=False)]
+        size_before = size
+        places = layout(self.cells, self.channels, self.nodes)
+        for number, place in enumerate(places):
+            halved = "halve" if place.reduction_before else "bring"
+            found.append(_block(halved, place.before, size_before, place.channels))
+            found.append(_block("bring", place.previous, size, place.channels))
+            own = [-(-side // 2) for side in size] if place.reduction else size
+            for _, source, name in self.cell(architecture, "reduce" if place.reduction else "normal"):
+                stride = 2 if place.reduction and source < 2 else 1
+                if name != "skip_connect" or stride == 2:
+                    found.append(_block(name, place.channels, size if stride == 2 else own, stride=stride))
+            found += self.nodes * [_block("sum", place.channels, own)]
+            found.append(_block("join", place.channels, own, self.nodes))
+            size_before, size = size, own
+            if self.auxiliary and number == 2 * self.cells // 3:
+                found.append(_block("auxiliary", self.nodes * place.channels, own, spec.num_outputs))
+        return [*found, _block("head", self.nodes * places[-1].channels, size, spec.num_outputs)]
+
+    def build_block(self, block: Block) -> nn.Module:
+        """Make one of `blocks`.
+
+        Parameters
+        ----------
+        block : Block
+            One of this space.
+
+        Returns
+        -------
+        torch.nn.Module
+            What `nasx.nn.darts_block` makes.
+        """
+        from nasx.nn import darts_block
+
+        return darts_block(block.kind, **dict(block.settings))
+
     def draw(self, architecture: Architecture, path: str | os.PathLike[str] | None = None) -> Figure:
         """Draw both cells.
 
@@ -296,6 +360,19 @@ class DARTS(Space):
         return DARTSSupernet(
             self, spec, partial_channels=partial_channels, edge_normalization=edge_normalization
         )
+
+
+def _block(
+    kind: str,
+    channels: int,
+    size: Sequence[int],
+    outputs: int | None = None,
+    *,
+    stride: int = 1,
+    channels_last: bool = True,
+) -> Block:
+    settings = (("channels", channels), ("outputs", outputs), ("stride", stride))
+    return Block(kind, (channels, *size), settings, channels_last)
 
 
 def _are_pairs(edges: Any) -> bool:

@@ -23,7 +23,7 @@ from nasx.hardware import (
     get_cost,
 )
 from nasx.hardware.costs import NetworkCost
-from nasx.spaces import ConvNet, ENASCell, ENASMacro, FBNet, NASBench201, ProxylessMobile, ShuffleNetV2
+from nasx.spaces import DARTS, ConvNet, ENASCell, ENASMacro, FBNet, NASBench201, ProxylessMobile, ShuffleNetV2
 
 SPEC = TaskSpec((3, 12, 12), 5, "image_classification")
 
@@ -63,6 +63,8 @@ SHUFFLE = ShuffleNetV2(channels=(12, 20), repeats=(2, 1), stem=5, head=16, multi
     [
         ConvNet(),
         NASBench201(cells=2, channels=4),
+        DARTS(cells=3, channels=3, nodes=3),
+        DARTS(cells=6, channels=4, nodes=2, auxiliary=True),
         ENASCell(cells=3, channels=2, nodes=2),
         ENASMacro(layers=4, channels=2),
         SHUFFLE,
@@ -88,6 +90,7 @@ def test_parameters_and_flops_of_sixty_random_networks(space):
     [
         ConvNet(),
         NASBench201(cells=1, channels=4),
+        DARTS(cells=3, channels=4, nodes=2, auxiliary=True),
         ENASCell(cells=3, channels=2, nodes=2),
         ENASMacro(layers=3, channels=4),
         SHUFFLE,
