@@ -271,7 +271,8 @@ def search(
     profiled.check(limits)
     costs = {name: cost.bind(space, None) for name, cost in profiled.costs.items() if name in limits}
     sorted_family = type(family)(family.sorted(ranking.order))
-    parts, history = sorted_family, []
+    parts = sorted_family
+    history: list[dict[str, float]] = []
     if training:
         if journal is not None:
             training.setdefault("checkpoint", f"{os.fspath(journal)}.sandwich")
