@@ -229,6 +229,11 @@ class Problem:
         limited = {name: columns[name] for name in self.limited_costs}
         return np.nan_to_num(self.violations(limited, len(genotypes)), nan=0.0)
 
+    @property
+    def measured_limits(self) -> list[str]:
+        """Names of the limited costs that are measured anew for each architecture."""
+        return [name for name in self.limited_costs if not getattr(self.costs[name], "deterministic", True)]
+
     def cost_limits(self) -> CostLimits | None:
         """Give the costs and the limits on them, as methods that train a supernet take them.
 
@@ -239,7 +244,7 @@ class Problem:
             other is left, or one of those is limited.
         """
         tables = {n: cost for n, cost in self.costs.items() if getattr(cost, "deterministic", True)}
-        if not tables or any(name not in tables for name in self.limited_costs):
+        if not tables or self.measured_limits:
             return None
         return CostLimits(tables, {name: self.limits[name] for name in self.limited_costs}, self._over_limits)
 

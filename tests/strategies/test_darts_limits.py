@@ -140,17 +140,29 @@ def test_nothing_is_trained_where_nothing_is_within(task):
     assert "no architecture within the limits on costs" in result.reason
 
 
+class Measured:
+    name, deterministic = "ms", False
+
+    def __call__(self, rows):
+        return 1.0 + np.zeros(len(rows))
+
+
 def test_measured_costs_leave_training_alone(task):
-    class Measured:
-        name, deterministic = "ms", False
-
-        def __call__(self, rows):
-            return 1.0 + np.zeros(len(rows))
-
-    result = run(task, CELLS, nasx.DARTS(epochs=1, batch_size=48), Measured(), 0.5)
+    strategy = nasx.DARTS(epochs=1, batch_size=48)
+    result = nasx.search(CELLS, task, strategy=strategy, costs={"ms": Measured()})
     assert "expected_costs" not in result.history[0]
-    assert [trial.state for trial in result.trials] == ["infeasible"]
-    assert result.best is None
+    assert result.best.metrics["ms"] == 1
+
+
+@pytest.mark.parametrize("name", ["darts", "pc_darts", "proxyless_nas", "fbnet", "enas"])
+def test_limits_on_measured_costs_are_refused_before_anything_is_trained(task, name):
+    task.count = 0
+    with pytest.raises(ValueError, match=rf"limits: 'ms' is measured .* {name!r} .*LatencyTable\.measure"):
+        run(task, CELLS, name, Measured(), 5.0)
+    assert task.count == 0
+    # Nor where it is one of the costs that come with names.
+    with pytest.raises(ValueError, match="limits: 'latency_ms' is measured"):
+        nasx.search(CELLS, task, strategy=name, costs=["latency_ms"], limits={"latency_ms": 1e6})
 
 
 def test_constraints_hold_too(task):

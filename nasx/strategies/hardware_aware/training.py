@@ -75,7 +75,10 @@ class CostAwareTraining(Training):
                 self.models, form=form, weight=weight, exponent=exponent, targets=settings.targets
             )
         elif settings.targets:
-            raise ValueError(f"targets {dict(settings.targets)} need costs: pass costs= to the search")
+            raise ValueError(
+                f"targets {dict(settings.targets)} need costs that are no measurements, as a LatencyTable: pass "
+                "costs= to the search"
+            )
 
     # -- one epoch -------------------------------------------------------------------------------------------
 
