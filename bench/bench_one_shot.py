@@ -6,6 +6,8 @@
 (b) Scoring candidates, with batch normalisations measured anew, beside the bare forward passes that it needs.
 (c) Candidates proposed and filtered by limits on FLOPs and latency beside a Python loop over dicts: in one
     go, and by the genetic search in generations, with losses told.
+(d) A step on random paths of each space with native kernels beside the same with PyTorch's operators alone,
+    both in the layout in which they are faster.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import copy
 import random
 import time
 from collections.abc import Callable
+from typing import Any
 
 from harness import machine  # first: it sets up the process
 
@@ -26,6 +29,7 @@ from torch.nn import functional as F
 import nasx
 from nasx import population
 from nasx.nn import plain
+from nasx.nn.kernels import kernels_in_use, use_kernels
 from nasx.strategies.one_shot.training import PathTraining
 from nasx.tasks import ImageClassification, SharedWeights
 
@@ -259,11 +263,53 @@ def proposing(candidates: int) -> None:
         )
 
 
+def kernels(batch_size: int, rounds: int) -> None:
+    batch = images(batch_size, 0)
+    task = ImageClassification(images(64, 1), images(64, 2), normalize=False, device="cpu")
+    print(f"(d) steps on three paths, batch {batch_size}: least ms of {rounds} rounds in turn (at least 1)")
+    spaces = {
+        "NASBench201": nasx.spaces.NASBench201(cells=1, channels=16),
+        "DARTS": nasx.spaces.DARTS(cells=5, channels=16),
+        "ENASCell": nasx.spaces.ENASCell(cells=5, channels=16),
+        "ENASMacro": nasx.spaces.ENASMacro(layers=6, channels=16),
+        "ShuffleNetV2": nasx.spaces.ShuffleNetV2(channels=(32, 64), repeats=(2, 2), stem=16, stem_stride=1),
+        "ProxylessMobile": nasx.spaces.ProxylessMobile(
+            channels=(16, 32), repeats=(2, 2), strides=(1, 2), stem=16, stem_stride=1
+        ),
+        "FBNet": nasx.spaces.FBNet(channels=(16, 32), repeats=(2, 2), strides=(1, 2), stem=16, stem_stride=1),
+    }
+    before = kernels_in_use()
+    for name, space in spaces.items():
+        torch.manual_seed(0)
+        supernet = space.supernet(task.spec)
+        rows = list(space.sample(3, seed=1))
+        calls: dict[str, Callable[[], object]] = {}
+        for layout in (torch.contiguous_format, torch.channels_last):
+            own = copy.deepcopy(supernet).to(memory_format=layout).train()
+            training = PathTraining(nasx.SPOS(), own, task, seed=0, device=None, deadline=None)
+            given = batch[0].contiguous(memory_format=layout), batch[1]
+            for on in (True, False):
+
+                def run(on: bool = on, training: PathTraining = training, given: Any = given) -> None:
+                    use_kernels(on)
+                    for row in rows:  # noqa: B023 - called in this round
+                        training.step(given, [row])
+
+                calls[f"{on} {layout}"] = run
+        in_turn(calls, 2)
+        least = {key: min(values) * 1e3 for key, values in in_turn(calls, rounds).items()}
+        ours, theirs = (
+            min(ms for key, ms in least.items() if key.startswith(on)) for on in ("True", "False")
+        )
+        print(f"  {name:<16} PyTorch {theirs:8.2f}  kernels {ours:8.2f}  x {theirs / ours:.3f}", flush=True)
+    use_kernels(before)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="a small network and few rounds")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", choices="abc")
+    parser.add_argument("--only", choices="abcd")
     options = parser.parse_args()
     machine("torch")
     torch.set_num_threads(options.threads)
@@ -274,6 +320,8 @@ def main() -> None:
         scoring(space, *((8, 3, 2) if options.small else (100, 20, 1)))
     if options.only in (None, "c"):
         proposing(20_000 if options.small else 100_000)
+    if options.only in (None, "d"):
+        kernels(16 if options.small else 64, 5 if options.small else 9)
 
 
 if __name__ == "__main__":

@@ -76,8 +76,8 @@ class CostAwareTraining(Training):
             )
         elif settings.targets:
             raise ValueError(
-                f"targets {dict(settings.targets)} need costs that are no measurements, as a LatencyTable: pass "
-                "costs= to the search"
+                f"targets {dict(settings.targets)} need costs that are not measured anew, as a LatencyTable: "
+                "pass costs= to the search"
             )
 
     # -- one epoch -------------------------------------------------------------------------------------------
