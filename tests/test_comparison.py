@@ -123,7 +123,7 @@ class Slow(nasx.Task):
         return {"error": VALUES[architecture["a"]] + 9 - budget}
 
 
-@pytest.mark.parametrize(("strategy", "over"), [(nasx.ASHA(), 2), (nasx.Hyperband(), 0)])
+@pytest.mark.parametrize(("strategy", "over"), [(nasx.ASHA(), 2), (nasx.Hyperband(), 6)])
 def test_parts_of_evaluations_count_as_parts(strategy, over):
     found = nasx.compare(LINE, Slow(), {"parts": strategy, "whole": "random_search"}, evaluations=4, seeds=6)
     for seed in found.seeds:

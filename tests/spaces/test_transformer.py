@@ -296,6 +296,7 @@ def test_memory_and_latency_of_networks_of_tokens():
     assert (MeasuredLatency(repeats=5, warmup=1).bind(space, SPEC)(rows) > 0).all()
 
 
+@pytest.mark.timing
 def test_a_latency_table_is_measured():
     space = Transformer(hidden=[8], depths=[3], heads=[1], head_dim=8, mlp=[1])
     table = LatencyTable.measure(space, SPEC, networks=10, rounds=1, progress=False)
