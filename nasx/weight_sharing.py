@@ -87,13 +87,13 @@ def train_supernet(
     torch = require("torch", f"strategy {name!r}", "torch")
     if not strategy.takes(task) or problem.spec is None:
         raise TypeError(f"strategy {name!r} {strategy.needs}; got {type(task).__name__}")
-    if strategy.keeps_limits and not isinstance(strategy, OneShotStrategy):
-        for cost in problem.measured_limits:
-            raise ValueError(
-                f"limits: {cost!r} is measured for each network by itself, and strategy {name!r} has to know "
-                "it of all while it trains; measure a table: "
-                f"costs={{{cost!r}: nasx.hardware.LatencyTable.measure(space, task.spec)}}"
-            )
+    if strategy.keeps_limits and problem.measured_limits:
+        cost = problem.measured_limits[0]
+        raise ValueError(
+            f"limits: {cost!r} is measured for each network by itself, and strategy {name!r} has to know it "
+            "of all while it trains; measure a table: "
+            f"costs={{{cost!r}: nasx.hardware.LatencyTable.measure(space, task.spec)}}"
+        )
     result = (MetaResult if isinstance(strategy, MetaNAS) else Result)(
         space=problem.space, objectives=problem.objectives, limits=problem.limits, strategy=name, seed=seed
     )

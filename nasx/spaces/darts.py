@@ -270,12 +270,13 @@ class DARTS(Space):
         found = [_block("stem", images, size, self.channels, channels_last=False)]
         size_before = size
         places = layout(self.cells, self.channels, self.nodes)
+        edges = {kind: self.cell(architecture, kind) for kind in ("normal", "reduce")}
         for number, place in enumerate(places):
             halved = "halve" if place.reduction_before else "bring"
             found.append(_block(halved, place.before, size_before, place.channels))
             found.append(_block("bring", place.previous, size, place.channels))
             own = [-(-side // 2) for side in size] if place.reduction else size
-            for _, source, name in self.cell(architecture, "reduce" if place.reduction else "normal"):
+            for _, source, name in edges["reduce" if place.reduction else "normal"]:
                 stride = 2 if place.reduction and source < 2 else 1
                 if name != "skip_connect" or stride == 2:
                     found.append(_block(name, place.channels, size if stride == 2 else own, stride=stride))

@@ -141,6 +141,8 @@ class FewShotTraining(EpochTraining):
     def _with_architectures(self, decision: str, groups: Any) -> Any:
         """Let groups that hold nothing within the limits join one that does: they could not be trained."""
         space = self.supernet.space
+        if not space.constraints and self.cost_violation is None:
+            return groups
         rows = space.canonicalize(
             population.sample(
                 space.cardinalities, _LOOKED_AT, seed=stream(self.seed, 0, 10), conditions=space.conditions
