@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from killing import in_a_child, killed_until_it_ends
 from torch import nn
 
 import nasx
@@ -348,18 +349,6 @@ def test_a_finished_search_is_opened_again_without_training(whole):
     assert os.listdir(path.parent).count("run.db.checkpoint.new") == 0
 
 
-def in_a_child(work):
-    """Run a function in a forked process; gives its number."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-            os._exit(0)
-        except BaseException:
-            os._exit(1)
-    return child
-
-
 @pytest.mark.parametrize(
     ("strategy", "most"),
     [(nasx.DARTS(**ROUND, order=2), 26), (nasx.PCDARTS(**ROUND, warmup_epochs=1), 10), (ENAS, 22)],
@@ -367,27 +356,9 @@ def in_a_child(work):
 )
 def test_killed_at_random_moments_and_resumed_equals_never_killed(tmp_path, strategy, most):
     path = tmp_path / "run.db"
-    random = np.random.default_rng(0)
-    deaths = 0
-    for _ in range(60):
-        reader, writer = os.pipe()
-        child = in_a_child(
-            lambda writer=writer: run(Digits(lambda _: os.write(writer, b".")), path, strategy=strategy)
-        )
-        os.close(writer)
-        for _ in range(random.integers(1, most)):
-            if not os.read(reader, 1):
-                break
-        time.sleep(random.uniform(0, 0.02))
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        os.close(reader)
-        if os.WIFEXITED(status):
-            assert os.WEXITSTATUS(status) == 0
-            break
-        deaths += 1
-    else:
-        pytest.fail("it never came to its end")
+    deaths = killed_until_it_ends(
+        lambda at_step: run(Digits(at_step), path, strategy=strategy), most, delay=0.02
+    )
     assert deaths >= 3
     task = Digits()
     assert_same(run(task, path, strategy=strategy), run(task, strategy=strategy))

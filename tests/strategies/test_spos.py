@@ -3,14 +3,13 @@
 import contextlib
 import copy
 import json
-import os
 import re
-import signal
 import time
 
 import numpy as np
 import pytest
 import torch
+from killing import killed_until_it_ends
 from torch import nn
 
 import nasx
@@ -665,31 +664,7 @@ def test_measured_costs_are_those_of_the_first_run_in_the_next(tmp_path, task):
 
 def test_killed_at_random_moments_of_both_phases_and_resumed_equals_never_killed(tmp_path, task, whole):
     path = tmp_path / "run.db"
-    random = np.random.default_rng(0)
-    deaths = 0
-    for _ in range(60):
-        reader, writer = os.pipe()
-        child = os.fork()
-        if child == 0:
-            try:
-                run(Digits(lambda _, writer=writer: os.write(writer, b".")), path)
-                os._exit(0)
-            except BaseException:
-                os._exit(1)
-        os.close(writer)
-        for _ in range(random.integers(1, 45)):
-            if not os.read(reader, 1):
-                break
-        time.sleep(random.uniform(0, 0.01))
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        os.close(reader)
-        if os.WIFEXITED(status):
-            assert os.WEXITSTATUS(status) == 0
-            break
-        deaths += 1
-    else:
-        pytest.fail("it never came to its end")
+    deaths = killed_until_it_ends(lambda at_step: run(Digits(at_step), path), 45, delay=0.01)
     assert deaths >= 3
     assert_same(run(task, path), whole)
 
