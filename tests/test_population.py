@@ -104,7 +104,7 @@ def test_every_operation_equals_its_twin(
         keys = np.random.default_rng(1).choice(keys, n)
         crowding = np.random.default_rng(2).choice([0.5, 1.0, np.inf], n)
         crowding = data.draw(st.sampled_from([crowding, None]))
-        size = data.draw(st.integers(1, 6))
+        size = data.draw(st.integers(1, 18))  # more and fewer numbers than are made in advance
         key = {"seed": seed, "generation": generation, "first": first}
         winners = population.tournament(keys, n, size=size, crowding=crowding, **key)
         expected = [twin.tournament_winner(keys, crowding, size, s) for s in streams("tournament")]

@@ -5,6 +5,7 @@
 #include <pybind11/pybind11.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -158,13 +159,27 @@ inline Crossover crossover_settings(const std::string& kind, py::ssize_t points,
             probability};
 }
 
+// An array with nothing in it yet. pybind11's constructors take twice as long, for lists of lengths and
+// strides on the heap.
+template <class T, std::size_t ndim>
+py::array_t<T> new_array(std::array<Py_intptr_t, ndim> lengths) {
+    const auto& numpy = py::detail::npy_api::get();
+    PyObject* const array =
+        numpy.PyArray_NewFromDescr_(numpy.PyArray_Type_, py::dtype::of<T>().release().ptr(), int{ndim},
+                                    lengths.data(), nullptr, nullptr, 0, nullptr);
+    if (array == nullptr) {
+        throw py::error_already_set();
+    }
+    return py::reinterpret_steal<py::array_t<T>>(array);
+}
+
 template <class T>
 py::array_t<T> new_vector(std::size_t n) {
     if (n > static_cast<std::size_t>(std::numeric_limits<py::ssize_t>::max()) / sizeof(T)) {
         throw py::value_error("the result would have " + std::to_string(n) +
                               " numbers, more than memory has addresses for");
     }
-    return py::array_t<T>(static_cast<py::ssize_t>(n));
+    return new_array<T, 1>({static_cast<Py_intptr_t>(n)});
 }
 
 template <class T>
@@ -174,7 +189,7 @@ py::array_t<T> new_matrix(std::size_t rows, std::size_t cols) {
         throw py::value_error("the result would have " + std::to_string(rows) + " rows of " +
                               std::to_string(cols) + " numbers, more than memory has addresses for");
     }
-    return py::array_t<T>({static_cast<py::ssize_t>(rows), static_cast<py::ssize_t>(cols)});
+    return new_array<T, 2>({static_cast<Py_intptr_t>(rows), static_cast<Py_intptr_t>(cols)});
 }
 
 template <class T>

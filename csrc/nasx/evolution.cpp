@@ -124,20 +124,24 @@ void make_mutants(const Decisions& decisions, Genotypes parents, bool all_free,
                   const Contestants& contestants, std::size_t size, const StreamKey& key,
                   MutableGenotypes out) {
     const std::size_t d = out.cols;
-    const auto make = [&](std::size_t i, Stream& stream) {
+    const auto make = [&](std::size_t i, auto& stream) {
         const std::int32_t* const parent = parents.row(contestants.winner(size, stream));
         std::int32_t* const row = out.row(i);
-        if (!all_free) {
-            mutate_one_row(decisions, stream, parent, row);
-            return;
-        }
         const std::size_t at = stream.below(static_cast<std::uint32_t>(d));
         std::copy_n(parent, d, row);
         row[at] = other_choice(decisions, at, parent[at], stream);
     };
+    const std::size_t numbers = size + 2;  // two for the mutation
     for_rows(out.rows, out.cols + size, [&](std::size_t begin, std::size_t end) {
-        if (size <= 6) {  // two numbers more, for the mutation, and two blocks suffice
-            for_streams<2>(key, Purpose::mutants, begin, end, make);
+        if (!all_free) {
+            for_streams<4>(key, Purpose::mutants, begin, end, [&](std::size_t i, Stream& stream) {
+                const std::uint32_t parent = contestants.winner(size, stream);
+                mutate_one_row(decisions, stream, parents.row(parent), out.row(i));
+            });
+        } else if (numbers <= 8) {
+            for_short_streams<2>(key, Purpose::mutants, begin, end, make);
+        } else if (numbers <= 16) {
+            for_short_streams<4>(key, Purpose::mutants, begin, end, make);
         } else {
             for_streams<4>(key, Purpose::mutants, begin, end, make);
         }

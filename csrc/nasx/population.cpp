@@ -27,17 +27,37 @@ bool has_inactive(const std::int32_t* row, std::size_t d) {
     return signs < 0;
 }
 
-// Whether all choices are from the smallest to below their cardinality. Vectorised for the same reason.
-bool within(const std::int32_t* row, std::span<const std::int32_t> cardinalities, std::int32_t smallest) {
-    // Counted from the smallest without a sign, what is below it is far above.
-    const auto from_smallest = [&](std::int32_t x) {
-        return static_cast<std::uint32_t>(x) - static_cast<std::uint32_t>(smallest);
-    };
-    std::uint32_t outside = 0;
-    for (std::size_t j = 0; j < cardinalities.size(); ++j) {
-        outside |= from_smallest(row[j]) >= from_smallest(cardinalities[j]);
+// Whether n choices are from the smallest to below their cardinality. Vectorised for the same reason: a
+// choice outside makes one of two differences negative.
+bool within(const std::int32_t* choices, const std::int32_t* cardinalities, std::size_t n,
+            std::int32_t smallest) {
+    std::uint32_t signs = 0;
+    for (std::size_t j = 0; j < n; ++j) {
+        const auto choice = static_cast<std::uint32_t>(choices[j]);
+        signs |= choice - static_cast<std::uint32_t>(smallest);
+        signs |= static_cast<std::uint32_t>(cardinalities[j]) - 1 - choice;
     }
-    return outside == 0;
+    return signs >> 31 == 0;
+}
+
+// The same for all rows; short ones are looked at several at a time.
+bool all_within(Genotypes rows, std::span<const std::int32_t> cardinalities, std::int32_t smallest) {
+    constexpr std::size_t most = 64;
+    const std::size_t d = rows.cols, together = std::max(std::min(most / d, rows.rows), std::size_t{1});
+    std::array<std::int32_t, most> repeated;
+    const std::int32_t* bounds = cardinalities.data();
+    if (together > 1) {
+        for (std::size_t i = 0; i < together; ++i) {
+            std::copy_n(bounds, d, repeated.begin() + i * d);
+        }
+        bounds = repeated.data();
+    }
+    for (std::size_t i = 0; i < rows.rows; i += together) {
+        if (!within(rows.row(i), bounds, d * std::min(together, rows.rows - i), smallest)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 bool mutable_at(const Decisions& decisions, const std::int32_t* row, std::size_t j) {
@@ -128,9 +148,12 @@ void Decisions::check_width(Genotypes genotypes, const char* argument) const {
 
 void Decisions::check(Genotypes genotypes, const char* argument) const {
     check_width(genotypes, argument);
+    if (all_within(genotypes, cardinalities_, -1)) {
+        return;
+    }
     for (std::size_t i = 0; i < genotypes.rows; ++i) {
         const std::int32_t* const row = genotypes.row(i);
-        if (within(row, cardinalities_, -1)) {
+        if (within(row, cardinalities_.data(), size(), -1)) {
             continue;
         }
         std::size_t j = 0;
@@ -144,11 +167,11 @@ void Decisions::check(Genotypes genotypes, const char* argument) const {
 }
 
 std::size_t first_malformed(const Decisions& decisions, Genotypes genotypes) {
+    if (!decisions.conditional() && all_within(genotypes, decisions.cardinalities(), 0)) {
+        return genotypes.rows * genotypes.cols;
+    }
     for (std::size_t i = 0; i < genotypes.rows; ++i) {
         const std::int32_t* const row = genotypes.row(i);
-        if (!decisions.conditional() && within(row, decisions.cardinalities(), 0)) {
-            continue;
-        }
         for (std::size_t j = 0; j < genotypes.cols; ++j) {
             const bool fits =
                 decisions.active(j, row) ? row[j] >= 0 && row[j] < decisions.cardinality(j) : row[j] == -1;

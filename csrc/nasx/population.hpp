@@ -152,13 +152,17 @@ struct Contestants {
     std::uint32_t count() const { return static_cast<std::uint32_t>(keys.size()); }
 
     // Winner among `size` (>= 1) drawn with replacement. Nothing is checked.
-    std::uint32_t winner(std::size_t size, Stream& stream) const {
-        return winner(size, stream, count(), count());
+    template <class AnyStream>
+    std::uint32_t winner(std::size_t size, AnyStream& stream) const {
+        return best_of(size, [&] { return stream.below(count()); });
     }
 
     // The same among all but one; there must be at least two.
     std::uint32_t winner_beside(std::uint32_t absent, std::size_t size, Stream& stream) const {
-        return winner(size, stream, count() - 1, absent);
+        return best_of(size, [&] {
+            const std::uint32_t drawn = stream.below(count() - 1);
+            return drawn + (drawn >= absent);
+        });
     }
 
     // Throws unless n tournaments of `size` can be held: `size` is from 1 to largest_size, there is a
@@ -166,11 +170,8 @@ struct Contestants {
     void check(std::size_t size, std::size_t n) const;
 
   private:
-    std::uint32_t winner(std::size_t size, Stream& stream, std::uint32_t bound, std::uint32_t absent) const {
-        const auto draw = [&] {
-            const std::uint32_t drawn = stream.below(bound);
-            return drawn + (drawn >= absent);
-        };
+    template <class Draw>
+    std::uint32_t best_of(std::size_t size, Draw&& draw) const {
         // By arithmetic: no CPU foresees who wins.
         const auto choose = [](bool first, std::uint32_t a, std::uint32_t b) {
             return b ^ ((a ^ b) & (0u - std::uint32_t{first}));
@@ -202,8 +203,8 @@ void tournament(const Contestants& contestants, std::size_t size, const StreamKe
                 std::span<std::int32_t> winners);
 
 // One of the choices of decision j, which has several, but not `choice`.
-inline std::int32_t other_choice(const Decisions& decisions, std::size_t j, std::int32_t choice,
-                                 Stream& stream) {
+template <class AnyStream>
+std::int32_t other_choice(const Decisions& decisions, std::size_t j, std::int32_t choice, AnyStream& stream) {
     const auto other = static_cast<std::int32_t>(stream.below(decisions.choices(j) - 1));
     return other + (other >= choice);
 }

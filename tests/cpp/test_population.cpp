@@ -78,6 +78,35 @@ TEST_CASE("the first malformed entry is found, and none in what repair returns")
     CHECK(first_malformed(space, {rows.values.data(), 1, 5}) == 1);  // inactive, but not -1
 }
 
+TEST_CASE("malformed entries are found wherever they are among short rows and long ones") {
+    constexpr std::int32_t most = std::numeric_limits<std::int32_t>::max();
+    for (const std::size_t d : {1, 2, 3, 6, 31, 32, 33, 63, 64, 65, 130}) {
+        std::vector<std::int32_t> counts(d);
+        for (std::size_t j = 0; j < d; ++j) {
+            counts[j] = j % 5 == 4 ? most : static_cast<std::int32_t>(j % 5) + 1;
+        }
+        const Decisions space(counts, {});
+        for (const std::size_t n : {1, 2, 9, 10, 11, 21, 64, 65}) {
+            std::vector<std::int32_t> values(n * d);
+            sample(space, {4, 0, 0}, {values.data(), n, d});
+            const Genotypes rows{values.data(), n, d};
+            REQUIRE(first_malformed(space, rows) == n * d);
+            CHECK_NOTHROW(space.check(rows, "x"));
+            for (const std::size_t place : {std::size_t{0}, n * d / 2, n * d - 1}) {
+                const std::int32_t right = values[place], count = counts[place % d];
+                for (const std::int32_t wrong : {-1, -2, -most - 1, -most, count, most}) {
+                    values[place] = wrong;
+                    CHECK(first_malformed(space, rows) == place);
+                    CHECK(test::refusal([&] { space.check(rows, "x"); }).empty() == (wrong == -1));
+                }
+                values[place] = count - 1;
+                CHECK(first_malformed(space, rows) == n * d);
+                values[place] = right;
+            }
+        }
+    }
+}
+
 TEST_CASE("mutation at rate one changes every decision that can, at rate zero none") {
     const Decisions space({cardinalities.data(), 5}, {});
     Rows in(500), out(500);

@@ -25,3 +25,35 @@ TEST_CASE("streams that begin together give the numbers that they give alone") {
         CHECK(rows == n);
     }
 }
+
+TEST_CASE("short streams draw what streams draw, where every other number is drawn again too") {
+    const StreamKey key{3, 1, 0xFFFFFFFFu - 9};
+    std::size_t again = 0;
+    for (const std::uint32_t bound : {1u, 2u, 5u, 0x80000001u, 0xFFFFFFFFu}) {
+        for (const std::size_t n : {0, 1, 2, 3, 31, 32, 33, 70}) {
+            std::vector<std::vector<std::uint32_t>> drawn(n);
+            const auto draw = [&](std::size_t i, auto& stream) {
+                again += !drawn[i].empty();
+                drawn[i].clear();
+                for (int k = 0; k < 8; ++k) {
+                    drawn[i].push_back(stream.below(bound));
+                }
+            };
+            const auto check = [&] {
+                for (std::size_t i = 0; i < n; ++i) {
+                    Stream alone(key, Purpose::mutants, i);
+                    REQUIRE(drawn[i].size() == 8);
+                    for (const std::uint32_t x : drawn[i]) {
+                        REQUIRE(x == alone.below(bound));
+                    }
+                    drawn[i].clear();
+                }
+            };
+            for_short_streams<2>(key, Purpose::mutants, 0, n, draw);
+            check();
+            for_short_streams<4>(key, Purpose::mutants, 0, n, draw);
+            check();
+        }
+    }
+    CHECK(again > 300);  // nearly all of those with large bounds
+}

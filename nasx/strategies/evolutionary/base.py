@@ -65,6 +65,8 @@ class PopulationStrategy(SampledStrategy):
 
     def _start(self) -> None:
         self._populated = False
+        # All that can be wrong with a child is that it was seen: the core looks for new ones by itself.
+        self._plain = not (self._limited or self.space.canonical)
         self._begin()
 
     def _propose(self, n: int, first: int) -> Genotypes:
@@ -75,15 +77,16 @@ class PopulationStrategy(SampledStrategy):
         return sample(space.cardinalities, n, seed=self.seed, first=first, conditions=space.conditions)
 
     def _take(self, n: int, most: int) -> Genotypes:
-        # Where all that can be wrong with a child is that it was seen, the core looks for new ones by itself.
-        if self._limited or self.space.canonical or not self._breeding:
+        if not self._plain or not self._breeding:
             return super()._take(n, most)
-        first, maker = self._proposed, self._breed()
+        first = self._proposed
         if self.allow_repeats:
-            self._proposed += most
-            return maker.make(most, first)
-        rows, made, self._rejected = maker.make_new(most, first, self._seen.native, self._rejected, PATIENCE)
-        self._proposed += made
+            self._proposed = first + most
+            return self._breed().make(most, first)
+        rows, made, self._rejected = self._breed().make_new(
+            most, first, self._seen.native, self._rejected, PATIENCE
+        )
+        self._proposed = first + made
         return rows
 
     @property

@@ -98,7 +98,8 @@ class RegularizedEvolution(PopulationStrategy):
             before = len(self._seen)
             done = self._population.tell(x, losses, violations, failed, self._seen.native)
             self._asked += len(self._seen) - before
-        self._populated = self._populated or self._population.size > 0
+        if not self._populated:
+            self._populated = self._population.size > 0
         return done
 
     def _enter(
