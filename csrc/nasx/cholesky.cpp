@@ -22,24 +22,38 @@ std::size_t block_of(std::size_t order) {
     return order > 240 ? 96 : smallest;
 }
 
+// Column after column is subtracted from those behind it, in a copy where columns lie in one piece: loops
+// that are vectorised.
 bool factor_small(Square a) {
-    for (std::size_t i = 0; i < a.order; ++i) {
-        double* const mine = a.row(i);
-        for (std::size_t j = 0; j < i; ++j) {
-            double sum = mine[j];
-            for (std::size_t s = 0; s < j; ++s) {
-                sum -= mine[s] * a(j, s);
-            }
-            mine[j] = sum / a(j, j);
+    double columns[smallest][smallest];
+    const std::size_t n = a.order;
+    for (std::size_t i = 0; i < n; ++i) {
+        for (std::size_t j = 0; j <= i; ++j) {
+            columns[j][i] = a(i, j);
         }
-        double pivot = mine[i];
-        for (std::size_t s = 0; s < i; ++s) {
-            pivot -= mine[s] * mine[s];
-        }
-        if (!(pivot > 0)) {
+    }
+    for (std::size_t k = 0; k < n; ++k) {
+        double* const mine = columns[k];
+        if (!(mine[k] > 0)) {
             return false;
         }
-        mine[i] = std::sqrt(pivot);
+        const double pivot = std::sqrt(mine[k]);
+        mine[k] = pivot;
+        for (std::size_t i = k + 1; i < n; ++i) {
+            mine[i] /= pivot;
+        }
+        for (std::size_t j = k + 1; j < n; ++j) {
+            double* const other = columns[j];
+            const double factor = mine[j];
+            for (std::size_t i = j; i < n; ++i) {
+                other[i] -= factor * mine[i];
+            }
+        }
+    }
+    for (std::size_t i = 0; i < n; ++i) {
+        for (std::size_t j = 0; j <= i; ++j) {
+            a(i, j) = columns[j][i];
+        }
     }
     return true;
 }

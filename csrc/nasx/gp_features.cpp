@@ -64,8 +64,12 @@ void GpFeatures::write(const std::int32_t* row, double* out, std::size_t stride)
     }
 }
 
+bool GpFeatures::all_active(const std::int32_t* row) const {
+    return std::ranges::all_of(ordered_, [&](std::size_t j) { return row[j] >= 0; });
+}
+
 simd::Correlation GpFeatures::correlation(std::span<const double> lengths, double scale,
-                                          std::vector<double>& rates) const {
+                                          std::vector<double>& rates, bool all_active) const {
     rates.clear();
     for (const std::size_t j : compared_) {
         rates.push_back(1 / lengths[j]);
@@ -74,7 +78,7 @@ simd::Correlation GpFeatures::correlation(std::span<const double> lengths, doubl
     for (const std::size_t j : ordered_) {
         rates.push_back((matern ? std::sqrt(5.0) : std::sqrt(0.5)) / lengths[j]);
     }
-    return {compared_.size(), ordered_.size(), matern, rates.data(), scale};
+    return {compared_.size(), ordered_.size(), matern, all_active, rates.data(), scale};
 }
 
 void GpFeatures::slopes(std::span<const double> lengths, std::span<const double> sums,
@@ -97,6 +101,7 @@ void GpRows::append(const GpFeatures& features, Genotypes rows) {
     rows_.resize(padded(size) * f, 0.0);
     tiles_.resize(padded(size) * f, 0.0);
     for (std::size_t i = 0; i < rows.rows; ++i, ++size_) {
+        all_active_ = all_active_ && features.all_active(rows.row(i));
         features.write(rows.row(i), rows_.data() + size_ * f, 1);
         features.write(rows.row(i),
                        tiles_.data() + size_ / tile_columns * tile_columns * f + size_ % tile_columns,

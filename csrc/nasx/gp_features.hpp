@@ -42,9 +42,13 @@ class GpFeatures {
     // Writes the features of a row, `stride` numbers apart.
     void write(const std::int32_t* row, double* out, std::size_t stride) const;
 
-    // The correlation with these lengths (d,), whose rates are kept in `rates`.
-    simd::Correlation correlation(std::span<const double> lengths, double scale,
-                                  std::vector<double>& rates) const;
+    // Whether no ordered decision of a row is inactive.
+    bool all_active(const std::int32_t* row) const;
+
+    // The correlation with these lengths (d,), whose rates are kept in `rates`; of rows that are all active,
+    // if the caller knows that.
+    simd::Correlation correlation(std::span<const double> lengths, double scale, std::vector<double>& rates,
+                                  bool all_active = false) const;
 
     // Writes slopes by the logarithm of each length (d,), from sums that were added up by the kernels.
     void slopes(std::span<const double> lengths, std::span<const double> sums, std::span<double> out) const;
@@ -62,6 +66,9 @@ class GpRows {
     std::size_t size() const { return size_; }
     std::size_t order() const { return padded(size_); }
 
+    // Whether no ordered decision was inactive in any row that came.
+    bool all_active() const { return all_active_; }
+
     // O(features) each.
     void append(const GpFeatures& features, Genotypes rows);
     void truncate(const GpFeatures& features, std::size_t size);
@@ -76,6 +83,7 @@ class GpRows {
 
   private:
     std::size_t size_ = 0;
+    bool all_active_ = true;
     std::vector<double> rows_, tiles_;
 };
 

@@ -15,7 +15,7 @@ constexpr double log_two_pi = 1.8378770664093453;
 
 // So many rows of tiles make it worth to wake a thread.
 std::size_t tile_rows_grain(std::size_t order, std::size_t features) {
-    return 200'000 / (tile_columns * order * (features + 10) / 4 + 1) + 1;
+    return 600'000 / (tile_columns * order * (features + 10) / 4 + 1) + 1;
 }
 
 }  // namespace
@@ -78,7 +78,7 @@ double GpLikelihood::value(std::span<const double> parameters) {
     parameters_.assign(parameters.begin(), parameters.end());
     std::transform(parameters.begin(), parameters.begin() + static_cast<std::ptrdiff_t>(d), lengths_.begin(),
                    [](double p) { return std::exp(p); });
-    correlation_ = features_.correlation(lengths_, std::exp(parameters[d]), rates_);
+    correlation_ = features_.correlation(lengths_, std::exp(parameters[d]), rates_, rows_.all_active());
     noise_ = std::exp(parameters[d + 1]);
     nasx::fill_covariance(features_, rows_, correlation_, {covariance_.data(), order, order});
     factor_ = covariance_;

@@ -6,6 +6,7 @@
 #include "helpers.hpp"
 #include "nasx/acquisition.hpp"
 #include "nasx/gaussian_process.hpp"
+#include "nasx/gp_likelihood.hpp"
 #include "nasx/gp_search.hpp"
 #include "nasx/parallel.hpp"
 
@@ -95,6 +96,41 @@ TEST_CASE("a fit is more likely than where it starts, and threads change nothing
     }
     set_num_threads(before);
     CHECK(found[0] == found[1]);
+}
+
+TEST_CASE("rows that are all active are as likely whether that is known or not") {
+    const std::vector<std::int32_t> cardinalities(19, 4);
+    const bool ordered[19] = {true, false, true, true, true, true, true, true, true, true,
+                              true, true,  true, true, true, true, true, true, true};
+    for (const Smoothness smoothness : {Smoothness::matern52, Smoothness::rbf}) {
+        for (const std::size_t n : {1, 11, 12, 13, 40}) {
+            const GpFeatures features(cardinalities, ordered, smoothness);
+            std::vector<std::int32_t> values(n * 19);
+            sample({cardinalities, {}}, {3, 0, 0}, {values.data(), n, 19});
+            std::vector<double> targets(n);
+            for (std::size_t i = 0; i < n; ++i) {
+                targets[i] = std::sin(static_cast<double>(i));
+            }
+            GpRows known, unknown;
+            known.append(features, {values.data(), n, 19});
+            unknown.append(features, {values.data(), n, 19});
+            values[2] = -1;
+            unknown.append(features, {values.data(), 1, 19});
+            unknown.truncate(features, n);
+            CHECK(known.all_active());
+            CHECK_FALSE(unknown.all_active());
+            const GpPriors priors = default_priors(features);
+            GpLikelihood one(features, known, {targets.data(), n, 1}, priors);
+            GpLikelihood other(features, unknown, {targets.data(), n, 1}, priors);
+            CHECK(one.value(priors.centre) == doctest::Approx(other.value(priors.centre)).epsilon(1e-12));
+            std::vector<double> slopes(21), other_slopes(21);
+            one.gradient(slopes);
+            other.gradient(other_slopes);
+            for (std::size_t p = 0; p < 21; ++p) {
+                CHECK(slopes[p] == doctest::Approx(other_slopes[p]).epsilon(1e-10));
+            }
+        }
+    }
 }
 
 TEST_CASE("what was kept is put back") {

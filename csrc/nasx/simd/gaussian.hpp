@@ -17,6 +17,7 @@ struct Correlation {
     size_t compared;
     size_t ordered;
     bool matern;          // of the ordered ones: Matern 5/2, else the squared exponential
+    bool all_active;      // in rows and columns; then the second coordinates are all 0, and are not read
     const double* rates;  // 1 / length; for ordered ones sqrt(5) / length, or 1 / (sqrt(2) length)
     double scale;         // times everything
 
