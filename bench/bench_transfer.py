@@ -1,4 +1,4 @@
-"""What earlier searches are worth: python bench/bench_transfer.py [--only WORD] [--seeds N] [--targets N].
+"""What earlier searches are worth: python bench/bench_transfer.py [--only WORD] [--seeds N].
 
 `graph`: NAS-Bench-Graph, nine data sets, each the target in turn, with 100 random evaluations on each of
 the next four as sources. `transnas`: TransNAS-Bench-101, one task by the other three. `control`: the first
@@ -14,8 +14,11 @@ from __future__ import annotations
 from harness import compare, machine  # first: it sets up the process
 
 import argparse  # isort: skip
+import multiprocessing
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +85,29 @@ def ranks_after(table: Table, strategy: nasx.SampledStrategy, seed: int) -> list
     return [float(best[n - 1]) for n in AFTER]
 
 
+def searched(
+    case: tuple[str, Table, list[Table]], seeds: int, shuffled: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks (3, seeds, len(AFTER)) without sources, without but as early, and with them; mean weights."""
+    _, table, others = case
+    ranks, weights = [], []
+    for seed in range(seeds):
+        sources = [other.source(1000 * seed + i, shuffled=shuffled) for i, other in enumerate(others)]
+        strategies = (
+            nasx.GaussianProcess(),
+            nasx.GaussianProcess(n_startup=5),
+            nasx.FewShotTransfer(sources=sources),
+        )
+        ranks.append([ranks_after(table, strategy, seed) for strategy in strategies])
+        weights.append([table.weights[n - 1] for n in AFTER[:3]])
+    return np.array(ranks).transpose(1, 0, 2), np.mean(weights, axis=0)
+
+
 def contest(
     title: str,
     cases: Sequence[tuple[str, Table, list[Table]]],
     seeds: int,
+    workers: int,
     *,
     shuffled: bool = False,
 ) -> None:
@@ -97,20 +119,14 @@ def contest(
         + "   Spearman: weights at 10/20/50"
     )
     gains = []
-    for name, table, others in cases:
-        alone, early, ours, weights = [], [], [], []
-        for seed in range(seeds):
-            sources = [other.source(1000 * seed + i, shuffled=shuffled) for i, other in enumerate(others)]
-            alone.append(ranks_after(table, nasx.GaussianProcess(), seed))
-            early.append(ranks_after(table, nasx.GaussianProcess(n_startup=5), seed))
-            strategy = nasx.FewShotTransfer(sources=sources)
-            ours.append(ranks_after(table, strategy, seed))
-            weights.append([table.weights[n - 1] for n in AFTER[:3]])
-        for label, found in (("none", alone), ("none, 5", early), ("with", ours)):
-            cells = "".join(f"{with_error(*mean_and_error(column)):>16}" for column in np.array(found).T)
-            print(f"{name:<14} {label:<8}{cells}", end="" if label == "with" else "\n")
-        print("   " + weights_and_correlations(table, others, np.mean(weights, axis=0)), flush=True)
-        gains.append([np.array(without) - np.array(ours) for without in (alone, early)])
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
+        results = pool.map(searched, cases, repeat(seeds), repeat(shuffled))
+        for (name, table, others), (ranks, weights) in zip(cases, results, strict=True):
+            for label, found in zip(("none", "none, 5", "with"), ranks, strict=True):
+                cells = "".join(f"{with_error(*mean_and_error(column)):>16}" for column in found.T)
+                print(f"{name:<14} {label:<8}{cells}", end="" if label == "with" else "\n")
+            print("   " + weights_and_correlations(table, others, weights), flush=True)
+            gains.append(ranks[:2] - ranks[2])
     total = np.mean(gains, axis=0)  # over targets, (2, seeds, len(AFTER))
     for label, columns in zip(("none", "none, 5"), total, strict=True):
         for n, column in zip(AFTER, columns.T, strict=True):
@@ -251,6 +267,7 @@ def main() -> None:
     parser.add_argument("--only", choices=parts, action="append")
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--targets", type=int, help="only so many of the targets")
+    parser.add_argument("--workers", type=int, default=1, help="targets that are searched at once")
     parser.add_argument(
         "--data",
         type=Path,
@@ -268,12 +285,15 @@ def main() -> None:
         return graphs
 
     ways: dict[str, Callable[[], None]] = {
-        "graph": lambda: contest("NAS-Bench-Graph", cases(), options.seeds),
+        "graph": lambda: contest("NAS-Bench-Graph", cases(), options.seeds, options.workers),
         "transnas": lambda: contest(
-            "TransNAS-Bench-101", transnas_cases(options.data, options.targets), options.seeds
+            "TransNAS-Bench-101",
+            transnas_cases(options.data, options.targets),
+            options.seeds,
+            options.workers,
         ),
         "control": lambda: contest(
-            "NAS-Bench-Graph, shuffled sources", cases(), options.seeds, shuffled=True
+            "NAS-Bench-Graph, shuffled sources", cases(), options.seeds, options.workers, shuffled=True
         ),
         "nasbench201": lambda: bench_nasbench201(options.data, options.seeds),
         "predictor": lambda: bench_predictor(cases(), min(options.seeds, 10)),
