@@ -63,3 +63,37 @@ def test_tpe_finds_no_less_than_optunas():
     found = compare("cora", ["tpe"], seeds=120).summary()["tpe"]
     error = np.hypot(found.standard_error, np.std(scores, ddof=1) / np.sqrt(len(scores)))
     assert found.mean > np.mean(scores) - 2 * error
+
+
+@pytest.mark.slow
+def test_sources_help_at_first_and_shuffled_ones_do_no_harm():
+    target, *others = (
+        tables.nas_bench_graph(name) for name in ("citeseer", "computers", "cora", "cs", "photo")
+    )
+    ordered = np.sort(target.losses()[:, 0])
+
+    def source(table, seed, shuffled):
+        random = np.random.default_rng(seed)
+        some = random.choice(len(table.genotypes), 100, replace=False)
+        losses = table.losses()[some]
+        return table.genotypes[some], random.permutation(losses) if shuffled else losses
+
+    def ranks(strategy, seed):
+        result = nasx.search(
+            target.space, target, strategy=strategy, evaluations=20, seed=seed, progress=False
+        )
+        losses = np.minimum.accumulate([-trial.metrics["valid_score"] for trial in result.trials])
+        return np.searchsorted(ordered, losses[[9, 19]] - 1e-12)
+
+    found = []
+    for seed in range(16):
+        strategies = [nasx.GaussianProcess()]
+        for shuffled in (False, True):
+            sources = [source(table, 100 * seed + i, shuffled) for i, table in enumerate(others)]
+            strategies.append(nasx.FewShotTransfer(sources=sources))
+        found.append([ranks(strategy, seed) for strategy in strategies])
+    without, with_them, shuffled = np.array(found).transpose(1, 0, 2)
+    gains = without - with_them
+    assert (gains.mean(0) > 2 * gains.std(0, ddof=1) / 4).all()
+    harm = (shuffled - without)[:, 1]
+    assert harm.mean() < 2 * harm.std(ddof=1) / 4
