@@ -34,6 +34,7 @@ GRAPHS = ("arxiv", "citeseer", "computers", "cora", "cs", "photo", "physics", "p
 TASKS = ("class_scene", "class_object", "jigsaw", "room_layout")
 AFTER = (10, 20, 50, 100)
 SOURCE_SIZE = 100
+WAYS = ("none", "none, 5", "with")
 
 
 class Table:
@@ -118,17 +119,23 @@ def contest(
         + "".join(f"{n:>16}" for n in AFTER)
         + "   Spearman: weights at 10/20/50"
     )
-    gains = []
+    every = []
+
+    def show(name: str, label: str, found: np.ndarray, rest: str) -> None:
+        cells = "".join(f"{with_error(*mean_and_error(column)):>16}" for column in found.T)
+        print(f"{name:<14} {label:<8}{cells}   {rest}".rstrip(), flush=True)
+
     with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
         results = pool.map(searched, cases, repeat(seeds), repeat(shuffled))
         for (name, table, others), (ranks, weights) in zip(cases, results, strict=True):
-            for label, found in zip(("none", "none, 5", "with"), ranks, strict=True):
-                cells = "".join(f"{with_error(*mean_and_error(column)):>16}" for column in found.T)
-                print(f"{name:<14} {label:<8}{cells}", end="" if label == "with" else "\n")
-            print("   " + weights_and_correlations(table, others, weights), flush=True)
-            gains.append(ranks[:2] - ranks[2])
-    total = np.mean(gains, axis=0)  # over targets, (2, seeds, len(AFTER))
-    for label, columns in zip(("none", "none, 5"), total, strict=True):
+            for label, found in zip(WAYS, ranks, strict=True):
+                told = weights_and_correlations(table, others, weights) if label == WAYS[-1] else ""
+                show(name, label, found, told)
+            every.append(ranks)
+    mean = np.mean(every, axis=0)  # over targets, (3, seeds, len(AFTER))
+    for label, found in zip(WAYS, mean, strict=True):
+        show("mean", label, found, "")
+    for label, columns in zip(WAYS, mean[:2] - mean[2], strict=False):
         for n, column in zip(AFTER, columns.T, strict=True):
             mean, error = mean_and_error(column)
             errors = mean / error if error else 0
