@@ -66,7 +66,7 @@ def adapt(weights, alphas, batches, *, weight_adam, alpha_adam, learns, hot=1.0,
 
 
 def reptile(weights, alphas, updates, *, lr, alpha_lr, clip, meta_lr, alpha_meta_lr, warmup, pruned):
-    """Each update is a list of tasks, and each task a list of batches, one a step."""
+    """Each update is a list of tasks, and each task a list of batches, one a step; `pruned`, one number each."""
     weight_adam, alpha_adam = Adam(lr, clip), Adam(alpha_lr)
     for number, tasks in enumerate(updates):
         ends = [
@@ -77,7 +77,7 @@ def reptile(weights, alphas, updates, *, lr, alpha_lr, clip, meta_lr, alpha_meta
                 weight_adam=weight_adam,
                 alpha_adam=alpha_adam,
                 learns=number >= warmup,
-                pruned=pruned,
+                pruned=pruned[number],
             )
             for batches in tasks
         ]

@@ -94,6 +94,7 @@ class Toys(Task):
 
 ROUND = {
     "epochs": 4,
+    "warmup_epochs": 2,
     "updates_per_epoch": 2,
     "tasks_per_update": 3,
     "task_steps": 3,
@@ -163,7 +164,7 @@ def test_updates_equal_those_of_the_plain_twin(pruned):
         meta_lr=0.8,
         alpha_meta_lr=0.3,
         warmup=4,
-        pruned=pruned,
+        pruned=[0] * 6 + [pruned] * 2,  # it rises until the middle of the epochs that learn
     )
     for ours, theirs, before in zip(supernet.weight_parameters(), expected, weights, strict=True):
         assert float((theirs - before).abs().max()) > 0.01
@@ -335,6 +336,13 @@ def test_the_network_is_the_strongest_path_with_the_weights_that_it_has(toy):
         assert adapted.parameters == 12 + 8 + 16 * (strongest == 2)
 
 
+def test_ever_more_steps_are_of_the_strongest_path_alone_while_it_is_learned():
+    strategy = nasx.MetaNAS(epochs=12, warmup_epochs=4, pruned_share=0.8)
+    shares = [strategy.pruned_at(epoch) for epoch in range(12)]
+    assert shares == pytest.approx([0] * 5 + [0.2, 0.4, 0.6] + [0.8] * 4)
+    assert nasx.MetaNAS(epochs=1).pruned_at(0) == 0
+
+
 def test_the_last_steps_are_of_the_strongest_path_alone(toy):
     strategy = dataclasses.replace(META, pruned_share=0.5)
     learner = nasx.MetaLearner(strategy, toy.supernet, toy.meta._state, spec=Toy.spec)
@@ -384,7 +392,9 @@ def network():
 
 
 IMAGES = nasx.space_of(network)
-DIGITS = nasx.MetaNAS(**(ROUND | {"epochs": 3, "task_steps": 6, "lr": 0.01, "batch_size": 15}))
+DIGITS = nasx.MetaNAS(
+    **(ROUND | {"epochs": 3, "warmup_epochs": 1, "task_steps": 6, "lr": 0.01, "batch_size": 15})
+)
 
 
 def digits(**options):
@@ -721,7 +731,7 @@ def test_wrong_settings_are_named(options, message):
 
 def test_settings_make_an_equal_strategy_and_a_wrong_architecture_is_named():
     strategy = get_strategy("meta_nas")
-    assert strategy.warmup_epochs == 50
+    assert strategy.warmup_epochs == 25
     assert nasx.MetaNAS(epochs=1).warmup_epochs == 0
     assert json.loads(json.dumps(META.settings)) == META.settings == nasx.MetaNAS(**META.settings).settings
     defaults = strategy.settings

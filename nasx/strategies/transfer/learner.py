@@ -178,7 +178,12 @@ class MetaLearner:
         training.load_state(self._state)
         with random_state(place, stream(seed, 0, 8)), torch_threads(getattr(task, "threads", None)):
             losses = training.run(
-                task, steps=steps, seed=seed, device=place, learns=strategy.architecture is None
+                task,
+                steps=steps,
+                seed=seed,
+                device=place,
+                learns=strategy.architecture is None,
+                pruned=strategy.pruned_share,
             )
             assert losses is not None  # there is no deadline
             supernet.temperature = strategy.final_temperature

@@ -65,15 +65,18 @@ class MetaNAS(SupernetStrategy):
         Whether both shares fall linearly towards 0: that of the weights over all updates, that of the
         architecture parameters over those in which they learn.
     warmup_epochs : int, optional
-        Epochs at the beginning in which only weights learn; by default half of them.
+        Epochs at the beginning in which only weights learn; by default a quarter of them. The paper takes
+        half.
     temperature, final_temperature : float, default 1.0 and 0.1
         Architecture parameters are divided by it before the softmax; it falls linearly from the first to the
         second within every task.
-    pruned_share : float, default 0.5
+    pruned_share : float, default 0.9
         Share of every task's steps, its last ones, in which only the strongest operations are computed and
-        their weights learn alone: where the temperature would fall to 0. They cost what one network does. The
-        paper has none, and 15,000 updates after which softmaxes have decided by themselves; with few updates
-        they have not, and what is left out is missed.
+        their weights learn alone: where the temperature would fall to 0. They cost what one network does. It
+        rises from none, in the first epoch in which architectures learn, to this in the middle of those
+        epochs, and this it is in adaptations. The paper has none, and 15,000 updates after which softmaxes
+        have decided by themselves; with few updates they have not: what is left out is missed, and weights
+        that never stood alone are no good beginning for those that do.
     batch_norm : {"transductive", "support"}, default "transductive"
         What networks that are adapted normalise by when they are scored. Their own batch: all queries of an
         episode together, which tell each other about the task, as published. Or the mean and variance over
@@ -137,7 +140,7 @@ class MetaNAS(SupernetStrategy):
     warmup_epochs: int | None = None
     temperature: float = 1.0
     final_temperature: float = 0.1
-    pruned_share: float = 0.5
+    pruned_share: float = 0.9
     batch_norm: str = "transductive"
     score_tasks: int = 20
     architecture: Mapping[str, Any] | None = None
@@ -146,7 +149,7 @@ class MetaNAS(SupernetStrategy):
         self._check_integers(epochs=1, updates_per_epoch=1, tasks_per_update=1, task_steps=1, adapt_steps=0)
         self._check_integers(batch_size=2, score_tasks=1)
         if self.warmup_epochs is None:
-            self.warmup_epochs = self.epochs // 2
+            self.warmup_epochs = self.epochs // 4
         self._check_integers(warmup_epochs=0)
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
@@ -192,6 +195,22 @@ class MetaNAS(SupernetStrategy):
         """The epoch, from 0, from which on architecture parameters learn; none, if one is fixed."""
         assert self.warmup_epochs is not None  # once it is made
         return self.epochs if self.architecture is not None else self.warmup_epochs
+
+    def pruned_at(self, epoch: int) -> float:
+        """Give the share of a task's steps that the strongest operations take alone while they are learned.
+
+        Parameters
+        ----------
+        epoch : int
+            From 0.
+
+        Returns
+        -------
+        float
+            From 0 to `pruned_share`.
+        """
+        learned, total = epoch - self.first_learning_epoch, self.epochs - self.first_learning_epoch
+        return self.pruned_share * min(max(2 * learned / max(total, 1), 0.0), 1.0)
 
     def temperature_at(self, step: int, steps: int) -> float:
         """Give the temperature in a step of a task.

@@ -93,6 +93,7 @@ class TaskTraining:
         seed: int,
         device: torch.device,
         learns: bool,
+        pruned: float,
         is_late: Callable[[], bool] = lambda: False,
     ) -> Losses | None:
         """Adapt to a task.
@@ -113,6 +114,9 @@ class TaskTraining:
             Where the supernet is.
         learns : bool
             Whether architecture parameters learn. If not, the temperature stays at its first value.
+        pruned : float
+            Share of the steps, the last ones, that the strongest operations take alone, if architecture
+            parameters learn; at least one step is left to all.
         is_late : callable, optional
             Asked before each step whether to give up.
 
@@ -132,7 +136,7 @@ class TaskTraining:
         )
         batches = _endless(loader)
         losses = Losses([], [])
-        soft = min(steps, max(1, steps - round(settings.pruned_share * steps))) if learns else steps
+        soft = min(steps, max(1, steps - round(pruned * steps))) if learns else steps
         path = settings.fixed(supernet.space)
         supernet.train()
         with frozen_statistics(supernet):
