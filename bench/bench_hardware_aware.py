@@ -244,7 +244,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--architecture-lr", type=float, default=0.01)
+    parser.add_argument("--architecture-lr", type=float, default=0.03, help="few steps are made of it here")
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--networks", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=15)

@@ -243,6 +243,22 @@ def test_the_limits_are_the_targets_unless_others_are_named():
     assert ExpectedCosts(models, targets={"ms": 2.0}).names == ("ms",)
 
 
+@pytest.mark.parametrize("form", ["add", "multiply", "fbnet"])
+def test_a_cost_below_its_limit_counts_as_the_limit_and_above_it_as_published(form):
+    supernet, tables = supernet_of(CELLS), {"ms": random_table(CELLS)}
+    limited = ExpectedCosts(CostModels(supernet, limits_of(tables, {"ms": 4.0})), form=form)
+    published = ExpectedCosts(CostModels(supernet, limits_of(tables)), form=form, targets={"ms": 4.0})
+    assert (limited.limited, published.limited) == (True, False)
+    network = torch.tensor(2.5, requires_grad=True)
+    for value, reached in ((0.5, 4.0), (3.9, 4.0), (4.1, 4.1), (30.0, 30.0)):
+        cost = torch.tensor(value, dtype=torch.float64, requires_grad=True)
+        loss = limited.loss(network, {"ms": cost})
+        assert loss.item() == pytest.approx(published.loss(network, {"ms": torch.tensor(reached)}).item())
+        loss.backward()
+        assert (cost.grad.item() > 0) == (value > 4.0)
+    assert network.grad.item() > 0
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -20,6 +20,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 import nasx
 from nasx.hardware import LatencyTable
 from nasx.nn.supernet import EdgeChoices
+from nasx.registry import get_strategy
 from nasx.strategies.hardware_aware.fbnet_training import FBNetTraining
 from nasx.strategies.limits import CostLimits
 from nasx.tasks import ImageClassification
@@ -32,10 +33,18 @@ pytestmark = pytest.mark.usefixtures("seeded")
 
 def test_the_temperature_falls_exponentially(task):
     supernet, history = CELLS.supernet(task.spec), []
-    nasx.FBNet(epochs=3, batch_size=32).fit(supernet, task, history=history)
+    nasx.FBNet(epochs=3, batch_size=32, annealing=0.045).fit(supernet, task, history=history)
     np.testing.assert_allclose([e["temperature"] for e in history], 5 * np.exp(-0.045 * np.arange(3)))
     rates = [0.05 * (1 + math.cos(math.pi * e / 3)) for e in range(3)]
     np.testing.assert_allclose([e["lr"] for e in history], rates)
+
+
+def test_the_temperature_falls_as_far_in_few_epochs_as_in_the_published_90():
+    assert nasx.FBNet(epochs=90).annealing == pytest.approx(0.045)
+    for epochs in (1, 30, 90, 200):
+        strategy = nasx.FBNet(epochs=epochs)
+        assert strategy.annealing * epochs == pytest.approx(4.05)
+        assert get_strategy("fbnet", **strategy.settings).annealing == strategy.annealing
 
 
 def test_a_mixture_is_a_gumbel_softmax(task):
@@ -66,8 +75,9 @@ def test_the_draw_that_is_computed_is_the_one_that_is_paid_for(task):
 
     made.supernet.running = running
     made.architecture_step(None, batch_of(task))
-    (drawn,), (rows,) = paid, computed
+    (mean, drawn), (rows,) = paid, computed
     assert torch.equal(torch.stack(list(rows)), drawn)
+    assert not torch.equal(mean, drawn)  # by which it is seen whether the limit holds
 
 
 def test_the_gradient_is_that_of_the_loss_times_the_power_of_the_log_of_the_cost(task):
@@ -95,6 +105,35 @@ def test_the_gradient_is_that_of_the_loss_times_the_power_of_the_log_of_the_cost
     torch.manual_seed(5)
     other = reference.gumbel_softmax(rows, 5.0)
     assert not torch.allclose(other, drawn)
+
+
+def test_whether_a_limit_holds_is_seen_without_the_draw(task):
+    """At a high temperature all draws cost about the same, whatever has been learned."""
+    limits = limited(CELLS)
+    limit, table = limits.limits["latency_ms"], limits.tables["latency_ms"]
+    made = training(FBNetTraining, METHODS["fbnet"], task, cost_limits=limits)
+    rows = made.supernet.logits["cell"]
+
+    def gradients(strength):
+        """Of the loss, and of the loss with its costs, when cheap operations are preferred so much."""
+        with torch.no_grad():
+            rows.copy_(-strength * torch.tensor(np.stack(table.entries)))
+        made.architecture_optimizer.step = lambda: None
+        torch.manual_seed(3)
+        made.architecture_step(None, batch_of(task))
+        whole = rows.grad.clone()
+        torch.manual_seed(3)
+        drawn = made.draw()
+        (alone,) = torch.autograd.grad(made.loss_of(made.mixture(drawn), batch_of(task)), rows)
+        costs = made.expected(made.supernet.probabilities())["latency_ms"].item()
+        return alone, whole, costs, made.expected(drawn)["latency_ms"].item()
+
+    alone, whole, mean, drawn = gradients(0.3)
+    assert mean < limit < drawn
+    torch.testing.assert_close(whole, alone * 0.2 * math.log(limit) ** 0.6, rtol=1e-4, atol=1e-7)
+    alone, whole, mean, _ = gradients(-0.3)
+    assert mean > limit
+    assert not torch.allclose(whole / whole.norm(), alone / alone.norm(), atol=0.01)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 0.3, 1.0])

@@ -82,7 +82,7 @@ class DARTS(SupernetStrategy):
     cost_form : {"add", "multiply", "fbnet", None}, default "add"
         How limits on costs enter the loss of the architecture parameters: with the expected cost ``E`` and
         its limit ``T``, the loss ``L`` becomes ``L + w (E - T) / T`` [4]_, ``L w (log E / log T)^b`` [4]_, or
-        ``L w (log E)^b`` [5]_. None: they do not.
+        ``L w (log E)^b`` [5]_, where an ``E`` below ``T`` counts as ``T``. None: they do not.
     cost_weight : float, optional
         ``w``; by default 0.1, or 0.2 where it multiplies.
     cost_exponent : float, optional

@@ -39,12 +39,16 @@ class ExpectedCosts:
     exponent : float, optional
         ``b``; by default 0.3 and 0.6.
     targets : mapping of str to float, optional
-        Which costs take part, and their targets; by default the limits. "fbnet" has no use for the numbers.
+        Which costs take part, and their targets: what they cost counts above and below these, as published,
+        and "fbnet" has no use for the numbers. By default the limits: then a cost below its limit counts as
+        the limit itself, since a search within limits gains nothing by staying far below them.
 
     Attributes
     ----------
     names : tuple of str
         The costs that take part.
+    limited : bool
+        Whether the targets are limits, below which costs make no difference.
 
     Raises
     ------
@@ -105,6 +109,7 @@ class ExpectedCosts:
                 raise ValueError(f"{name} must be a number of more than 0; got {value!r}")
         limits = models.cost_limits
         self.targets = dict(limits.limits if targets is None else targets)
+        self.limited = targets is None
         self.names = tuple(self.targets)
         if not self.names:
             raise ValueError("targets must name at least one cost; got none, and there are no limits")
@@ -163,7 +168,9 @@ class ExpectedCosts:
                 total = total + torch.einsum("a,mab,b->m", weights(a), together, weights(b))
         return dict(zip(self.names, total.unbind(), strict=True))
 
-    def loss(self, loss: Tensor, costs: Mapping[str, Tensor]) -> Tensor:
+    def loss(
+        self, loss: Tensor, costs: Mapping[str, Tensor], *, judged: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
         """Put costs into a loss.
 
         Parameters
@@ -172,12 +179,20 @@ class ExpectedCosts:
             The network's.
         costs : mapping of str to Tensor, shape ()
             What a call gave.
+        judged : mapping of str to Tensor, shape (), optional
+            What is compared with limits, where ``costs`` are of one random draw; by default ``costs``.
 
         Returns
         -------
         Tensor, shape ()
             To be minimised.
         """
+        if self.limited:
+            judged = judged or costs
+            costs = {
+                name: torch.where(judged[name] > limit, costs[name], torch.full_like(costs[name], limit))
+                for name, limit in self.targets.items()
+            }
         if self.form == "add":
             excess = sum((costs[name] - t) / (abs(t) or 1.0) for name, t in self.targets.items())
             return loss + self.weight * torch.as_tensor(excess).to(loss.dtype)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FBNet"]
 
+_PUBLISHED_FALL = 90 * 0.045  # of the temperature's logarithm, from the first epoch to the last
+
 
 @dataclasses.dataclass(kw_only=True, eq=False)
 class FBNet(HardwareAware):
@@ -54,12 +56,15 @@ class FBNet(HardwareAware):
         Its weight decay.
     temperature : float, default 5
         Of the Gumbel softmax in the first epoch.
-    annealing : float, default 0.045
-        It is multiplied by ``exp(-annealing)`` after each epoch.
+    annealing : float, optional
+        It is multiplied by ``exp(-annealing)`` after each epoch; by default it ends where the published
+        0.045 ends in 90 epochs. Where it stays high, what is computed is a mixture up to the end, and the
+        architecture that is taken was never seen.
     cost_weight, cost_exponent : float, default 0.2 and 0.6
         ``a`` and ``b``.
     targets : mapping of str to float, optional
-        Costs that take part in the loss; by default those with limits. The numbers make no difference here.
+        Costs that take part in the loss as published: the lower the better, whatever the numbers here are. By
+        default those with limits, down to these: a network far below its limit is only a worse one.
 
     Raises
     ------
@@ -100,7 +105,7 @@ class FBNet(HardwareAware):
     architecture_lr: float = 0.01
     architecture_weight_decay: float = 5e-4
     temperature: float = 5.0
-    annealing: float = 0.045
+    annealing: float | None = None
     cost_weight: float = 0.2
     cost_exponent: float = 0.6
     targets: Mapping[str, float] | None = None
@@ -108,6 +113,8 @@ class FBNet(HardwareAware):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.annealing is None:
+            self.annealing = _PUBLISHED_FALL / self.epochs
         self._check_numbers(temperature=None, cost_weight=None, cost_exponent=None)
         self._check_numbers(architecture_weight_decay=0, annealing=0)
 

@@ -71,9 +71,12 @@ class FBNetTraining(CostAwareTraining):
         value = self.loss_of(self.mixture(drawn), held_out)
         whole = value
         if self.expected is not None:
-            # The same draw: what is paid for is what has been computed.
-            costs = self.expected(drawn, self.supernet.edge_probabilities())
-            whole = self.expected.loss(value, costs)
+            # The same draw: what is paid for is what has been computed. But whether the limits hold is seen
+            # without it: while the temperature is high, every draw costs about the mean over all.
+            edges = self.supernet.edge_probabilities()
+            with torch.no_grad():
+                mean = self.expected(self.supernet.probabilities(), edges)
+            whole = self.expected.loss(value, self.expected(drawn, edges), judged=mean)
         self._backward(whole, self.logits, self.architecture_scaler)
         self.architecture_optimizer.step()
         return value.detach()

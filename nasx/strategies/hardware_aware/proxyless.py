@@ -73,7 +73,8 @@ class ProxylessNAS(HardwareAware):
     baseline_decay : float, default 0.99
         Of the moving average of rewards that is taken off them.
     targets : mapping of str to float, optional
-        Costs that take part, and what to aim for; by default those with limits, and the limits.
+        Costs that take part, and what to aim for from both sides, as published. By default those with limits,
+        and the limits, below which costs make no difference.
 
     Raises
     ------

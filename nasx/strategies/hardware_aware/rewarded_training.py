@@ -52,7 +52,10 @@ class RewardedTraining(SampledPaths):
         return torch.stack(losses).mean()
 
     def bonus(self, drawn: list[dict[str, Tensor]]) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Say what rewards are multiplied by: ``(target / cost)^r`` for each cost that has a target."""
+        """Say what rewards are multiplied by: ``(target / cost)^r`` for each cost that has a target.
+
+        Where the targets are limits, costs below them count as the limits.
+        """
         factor = np.ones(len(drawn))
         if self.expected is None:
             return factor
@@ -65,6 +68,8 @@ class RewardedTraining(SampledPaths):
                     f"costs[{name!r}] must be more than 0 for rewards that are divided by it; got "
                     f"{values.min()}"
                 )
+            if self.expected.limited:
+                values = np.maximum(values, target)
             factor *= (target / values) ** self.settings.reward_exponent
         return factor
 
