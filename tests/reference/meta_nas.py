@@ -58,14 +58,14 @@ def adapt(weights, alphas, batches, *, weight_adam, alpha_adam, learns, hot=1.0,
         if learns and step >= soft:
             temperature = 0.0
         elif learns:
-            temperature = hot + (cold - hot) * step / (soft - 1)
+            temperature = hot + (cold - hot) * (step / (soft - 1) if soft > 1 else 1)
         if learns and step < soft:
             alphas = alpha_adam.step(alphas, gradients("alphas", weights, alphas, temperature, batch))
         weights = weight_adam.step(weights, gradients("weights", weights, alphas, temperature, batch))
     return weights, alphas
 
 
-def reptile(weights, alphas, updates, *, lr, alpha_lr, clip, meta_lr, alpha_meta_lr, warmup, pruned):
+def reptile(weights, alphas, updates, *, lr, alpha_lr, clip, meta_lr, alpha_meta_lr, warmup, stands, pruned):
     """Each update is a list of tasks, and each task a list of batches, one a step; `pruned`, one number each."""
     weight_adam, alpha_adam = Adam(lr, clip), Adam(alpha_lr)
     for number, tasks in enumerate(updates):
@@ -81,8 +81,8 @@ def reptile(weights, alphas, updates, *, lr, alpha_lr, clip, meta_lr, alpha_meta
             )
             for batches in tasks
         ]
-        left = 1 - number / len(updates)
-        alphas_left = min(1, (len(updates) - number) / (len(updates) - warmup))
+        left = min(1, (len(updates) - number) / (len(updates) - stands))
+        alphas_left = min(1, max(0, (stands - number) / (stands - warmup)))
         weights = [
             w + meta_lr * left * (sum(end[0][k] for end in ends) / len(ends) - w)
             for k, w in enumerate(weights)

@@ -94,7 +94,8 @@ class Toys(Task):
 
 ROUND = {
     "epochs": 4,
-    "warmup_epochs": 2,
+    "warmup_epochs": 1,
+    "architecture_epochs": 2,
     "updates_per_epoch": 2,
     "tasks_per_update": 3,
     "task_steps": 3,
@@ -138,7 +139,7 @@ def toy():
 # -- the algorithm ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pruned", [0, 1])
+@pytest.mark.parametrize("pruned", [0, 1, 2])
 def test_updates_equal_those_of_the_plain_twin(pruned):
     strategy = dataclasses.replace(
         META, grad_clip=0.5, meta_lr=0.8, architecture_meta_lr=0.3, pruned_share=pruned / 3
@@ -163,8 +164,9 @@ def test_updates_equal_those_of_the_plain_twin(pruned):
         clip=0.5,
         meta_lr=0.8,
         alpha_meta_lr=0.3,
-        warmup=4,
-        pruned=[0] * 6 + [pruned] * 2,  # it rises until the middle of the epochs that learn
+        warmup=2,
+        stands=6,
+        pruned=[0] * 4 + [pruned // 2] * 2 + [pruned] * 2,  # it rises while architectures learn
     )
     for ours, theirs, before in zip(supernet.weight_parameters(), expected, weights, strict=True):
         assert float((theirs - before).abs().max()) > 0.01
@@ -172,7 +174,7 @@ def test_updates_equal_those_of_the_plain_twin(pruned):
     (ours,) = supernet.architecture_parameters()
     assert float((chosen[0] - alphas[0]).abs().max()) > 0.01
     torch.testing.assert_close(ours.detach(), chosen[0], rtol=1e-9, atol=1e-9)
-    assert [entry["architecture_loss"] is None for entry in history] == [True, True, False, False]
+    assert [entry["architecture_loss"] is None for entry in history] == [True, False, False, False]
 
 
 def test_adaptation_equals_the_plain_twin_without_memory_of_other_tasks():
@@ -199,7 +201,7 @@ def test_adaptation_equals_the_plain_twin_without_memory_of_other_tasks():
 def test_the_temperature_falls_within_every_task_and_not_before_architectures_learn():
     seen = []
     run(Toys(lambda model: seen.append(getattr(model, "temperature", None))))
-    warm, learning = 2 * 2 * 3 * 3, 2 * 2 * 3 * 2 * 3  # losses: weights alone, and both
+    warm, learning = 1 * 2 * 3 * 3, 3 * 2 * 3 * 2 * 3  # losses: weights alone, and both
     assert seen[:warm] == [1.0] * warm
     falling = [1.0, 1.0, 0.55, 0.55, 0.1, 0.1]
     assert seen[warm : warm + learning] == pytest.approx(falling * (learning // 6))
@@ -217,7 +219,8 @@ def test_architectures_move_before_weights_by_optimisers_of_their_own():
     handle = register_optimizer_step_pre_hook(hook)
     try:
         supernet = TOYS.supernet()
-        one = dataclasses.replace(META, epochs=1, updates_per_epoch=1, tasks_per_update=1, warmup_epochs=0)
+        short = {"epochs": 1, "warmup_epochs": 0, "architecture_epochs": 1}
+        one = dataclasses.replace(META, updates_per_epoch=1, tasks_per_update=1, **short)
         one.fit(supernet, Toys())
     finally:
         handle.remove()
@@ -229,14 +232,19 @@ def test_architectures_move_before_weights_by_optimisers_of_their_own():
 
 
 def test_meta_rates_are_separate_and_fall():
-    rates = [META.meta_rates(k) for k in (0, 2, 4, 6, 7)]
-    assert [weights for weights, _ in rates] == [1.0, 0.75, 0.5, 0.25, 0.125]
-    # Architectures learn in the second half of the eight updates.
-    assert [architectures for _, architectures in rates] == pytest.approx([0.6, 0.6, 0.6, 0.3, 0.15])
-    assert dataclasses.replace(META, meta_decay=False).meta_rates(7) == (1.0, 0.6)
+    rates = [META.meta_rates(k) for k in range(8)]
+    # Architectures learn in the second and third quarter of the eight updates; then weights settle.
+    assert [weights for weights, _ in rates] == pytest.approx([1.0] * 7 + [0.5])
+    assert [chosen for _, chosen in rates] == pytest.approx([0.6] * 3 + [0.45, 0.3, 0.15, 0.0, 0.0])
+    constant = dataclasses.replace(META, meta_decay=False)
+    assert [constant.meta_rates(k) for k in (5, 6, 7)] == [(1.0, 0.6), (1.0, 0.0), (1.0, 0.0)]
+    # Where they learn to the end, or never, weights do so too.
+    for kind in ({"architecture_epochs": 3}, {"architecture": dict(TOYS.decode(TOYS.sample(1)[0]))}):
+        weights = [dataclasses.replace(META, **kind).meta_rates(k)[0] for k in (0, 2, 4, 6, 7)]
+        assert weights == pytest.approx([1.0, 0.75, 0.5, 0.25, 0.125])
     supernet = TOYS.supernet()
     before = [p.detach().clone() for p in supernet.architecture_parameters()]
-    dataclasses.replace(META, architecture_meta_lr=0.0, warmup_epochs=0).fit(supernet, Toys())
+    dataclasses.replace(META, architecture_meta_lr=0.0).fit(supernet, Toys())
     assert same(before, [p.detach() for p in supernet.architecture_parameters()])
 
 
@@ -247,7 +255,7 @@ def test_only_weights_learn_while_it_warms_up():
     def report(entry):
         rows.append([p.detach().clone() for p in supernet.parameters()])
 
-    dataclasses.replace(META, warmup_epochs=3).fit(supernet, Toys(), report=report)
+    dataclasses.replace(META, warmup_epochs=3, architecture_epochs=1).fit(supernet, Toys(), report=report)
     logits = [next(i for i, p in enumerate(supernet.parameters()) if p is supernet.logits["1"])]
     for i in range(len(rows[0])):
         assert torch.equal(rows[0][i], rows[2][i]) == (i in logits)
@@ -313,7 +321,7 @@ def test_adaptation_leaves_what_was_learned_as_it_is(toy):
 def test_the_callers_random_state_is_left_alone(toy):
     before = torch.random.get_rng_state()
     toy.adapt(Toy(1))
-    run(strategy=dataclasses.replace(META, epochs=2, warmup_epochs=1))
+    run(strategy=dataclasses.replace(META, epochs=3))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -337,14 +345,15 @@ def test_the_network_is_the_strongest_path_with_the_weights_that_it_has(toy):
 
 
 def test_ever_more_steps_are_of_the_strongest_path_alone_while_it_is_learned():
-    strategy = nasx.MetaNAS(epochs=12, warmup_epochs=4, pruned_share=0.8)
-    shares = [strategy.pruned_at(epoch) for epoch in range(12)]
-    assert shares == pytest.approx([0] * 5 + [0.2, 0.4, 0.6] + [0.8] * 4)
-    assert nasx.MetaNAS(epochs=1).pruned_at(0) == 0
+    strategy = nasx.MetaNAS(epochs=12, warmup_epochs=3, architecture_epochs=4, pruned_share=0.8)
+    assert [strategy.soft_at(epoch) for epoch in range(13)] == [10] * 4 + [8, 6, 4] + [2] * 6
+    usual = nasx.MetaNAS(epochs=12)
+    assert (usual.warmup_epochs, usual.architecture_epochs, usual.soft_at(6)) == (3, 3, 1)
+    assert nasx.MetaNAS(epochs=1).soft_at(0) == nasx.MetaNAS(pruned_share=0).soft_at(99) == 10
 
 
 def test_the_last_steps_are_of_the_strongest_path_alone(toy):
-    strategy = dataclasses.replace(META, pruned_share=0.5)
+    strategy = dataclasses.replace(META, pruned_share=0.3)
     learner = nasx.MetaLearner(strategy, toy.supernet, toy.meta._state, spec=Toy.spec)
     seen = []
 
@@ -352,10 +361,10 @@ def test_the_last_steps_are_of_the_strongest_path_alone(toy):
         choice = model.current()["1"].choices[0]
         seen.append((model.temperature, choice if isinstance(choice, int) else None))
 
-    adapted = learner.adapt(Toy(1, look), steps=5)
-    assert [heat for heat, _ in seen] == pytest.approx([1.0, 1.0, 0.55, 0.55, 0.1, 0.1, 0.1, 0.1])
+    adapted = learner.adapt(Toy(1, look), steps=5)  # two of the mixture, as tasks of three steps have
+    assert [heat for heat, _ in seen] == pytest.approx([1.0] * 2 + [0.1] * 5)
     strongest = int(adapted.supernet.logits["1"].argmax())
-    assert [choice for _, choice in seen] == [None] * 6 + [strongest] * 2
+    assert [choice for _, choice in seen] == [None] * 4 + [strongest] * 3
     assert len(adapted.losses) == 5
 
 
@@ -713,6 +722,8 @@ def test_wrong_tasks_are_named(toy):
         ({"task_steps": 0.5}, "task_steps must be an integer"),
         ({"batch_size": 1}, "batch_size must be at least 2"),
         ({"warmup_epochs": 100}, "warmup_epochs must be less than epochs, 100"),
+        ({"architecture_epochs": 0}, "architecture_epochs must be at least 1; got 0"),
+        ({"architecture_epochs": 76}, "architecture_epochs must be at most the 75 epochs after"),
         ({"lr": 0}, "lr must be a number of more than 0"),
         ({"meta_lr": 1.5}, "meta_lr must be at most 1"),
         ({"architecture_meta_lr": -0.1}, "architecture_meta_lr must be a number of at least 0"),
@@ -731,7 +742,7 @@ def test_wrong_settings_are_named(options, message):
 
 def test_settings_make_an_equal_strategy_and_a_wrong_architecture_is_named():
     strategy = get_strategy("meta_nas")
-    assert strategy.warmup_epochs == 25
+    assert (strategy.warmup_epochs, strategy.architecture_epochs) == (25, 25)
     assert nasx.MetaNAS(epochs=1).warmup_epochs == 0
     assert json.loads(json.dumps(META.settings)) == META.settings == nasx.MetaNAS(**META.settings).settings
     defaults = strategy.settings

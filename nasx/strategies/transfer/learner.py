@@ -183,7 +183,8 @@ class MetaLearner:
                 seed=seed,
                 device=place,
                 learns=strategy.architecture is None,
-                pruned=strategy.pruned_share,
+                # As many as tasks had when they were learned from: that is what weights are good for.
+                soft=strategy.soft_at(strategy.epochs) if strategy.pruned_share else None,
             )
             assert losses is not None  # there is no deadline
             supernet.temperature = strategy.final_temperature

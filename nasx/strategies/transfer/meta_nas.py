@@ -62,21 +62,25 @@ class MetaNAS(SupernetStrategy):
     meta_lr, architecture_meta_lr : float, default 1.0 and 0.6
         What share of the way to the tasks' ends the beginning's weights and architecture parameters go.
     meta_decay : bool, default True
-        Whether both shares fall linearly towards 0: that of the weights over all updates, that of the
-        architecture parameters over those in which they learn.
+        Whether both shares fall linearly towards 0: that of the architecture parameters while they learn, and
+        that of the weights from then on, or from the beginning where no epochs come after.
     warmup_epochs : int, optional
         Epochs at the beginning in which only weights learn; by default a quarter of them. The paper takes
         half.
+    architecture_epochs : int, optional
+        Epochs after those in which the architecture parameters' beginning learns; by default up to the middle
+        of all. Afterwards it stands, and weights learn what its architecture needs. The paper takes all that
+        are left.
     temperature, final_temperature : float, default 1.0 and 0.1
         Architecture parameters are divided by it before the softmax; it falls linearly from the first to the
         second within every task.
     pruned_share : float, default 0.9
-        Share of every task's steps, its last ones, in which only the strongest operations are computed and
-        their weights learn alone: where the temperature would fall to 0. They cost what one network does. It
-        rises from none, in the first epoch in which architectures learn, to this in the middle of those
-        epochs, and this it is in adaptations. The paper has none, and 15,000 updates after which softmaxes
-        have decided by themselves; with few updates they have not: what is left out is missed, and weights
-        that never stood alone are no good beginning for those that do.
+        Share of a task's steps, its last ones, in which only the strongest operations are computed and their
+        weights learn alone: where the temperature would fall to 0. They cost what one network does. It rises
+        from none to this while architectures learn. An adaptation has as many steps before those as tasks
+        have at the end, and all others after them. The paper has none, and 15,000 updates after which
+        softmaxes have decided by themselves; with few updates they have not: what is left out is missed, and
+        weights that never stood alone are no good beginning for those that do.
     batch_norm : {"transductive", "support"}, default "transductive"
         What networks that are adapted normalise by when they are scored. Their own batch: all queries of an
         episode together, which tell each other about the task, as published. Or the mean and variance over
@@ -138,6 +142,7 @@ class MetaNAS(SupernetStrategy):
     architecture_meta_lr: float = 0.6
     meta_decay: bool = True
     warmup_epochs: int | None = None
+    architecture_epochs: int | None = None
     temperature: float = 1.0
     final_temperature: float = 0.1
     pruned_share: float = 0.9
@@ -155,6 +160,15 @@ class MetaNAS(SupernetStrategy):
             raise ValueError(
                 f"warmup_epochs must be less than epochs, {self.epochs}, or no architecture is learned; "
                 f"got {self.warmup_epochs}"
+            )
+        if self.architecture_epochs is None:
+            self.architecture_epochs = max(self.epochs // 2 - self.warmup_epochs, 1)
+        self._check_integers(architecture_epochs=1)
+        most = self.epochs - self.warmup_epochs
+        if self.architecture_epochs > most:
+            raise ValueError(
+                f"architecture_epochs must be at most the {most} epochs after those of warm-up; got "
+                f"{self.architecture_epochs}"
             )
         self._check_numbers(lr=None, architecture_lr=None, temperature=None, final_temperature=None)
         self._check_numbers(weight_decay=0, architecture_weight_decay=0, meta_lr=None, architecture_meta_lr=0)
@@ -196,21 +210,39 @@ class MetaNAS(SupernetStrategy):
         assert self.warmup_epochs is not None  # once it is made
         return self.epochs if self.architecture is not None else self.warmup_epochs
 
-    def pruned_at(self, epoch: int) -> float:
-        """Give the share of a task's steps that the strongest operations take alone while they are learned.
+    def learned_at(self, epoch: float) -> float:
+        """Give the share of the epochs in which architectures learn that is over.
 
         Parameters
         ----------
-        epoch : int
+        epoch : float
             From 0.
 
         Returns
         -------
         float
-            From 0 to `pruned_share`.
+            From 0 to 1; 0 too where one architecture is fixed.
         """
-        learned, total = epoch - self.first_learning_epoch, self.epochs - self.first_learning_epoch
-        return self.pruned_share * min(max(2 * learned / max(total, 1), 0.0), 1.0)
+        if self.architecture is not None:
+            return 0.0
+        assert self.architecture_epochs is not None  # once it is made
+        return min(max((epoch - self.first_learning_epoch) / self.architecture_epochs, 0.0), 1.0)
+
+    def soft_at(self, epoch: int) -> int:
+        """Give the number of a task's first steps in which all operations are computed.
+
+        Parameters
+        ----------
+        epoch : int
+            From 0; those after it are of the strongest operations alone.
+
+        Returns
+        -------
+        int
+            From 1 to `task_steps`.
+        """
+        pruned = round(self.pruned_share * self.learned_at(epoch) * self.task_steps)
+        return max(1, self.task_steps - pruned)
 
     def temperature_at(self, step: int, steps: int) -> float:
         """Give the temperature in a step of a task.
@@ -243,12 +275,19 @@ class MetaNAS(SupernetStrategy):
         tuple of float
             `meta_lr` and `architecture_meta_lr`, or what is left of them.
         """
+        epoch = update / self.updates_per_epoch
+        left = 1 - self.learned_at(epoch)
+        stands = self._stands if self._stands < self.epochs else 0
         if not self.meta_decay:
-            return self.meta_lr, self.architecture_meta_lr
-        total = self.epochs * self.updates_per_epoch
-        first = self.first_learning_epoch * self.updates_per_epoch
-        left = 1 - max(update - first, 0) / max(total - first, 1)
-        return self.meta_lr * (1 - update / total), self.architecture_meta_lr * left
+            return self.meta_lr, self.architecture_meta_lr * (left > 0)
+        of_weights = min((self.epochs - epoch) / (self.epochs - stands), 1.0)
+        return self.meta_lr * of_weights, self.architecture_meta_lr * left
+
+    @property
+    def _stands(self) -> int:
+        """The epoch, from 0, from which on architectures stand."""
+        assert self.architecture_epochs is not None  # once it is made
+        return 0 if self.architecture is not None else self.first_learning_epoch + self.architecture_epochs
 
     def fixed(self, space: Space) -> Architecture | None:
         """Give the architecture that is never left, if there is one.

@@ -74,12 +74,12 @@ class MetaTraining(EpochTraining):
         """Make an epoch's updates; see `EpochTraining.epoch`."""
         settings, began = self.settings, time.monotonic()
         torch.manual_seed(stream(self.seed, number, 2))
-        learns, pruned = number >= settings.first_learning_epoch, settings.pruned_at(number)
+        learns, soft = number >= settings.first_learning_epoch, settings.soft_at(number)
         losses: list[Tensor] = []
         others: list[Tensor] = []
         for update in range(settings.updates_per_epoch):
             at = number * settings.updates_per_epoch + update
-            if not self._update(at, learns, pruned, losses, others):
+            if not self._update(at, learns, soft, losses, others):
                 return None
         self.supernet.temperature = settings.final_temperature  # with which architectures are derived
         weight_rate, architecture_rate = settings.meta_rates((number + 1) * settings.updates_per_epoch - 1)
@@ -95,7 +95,7 @@ class MetaTraining(EpochTraining):
         }
 
     def _update(
-        self, number: int, learns: bool, pruned: float, losses: list[Tensor], others: list[Tensor]
+        self, number: int, learns: bool, soft: int, losses: list[Tensor], others: list[Tensor]
     ) -> bool:
         """Adapt to some tasks, each from the same parameters, and move these; False if time was over."""
         settings, learned = self.settings, self.training.learned
@@ -110,7 +110,7 @@ class MetaTraining(EpochTraining):
                     seed=index,
                     device=self.device,
                     learns=learns,
-                    pruned=pruned,
+                    soft=soft,
                     is_late=lambda: self.is_late,
                 )
                 with torch.no_grad():

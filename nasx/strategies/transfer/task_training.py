@@ -93,7 +93,7 @@ class TaskTraining:
         seed: int,
         device: torch.device,
         learns: bool,
-        pruned: float,
+        soft: int | None = None,
         is_late: Callable[[], bool] = lambda: False,
     ) -> Losses | None:
         """Adapt to a task.
@@ -114,9 +114,9 @@ class TaskTraining:
             Where the supernet is.
         learns : bool
             Whether architecture parameters learn. If not, the temperature stays at its first value.
-        pruned : float
-            Share of the steps, the last ones, that the strongest operations take alone, if architecture
-            parameters learn; at least one step is left to all.
+        soft : int, optional
+            After how many steps the strongest operations take the rest alone, if architecture parameters
+            learn; by default that is never.
         is_late : callable, optional
             Asked before each step whether to give up.
 
@@ -136,7 +136,7 @@ class TaskTraining:
         )
         batches = _endless(loader)
         losses = Losses([], [])
-        soft = min(steps, max(1, steps - round(pruned * steps))) if learns else steps
+        soft = steps if soft is None or not learns else min(steps, soft)
         path = settings.fixed(supernet.space)
         supernet.train()
         with frozen_statistics(supernet):
