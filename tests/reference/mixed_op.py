@@ -121,6 +121,37 @@ def batch_norm_gradient(grad: np.ndarray, x: np.ndarray, epsilon: float) -> np.n
     return (grad - grad.mean((0, 2, 3), keepdims=True) - along) / np.sqrt(variances + epsilon)[:, None, None]
 
 
+def normalized_sum(
+    terms: Sequence[np.ndarray], normalized: Sequence[bool], weights: np.ndarray, epsilon: float
+) -> np.ndarray:
+    """Some terms are normalised first."""
+    return weighted_sum(_normalized(terms, normalized, epsilon), weights)
+
+
+def normalized_sum_gradients(
+    grad: np.ndarray,
+    terms: Sequence[np.ndarray],
+    normalized: Sequence[bool],
+    weights: np.ndarray,
+    epsilon: float,
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Gradients of the terms, and of the weights."""
+    scaled = _normalized(terms, normalized, epsilon)
+    of_scaled, of_weights = weighted_sum_gradients(grad, scaled, weights)
+    of_terms = [
+        batch_norm_gradient(one, term, epsilon) if norm else one
+        for one, term, norm in zip(of_scaled, terms, normalized, strict=True)
+    ]
+    return of_terms, of_weights
+
+
+def _normalized(terms: Sequence[np.ndarray], normalized: Sequence[bool], epsilon: float) -> list[np.ndarray]:
+    return [
+        batch_norm(term, epsilon)[0] if norm else term.astype(np.float64)
+        for term, norm in zip(terms, normalized, strict=True)
+    ]
+
+
 def pointwise(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Weights (out channels, in channels)."""
     out = np.zeros((x.shape[0], len(weights), *x.shape[2:]))

@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import pytest
+import reference.mixed_op as reference
 import torch
 from torch import nn
 
@@ -49,6 +50,25 @@ def test_results_are_torchs(shape, dtype, threads, calls):
     for one, other in zip(found[1:], wanted[1:], strict=True):
         torch.testing.assert_close(one, other, **near)
     assert all(torch.equal(*pair) for pair in zip((weights, *terms), before, strict=True))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("flags", [[True], [False, True], [True, True, False, True, False]])
+@pytest.mark.parametrize("shape", [(2, 1, 1, 1), (1, 3, 4, 5), (3, 19, 7, 1), (33, 5, 6, 11)])
+def test_results_are_those_of_the_plain_twin(shape, flags, threads, calls):
+    nasx.set_num_threads(threads)
+    terms, weights = inputs(*shape, count=len(flags))
+    total, *_ = kernels.normalized_sum(terms, flags, weights, 1e-3)
+    grad = torch.randn_like(total)
+    of_weights, *of_terms = torch.autograd.grad(total, (weights, *terms), grad)
+    assert calls == ["normalized_sum", "normalized_sum_backward"]
+    plain = [term.detach().numpy() for term in terms], flags, weights.detach().numpy(), 1e-3
+    np.testing.assert_allclose(total.detach(), reference.normalized_sum(*plain), rtol=1e-4, atol=1e-4)
+    terms_expected, weights_expected = reference.normalized_sum_gradients(grad.numpy(), *plain)
+    for found, expected in zip(of_terms, terms_expected, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    scale = 1e-4 * max(1.0, grad.numel() ** 0.5)
+    np.testing.assert_allclose(of_weights, weights_expected, rtol=1e-4, atol=scale)
 
 
 def test_gradients_are_right_once_and_twice():
