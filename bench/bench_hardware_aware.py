@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from nasx.strategies.hardware_aware.fbnet_training import FBNetTraining
 from nasx.strategies.hardware_aware.proxyless_training import ProxylessTraining
 from nasx.strategies.limits import CostLimits
 
+METHODS = ("FBNet", "ProxylessNAS")
 LAYOUTS = {"NCHW": torch.contiguous_format, "channels last": torch.channels_last}
 
 
@@ -116,7 +117,7 @@ def check(training: Any, twin: Any, batch: tuple[Tensor, Tensor]) -> None:
 
 def steps(options: argparse.Namespace) -> None:
     space, task, batch, limits = setup(options)
-    for method in ("FBNet", "ProxylessNAS"):
+    for method in METHODS:
         training = made(method, space, task, limits)
         twins = {name: twin_of(training, space, limits, method, layout) for name, layout in LAYOUTS.items()}
         check(training, twins["NCHW"], batch)
@@ -186,41 +187,58 @@ def quality(options: argparse.Namespace) -> None:
         accuracy = file["cifar10_test_200"].astype(np.float64)
     within = accuracy[latency <= limit]
     print(f"limit {limit:.3f} ms; random cells within it {within.mean():.2f} %, all {accuracy.mean():.2f} %")
-    chosen_by: dict[str, list[list[float]]] = {}  # accuracy, latency in the table, latency measured
-    for name, cls in (("FBNet", nasx.FBNet), ("ProxylessNAS", nasx.ProxylessNAS)):
-        found: dict[str, list[float]] = {"accuracy": [], "measured": [], "free latency": []}
+    chosen: dict[str, list[np.ndarray]] = {}
+    for name in options.methods:
+        cls = getattr(nasx, name)
+        found: dict[str, list[float]] = {"accuracy": [], "latency / limit": [], "the same, costs free": []}
         for seed in range(options.seeds):
             more = {"epochs": options.epochs, "batch_size": 64, "architecture_lr": options.architecture_lr}
             costs: dict[str, Any] = {"costs": {"latency_ms": table}, "limits": {"latency_ms": limit}}
-            chosen = nasx.search(space, task, strategy=cls(**more), seed=seed, progress=False, **costs).best
+            best = nasx.search(space, task, strategy=cls(**more), seed=seed, progress=False, **costs).best
             free = nasx.search(space, task, strategy=cls(**more), seed=seed, progress=False).best
-            row, other = (one.architecture.genotype[None] for one in (chosen, free))
-            timed = measure_latency(space, task.spec, np.vstack([row, other]), rounds=options.rounds)
-            place = int(np.ravel_multi_index(tuple(row[0]), space.cardinalities))
-            found["accuracy"].append(float(accuracy[place]))
-            found["measured"].append(float(timed[0]) / limit)
-            found["free latency"].append(float(table(other)[0]) / limit)
-            point = [float(accuracy[place]), float(table(row)[0]), float(timed[0])]
-            chosen_by.setdefault(name, []).append(point)
+            row, other = (one.architecture.genotype for one in (best, free))
+            chosen.setdefault(name, []).append(row)
+            found["accuracy"].append(float(accuracy[place_of(space, row)]))
+            for what, one in zip(list(found)[1:], (row, other), strict=True):
+                found[what].append(float(table(one[None])[0]) / limit)
+            print(f"{name}, seed {seed}: {space.to_string(best.architecture)}")
         for what, values in found.items():
             print(f"{name} {what}: {with_error(*mean_and_error(values))}", flush=True)
+    # Everything in turn, so that all have the same share of the machine's moods; random cells say how these
+    # are beside those of the time when the table was made.
+    some = space.sample(30, seed=1)
+    rows = np.vstack([*(row for each in chosen.values() for row in each), some])
+    timed = measure_latency(space, task.spec, rows, rounds=options.rounds)
+    now = float(np.median(timed[-len(some) :] / table(some)))
+    points: dict[str, np.ndarray] = {}
+    for k, (name, each) in enumerate(chosen.items()):
+        measured = timed[k * options.seeds : (k + 1) * options.seeds]
+        at = [accuracy[place_of(space, row)] for row in each]
+        points[name] = np.column_stack([at, table(np.array(each)), measured])
+        print(f"{name} measured / limit: {', '.join(f'{value / limit:.2f}' for value in measured)}")
+    print(f"all of them in turn, where 30 random cells took {now:.2f} of what the table says (median)")
     if options.plot:
-        some = space.sample(30, seed=1)
-        timings = measure_latency(space, task.spec, some, rounds=options.rounds)
         cells = np.column_stack([accuracy, latency])[latency <= limit]
-        draw(chosen_by, cells, table(some), timings, options.plot)
+        draw(points, cells, table(some), timed[-len(some) :], options.plot)
+
+
+def place_of(space: nasx.Space, row: np.ndarray) -> int:
+    """Where the accuracy of a genotype is in the table's file."""
+    return int(np.ravel_multi_index(tuple(row), space.cardinalities))
 
 
 def draw(
-    chosen: Mapping[str, Sequence[Sequence[float]]],
+    points: Mapping[str, np.ndarray],
     cells: np.ndarray,
     predicted: np.ndarray,
     measured: np.ndarray,
     path: Path,
 ) -> None:
-    """Draw what was chosen beside the front of all cells within the limit, and the table beside timings."""
+    """Draw what was chosen beside the front of all cells within the limit, and the table beside timings.
+
+    Points are accuracies, latencies by the table, and latencies as measured.
+    """
     figure, (left, right) = panels(2)
-    points = {name: np.array(rows) for name, rows in chosen.items()}
     nasx.plots.plot_fronts(
         {name: rows[:, [0, 1]] for name, rows in points.items()},
         measured={name: rows[:, [0, 2]] for name, rows in points.items()},
@@ -242,6 +260,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="of the quality")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--architecture-lr", type=float, default=0.03, help="few steps are made of it here")
