@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from nasx.architecture import Architecture
 from nasx.errors import unknown
 from nasx.nn.blocks import Classifier
 from nasx.nn.choices import LayerChoice
-from nasx.nn.layers import BatchNorm, ReLUDepthwise, in_fast_layout
+from nasx.nn.layers import BatchNorm, ReLUDepthwise, in_fast_layout, is_traced
 from nasx.nn.mixed import Zero
 from nasx.nn.module_supernet import ModuleSupernet
 from nasx.nn.supernet import copy_weights
@@ -121,7 +122,7 @@ class MobileModule(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``(B, in_channels, H, W)`` to scores ``(B, num_outputs)``."""
-        scores: Tensor = self.head(self.units(self.first(in_fast_layout(self.stem(images)))))
+        scores: Tensor = self.head(self.units(self.first(self.stem(in_fast_layout(images)))))
         return scores
 
 
@@ -311,8 +312,13 @@ class _Shuffle(nn.Module):
         self.groups = groups
 
     def forward(self, x: Tensor) -> Tensor:
-        grouped: Tensor = x.unflatten(1, (self.groups, -1))  # type: ignore[no-untyped-call]  # in torch itself
-        return in_fast_layout(grouped.transpose(1, 2).flatten(1, 2))
+        # Where channels are last they stay so, by one copy here and one of the gradient.
+        last = not is_traced(x) and x.is_contiguous(memory_format=torch.channels_last)
+        rows = x.permute(0, 2, 3, 1) if last else x
+        place = 3 if last else 1
+        grouped: Tensor = rows.unflatten(place, (self.groups, -1))  # type: ignore[no-untyped-call]  # in torch
+        mixed = grouped.transpose(place, place + 1).flatten(place, place + 1)
+        return mixed.permute(0, 3, 1, 2) if last else in_fast_layout(mixed)
 
 
 def _convolution(
