@@ -67,7 +67,7 @@ def test_the_draw_that_is_computed_is_the_one_that_is_paid_for(task):
     paid, computed = [], []
     expected, run = made.expected, made.supernet.running
     made.expected = lambda drawn, edges: paid.append(drawn["cell"]) or expected(drawn, edges)
-    made.expected.loss = expected.loss
+    made.expected.loss, made.expected.limited = expected.loss, expected.limited
 
     def running(choices):
         computed.append(choices["cell"].choices)

@@ -73,9 +73,10 @@ class FBNetTraining(CostAwareTraining):
         if self.expected is not None:
             # The same draw: what is paid for is what has been computed. But whether the limits hold is seen
             # without it: while the temperature is high, every draw costs about the mean over all.
-            edges = self.supernet.edge_probabilities()
-            with torch.no_grad():
-                mean = self.expected(self.supernet.probabilities(), edges)
+            edges, mean = self.supernet.edge_probabilities(), None
+            if self.expected.limited:
+                with torch.no_grad():
+                    mean = self.expected(self.supernet.probabilities(), edges)
             whole = self.expected.loss(value, self.expected(drawn, edges), judged=mean)
         self._backward(whole, self.logits, self.architecture_scaler)
         self.architecture_optimizer.step()
