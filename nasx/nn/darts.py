@@ -18,7 +18,7 @@ from nasx.nn.layers import (
     MaxPool3x3,
     Pointwise,
     ReLUDepthwise,
-    in_fast_layout,
+    after_stem,
     is_traced,
 )
 from nasx.nn.mixed import Zero
@@ -32,7 +32,6 @@ __all__ = [
     "darts_block",
     "darts_operation",
     "darts_stem",
-    "in_fast_layout",
     "layout",
     "relu_conv_norm",
 ]
@@ -270,7 +269,7 @@ class DARTSModule(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Map images ``(B, in_channels, H, W)`` to scores ``(B, num_outputs)``; see `auxiliary`."""
-        before = previous = in_fast_layout(self.stem(images))
+        before = previous = after_stem(self.stem, images)
         more: Tensor | None = None
         for place, cell in enumerate(self.cells):
             before, previous = previous, cell(before, previous)

@@ -19,7 +19,7 @@ from nasx.nn.darts import (
     darts_stem,
     layout,
 )
-from nasx.nn.layers import in_fast_layout
+from nasx.nn.layers import after_stem
 from nasx.nn.mixed import MixedOp, mixed_op
 from nasx.nn.parts import Part
 from nasx.nn.supernet import EdgeChoices, Supernet, check_portion, copy_weights, refuse_partial
@@ -109,7 +109,7 @@ class DARTSSupernet(Supernet):
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``(B, C, H, W)`` to scores ``(B, num_outputs)``."""
         chosen = self.current()
-        before = previous = in_fast_layout(self.stem(images))
+        before = previous = after_stem(self.stem, images)
         for kind, cell in zip(self.kinds, self.cells, strict=True):
             before, previous = previous, cell(before, previous, chosen[kind])
         scores: Tensor = self.classifier(previous)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nasx.nn.blocks import Classifier
 from nasx.nn.darts import FactorizedReduce, darts_operation, darts_stem, relu_conv_norm
 from nasx.nn.drop_path import DropPath
-from nasx.nn.layers import in_fast_layout
+from nasx.nn.layers import after_stem
 from nasx.nn.nasbench201 import nasbench201_block
 
 __all__ = [
@@ -265,7 +265,7 @@ class ENASCellModule(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``(B, in_channels, H, W)`` to scores ``(B, num_outputs)``."""
-        before = previous = in_fast_layout(self.stem(images))
+        before = previous = after_stem(self.stem, images)
         for cell in self.cells:
             before, previous = cell(before, previous)
         scores: Tensor = self.classifier(previous)

@@ -10,7 +10,7 @@ from nasx.errors import unknown
 from nasx.nn.blocks import Classifier
 from nasx.nn.darts import FactorizedReduce
 from nasx.nn.enas_cell import stages
-from nasx.nn.layers import in_fast_layout
+from nasx.nn.layers import after_stem
 from nasx.nn.nasbench201 import nasbench201_block
 
 __all__ = [
@@ -179,7 +179,7 @@ class ENASMacroModule(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``(B, in_channels, H, W)`` to scores ``(B, num_outputs)``."""
-        values: list[Tensor] = [in_fast_layout(self.stem(images))]
+        values: list[Tensor] = [after_stem(self.stem, images)]
         for place, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
             if place in stages(len(self.layers)):
                 values = halved(values, place, self.reductions, self.halved)

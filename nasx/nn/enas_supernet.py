@@ -31,7 +31,7 @@ from nasx.nn.enas_macro import (
     reductions_of,
     widths,
 )
-from nasx.nn.layers import in_fast_layout
+from nasx.nn.layers import after_stem
 from nasx.nn.mixed import MixedOp, Pair, mixed_op
 from nasx.nn.supernet import EdgeChoices, Supernet, check_portion, copy_weights, refuse_partial
 from nasx.space import Genotypes
@@ -115,7 +115,7 @@ class ENASCellSupernet(Supernet):
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``(B, C, H, W)`` to scores ``(B, num_outputs)``."""
         chosen = self.current()
-        before = previous = in_fast_layout(self.stem(images))
+        before = previous = after_stem(self.stem, images)
         for kind, cell in zip(self.kinds, self.cells, strict=True):
             before, previous = cell(before, previous, chosen[kind])
         scores: Tensor = self.classifier(previous)
@@ -301,7 +301,7 @@ class ENASMacroSupernet(Supernet):
             elif choice:
                 skips[reader].append((source, None))
         names = reductions_of([[source for source, _ in sources] for sources in skips])
-        values: list[Tensor] = [in_fast_layout(self.stem(images))]
+        values: list[Tensor] = [after_stem(self.stem, images)]
         for place, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
             if place in stages(len(self.layers)):
                 values = halved(values, place, self.reductions, names)

@@ -14,6 +14,7 @@ __all__ = [
     "MaxPool3x3",
     "Pointwise",
     "ReLUDepthwise",
+    "after_stem",
     "as_torch",
     "in_fast_layout",
     "is_traced",
@@ -223,6 +224,14 @@ def in_fast_layout(features: Tensor) -> Tensor:
     if not is_traced(features) and features.device.type == "cpu":
         return features.contiguous(memory_format=torch.channels_last)
     return features
+
+
+def after_stem(stem: nn.Module, images: Tensor) -> Tensor:
+    """Compute a network's stem in the fast layout, and give what it makes in that layout.
+
+    Images of one channel are in both layouts at once, and what becomes of them is in neither for certain.
+    """
+    return in_fast_layout(stem(in_fast_layout(images)))
 
 
 def is_traced(value: object) -> bool:

@@ -12,7 +12,7 @@ from nasx.architecture import Architecture
 from nasx.errors import unknown
 from nasx.nn.blocks import Classifier
 from nasx.nn.choices import LayerChoice
-from nasx.nn.layers import BatchNorm, ReLUDepthwise, in_fast_layout, is_traced
+from nasx.nn.layers import BatchNorm, ReLUDepthwise, after_stem, in_fast_layout, is_traced
 from nasx.nn.mixed import Zero
 from nasx.nn.module_supernet import ModuleSupernet
 from nasx.nn.supernet import copy_weights
@@ -122,7 +122,7 @@ class MobileModule(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``(B, in_channels, H, W)`` to scores ``(B, num_outputs)``."""
-        scores: Tensor = self.head(self.units(self.first(self.stem(in_fast_layout(images)))))
+        scores: Tensor = self.head(self.units(self.first(after_stem(self.stem, images))))
         return scores
 
 

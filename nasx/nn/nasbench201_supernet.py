@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from nasx.architecture import Architecture
-from nasx.nn.layers import in_fast_layout
+from nasx.nn.layers import after_stem
 from nasx.nn.mixed import MixedOp, mixed_op
 from nasx.nn.nasbench201 import NASBench201Cell, NASBench201Module, nasbench201_block, sum_edges
 from nasx.nn.supernet import EdgeChoices, Supernet, check_portion, copy_weights, refuse_partial
@@ -79,7 +79,7 @@ class NASBench201Supernet(Supernet):
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``(B, C, H, W)`` to scores ``(B, num_outputs)``."""
         chosen = self.current()[_CELL]
-        features = in_fast_layout(self.stem(images))
+        features = after_stem(self.stem, images)
         for layer in self.body:
             features = layer(features, chosen) if isinstance(layer, _MixedCell) else layer(features)
         scores: Tensor = self.head(features)

@@ -13,7 +13,7 @@ from nasx.errors import unknown
 from nasx.nn.blocks import Classifier
 from nasx.nn.choices import LayerChoice
 from nasx.nn.elastic import ElasticBatchNorm2d, ElasticConv2d
-from nasx.nn.layers import in_fast_layout
+from nasx.nn.layers import after_stem
 from nasx.nn.module_supernet import ModuleSupernet
 from nasx.nn.sizes import Elastic, Size
 from nasx.nn.supernet import copy_weights
@@ -168,7 +168,7 @@ class ShuffleNetV2Module(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``(B, in_channels, H, W)`` to scores ``(B, num_outputs)``."""
-        scores: Tensor = self.head(self.units(in_fast_layout(self.stem(images))))
+        scores: Tensor = self.head(self.units(after_stem(self.stem, images)))
         return scores
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from nasx import TaskSpec
 from nasx.nn import DARTSModule, MixedOp, NASBench201Module, PartialChannels, Supernet
 from nasx.nn.supernet import NamedParameters, copy_weights
-from nasx.spaces import DARTS, NASBench201
+from nasx.spaces import DARTS, ENASCell, ENASMacro, FBNet, NASBench201
 
 SPEC = TaskSpec((1, 8, 8), 10, "image_classification")
 SPACES = {
@@ -409,3 +409,30 @@ def test_edges_are_weighed_in_pairs(temperature):
     kept = supernet.choices_of(supernet.space.decode(supernet.derive()))
     for kind, rows in decided.items():
         assert [choice is not None for choice in kept[kind].choices] == (rows > 0.5).tolist()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "space",
+    [
+        DARTS(cells=3, channels=4, nodes=2),
+        NASBench201(cells=1, channels=4),
+        ENASMacro(layers=3, channels=4),
+        ENASCell(cells=3, channels=4, nodes=2),
+        FBNet(width_multiplier=0.25),
+    ],
+    ids=lambda space: type(space).__name__,
+)
+def test_all_after_the_stem_is_in_channels_last_also_for_grey_images(space, channels):
+    supernet = space.supernet(TaskSpec((channels, 32, 32), 10, "image_classification"))
+    slow = []
+
+    def look(module, inputs):
+        if inputs[0].stride(1) != 1:
+            slow.append(module)
+
+    for name, module in supernet.named_modules():
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d) and "stem" not in name:
+            module.register_forward_pre_hook(look)
+    supernet(torch.randn(2, channels, 32, 32))
+    assert not slow
