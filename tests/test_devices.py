@@ -10,6 +10,7 @@ from torch import nn
 import nasx
 from nasx.nn import LayerChoice
 from nasx.nn.recalibration import recalibrate
+from nasx.registry import get_strategy
 from nasx.strategies.differentiable.cost_models import CostModels
 from nasx.strategies.differentiable.expected_cost import ExpectedCosts
 from nasx.strategies.limits import CostLimits
@@ -162,6 +163,98 @@ def test_what_is_extracted_computes_the_same_there(space, device):
         with supernet.path(architecture), torch.no_grad():
             recalibrate(supernet, [images], supernet)
             torch.testing.assert_close(network(images), supernet(images), rtol=1e-4, atol=1e-5)
+
+
+def elastic():
+    width = nasx.nn.Elastic([4, 8], name="width")
+    return nn.Sequential(
+        nasx.nn.ElasticConv2d(1, width, 3, padding=1),
+        nasx.nn.ElasticBatchNorm2d(width),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nasx.nn.ElasticLinear(width, 10),
+    )
+
+
+CONTROLLER = {"controller_steps": 2, "controller_samples": 3, "final_samples": 4}
+SCORED = {"epochs": 2, "batch_size": 16, "recalibration_batches": 2, "baseline": 2}
+BY_PATHS = {
+    "spos": (SPACES["nasbench201"], nasx.SPOS(**SCORED)),
+    "spos, mixed precision": (SPACES["nasbench201"], nasx.SPOS(mixed_precision=True, **SCORED)),
+    "spos, sandwich": (nasx.space_of(elastic), nasx.SPOS(sampling="sandwich", **SCORED)),
+    "spos, shuffle": (
+        nasx.spaces.ShuffleNetV2(
+            channels=[16, 32], repeats=[1, 1], stem=4, stem_stride=1, head=16, multipliers=[0.5, 1.0]
+        ),
+        nasx.SPOS(**SCORED),
+    ),
+    "few_shot": (SPACES["nasbench201"], nasx.FewShot(child_epochs=1, matching_batches=1, **SCORED)),
+    "enas": (
+        nasx.spaces.ENASCell(cells=3, channels=4, nodes=2),
+        nasx.ENAS(epochs=2, batch_size=16, baseline=2, **CONTROLLER),
+    ),
+    "enas, macro": (
+        nasx.spaces.ENASMacro(layers=3, channels=4),
+        nasx.ENAS(epochs=2, batch_size=16, baseline=2, **CONTROLLER),
+    ),
+    "proxyless_nas": (
+        nasx.spaces.ProxylessMobile(
+            channels=[4, 8], repeats=[1, 2], strides=[1, 2], stem=4, stem_stride=1, first=4, head=16
+        ),
+        nasx.ProxylessNAS(epochs=2, warmup_epochs=1, batch_size=16, architecture_data=0.5),
+    ),
+    "proxyless_nas, reinforce": (
+        SPACES["nasbench201"],
+        nasx.ProxylessNAS(
+            form="reinforce", samples=2, epochs=2, warmup_epochs=1, batch_size=16, architecture_data=0.5
+        ),
+    ),
+    "fbnet": (
+        nasx.spaces.FBNet(channels=[4, 8], repeats=[1, 2], strides=[1, 2], stem=4, stem_stride=1, head=16),
+        nasx.FBNet(epochs=2, warmup_epochs=1, batch_size=16, architecture_data=0.5),
+    ),
+}
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("method", BY_PATHS)
+def test_methods_that_go_by_paths_search_on_a_device_and_resume(method, device, tmp_path):
+    space, strategy = BY_PATHS[method]
+    table = nasx.hardware.ParamsTable().bind(space, Digits().spec)
+    limit = float(np.median(table(space.sample(50, seed=0))))
+    options = {"strategy": strategy, "seed": 3, "device": device, "progress": False}
+    options |= {"costs": ["parameters"], "limits": {"parameters": limit}}
+    if isinstance(strategy, nasx.SPOS):
+        options["evaluations"] = 4
+    first = nasx.search(space, Digits(interrupt_at=4), **options, journal=tmp_path / "run.db")
+    assert first.stopped == "interrupted"
+    result = nasx.search(space, Digits(), **options, journal=tmp_path / "run.db")
+    assert result.best.metrics["parameters"] <= limit
+    assert all(tensor.device.type == device for tensor in result.supernet.state_dict().values())
+    assert all(np.isfinite(entry["loss"]) for entry in result.history)
+    images = torch.rand(8, 1, 8, 8, device=device)
+    network = result.supernet.extract(result.best.architecture).eval()
+    assert {tensor.device.type for tensor in network.state_dict().values()} == {device}
+    with result.supernet.eval().path(result.best.architecture), torch.no_grad():
+        torch.testing.assert_close(network(images), result.supernet(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("strategy", ["darts", "spos"])
+def test_language_models_are_searched_on_a_device(strategy, device):
+    text = 20 * "how much wood would a woodchuck chuck? as much as he could. "
+    task = nasx.tasks.LanguageModelling(text, context=16, epochs=1, batch_size=8, device=device)
+    space = nasx.spaces.Transformer(hidden=[16], depths=[2], heads=[2], head_dim=8, mlp=[2])
+    adam = {"optimizer": "adamw", "lr": 0.01, "baseline": 1}
+    method = get_strategy(strategy, epochs=2, batch_size=8, **(adam if strategy == "spos" else {}))
+    budget = {"evaluations": 3} if strategy == "spos" else {}
+    result = nasx.search(space, task, strategy=method, seed=0, progress=False, **budget)
+    assert result.history[-1]["loss"] < result.history[0]["loss"]
+    assert {tensor.device.type for tensor in result.supernet.state_dict().values()} == {device}
+    trained = task.retrain(result.best.architecture, epochs=1)
+    assert np.isfinite(task.score(trained.model)["perplexity"])
+    assert next(trained.model.parameters()).device.type == device
 
 
 @pytest.mark.parametrize("device", DEVICES)
