@@ -1,20 +1,22 @@
 #include "nasx/budget.hpp"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <cmath>
 #include <limits>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 
 namespace nasx {
 namespace {
 
+// Without streams: their locales are shared by all C++ libraries of a process, and another one's copy of the
+// runtime can leave them unusable.
 std::string text(double x) {
-    std::ostringstream out;
-    out.precision(10);
-    out << x;
-    return out.str();
+    std::array<char, 32> out;
+    const auto end = std::to_chars(out.data(), out.data() + out.size(), x, std::chars_format::general, 10);
+    return {out.data(), end.ptr};
 }
 
 }  // namespace
