@@ -3,13 +3,18 @@
 import contextlib
 import os
 import signal
+import sys
 import time
 
 import numpy as np
+import pytest
 
 
 def in_a_child(work):
     """Run a function in a forked process; gives its number."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        pytest.skip("a process that has used a GPU cannot be forked; run this file by itself")
     child = os.fork()
     if child == 0:
         try:

@@ -23,6 +23,12 @@ DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 TOLERANCE = {"cpu": 0.0, "cuda": 2e-3}  # of losses after a few steps in other orders of summation
 
 
+@pytest.fixture(autouse=True)
+def full_precision(monkeypatch):
+    """Convolutions in float32 as on the CPU: a GPU rounds what they multiply to 10 bits if it may."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
 def network():
     candidates = {"conv": lambda c: nn.Conv2d(c, c, 3, padding=1), "skip": lambda c: nn.Identity()}
     return nn.Sequential(

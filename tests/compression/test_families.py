@@ -200,7 +200,7 @@ def test_keys_and_values_are_counted_as_the_cache_holds_them():
         )
         part = family.extract(shape)
         assert type(part) is type(model)
-        cache = part(x, use_cache=True).cache
+        cache = part(x, use_cache=True).past_key_values
         held = sum(t.nbytes for layer in cache.layers for t in (layer.keys, layer.values))
         assert family.kv_bytes(shape, tokens=5, batch=3) == held
     bert = family_of(tiny.build("bert"))

@@ -11,6 +11,7 @@ import sys
 import pytest
 import reference.meta_nas as reference
 import torch
+from killing import in_a_child
 from torch import nn
 from torch.nn import functional as F
 from torch.optim.optimizer import register_optimizer_step_pre_hook
@@ -533,10 +534,7 @@ def test_killed_and_resumed_equals_never_killed(toy, tmp_path):
             if next(left, None) is None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        child = os.fork()
-        if child == 0:
-            run(Toys(die), journal=path)
-            os._exit(0)
+        child = in_a_child(lambda die=die: run(Toys(die), journal=path))
         _, status = os.waitpid(child, 0)
         assert os.WIFSIGNALED(status)
     again = run(journal=path)
