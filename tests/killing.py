@@ -14,7 +14,7 @@ def in_a_child(work):
     """Run a function in a forked process; gives its number."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
-        pytest.skip("a process that has used a GPU cannot be forked; run this file by itself")
+        pytest.skip("a process that has used a GPU cannot be forked; run this test by itself")
     child = os.fork()
     if child == 0:
         try:
