@@ -9,8 +9,10 @@ images, so that ranks agree in part at most.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import time
-from typing import Any
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -29,7 +31,13 @@ def percentile(values: np.ndarray, value: float) -> float:
     return float(100 * ((values < value).mean() + (values == value).mean() / 2))
 
 
-def one_seed(options: argparse.Namespace, data: dict[str, Any], table: Any, seed: int) -> dict[str, float]:
+def one_seed(options: argparse.Namespace, seed: int) -> dict[str, float]:
+    torch.set_num_threads(options.threads)
+    table = tables.read_npz(options.table, objectives={METRIC: "maximize"})
+    if options.digits:
+        data = nasx.tasks.datasets.load("digits")
+    else:
+        data = fashion(options.fashion, options.images, options.valid)
     task = nasx.tasks.ImageClassification(
         data["train"],
         data["valid"],
@@ -39,7 +47,13 @@ def one_seed(options: argparse.Namespace, data: dict[str, Any], table: Any, seed
         threads=options.threads,
     )
     space = nasx.spaces.NASBench201(cells=1, channels=options.channels)
-    shared = {"epochs": options.epochs, "batch_size": 64, "sampling": options.sampling, "lr": options.lr}
+    shared = {
+        "epochs": options.epochs,
+        "batch_size": 64,
+        "sampling": options.sampling,
+        "lr": options.lr,
+        "recalibration_batches": options.batches,
+    }
     values = table.columns[METRIC]
     found: dict[str, float] = {}
     few = nasx.FewShot(
@@ -53,7 +67,9 @@ def one_seed(options: argparse.Namespace, data: dict[str, Any], table: Any, seed
         best = table.evaluate_many(result.best.genotype[None])[METRIC][0]
         found[f"{name}: percentile"] = percentile(values, best)
         ranking = {"task": task, "metric": METRIC, "seed": seed, "progress": False}
-        ranked = rank_correlation(result.supernet, table, architectures=options.cells, **ranking)
+        ranked = rank_correlation(
+            result.supernet, table, architectures=options.cells, batches=options.batches, **ranking
+        )
         found[f"{name}: tau"] = ranked.kendall
         # The same cells with and without statistics of their own: errors against accuracies.
         first = slice(options.uncalibrated)
@@ -78,35 +94,33 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--valid", type=int, default=1000, help="images that cells are scored on")
     parser.add_argument("--channels", type=int, default=8)
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--child-epochs", type=int, default=3)
+    parser.add_argument("--batches", type=int, default=4, help="of 64 images, for a cell's own statistics")
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--child-epochs", type=int, default=10)
     parser.add_argument("--lr", type=float, default=0.05)
     parser.add_argument("--sampling", default="uniform")
     parser.add_argument("--split", default="gradient")
     parser.add_argument("--groups", type=int, default=None)
     parser.add_argument("--evaluations", type=int, default=300)
-    parser.add_argument("--cells", type=int, default=1000, help="for tau")
+    parser.add_argument("--cells", type=int, default=1000, help="random ones, for tau")
     parser.add_argument(
         "--uncalibrated", type=int, default=200, help="of them, also with the statistics of all paths"
     )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0, help="so that several runs can share them")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2, help="seeds that run at once")
+    parser.add_argument("--threads", type=int, default=1, help="of each")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    table = tables.read_npz(options.table, objectives={METRIC: "maximize"})
-    if options.digits:
-        data = nasx.tasks.datasets.load("digits")
-    else:
-        data = fashion(options.fashion, options.images, options.valid)
-    rows = []
-    for seed in range(options.first_seed, options.first_seed + options.seeds):
-        rows.append(one_seed(options, data, table, seed))
-        print(
-            f"seed {seed}: " + ", ".join(f"{name} {value:.3f}" for name, value in rows[-1].items()),
-            flush=True,
-        )
-    print(f"\n{options.seeds} seeds, mean and standard error")
+    began, rows = time.perf_counter(), []
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    with ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn")) as pool:
+        for seed, row in zip(seeds, pool.map(one_seed, repeat(options), seeds), strict=True):
+            rows.append(row)
+            print(
+                f"seed {seed}: " + ", ".join(f"{name} {value:.3f}" for name, value in row.items()), flush=True
+            )
+    minutes = (time.perf_counter() - began) / 60
+    print(f"\n{options.seeds} seeds, mean and standard error; {minutes:.0f} minutes")
     for name in rows[0]:
         values = [row[name] for row in rows]
         print(f"{name:<45} {with_error(*mean_and_error(values)) if len(values) > 1 else values[0]}")

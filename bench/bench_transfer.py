@@ -88,12 +88,10 @@ def ranks_after(table: Table, strategy: nasx.SampledStrategy, seed: int) -> list
 
 def searched(
     case: tuple[str, Table, list[Table]], seeds: int, shuffled: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ranks (3, seeds, len(AFTER)) without sources, without but as early, and with them; weights; how rightly
-    the sources' processes rank the target's table (seeds, sources)."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks (3, seeds, len(AFTER)) without sources, without but as early, and with them; and the weights."""
     _, table, others = case
-    places = [matched(table, other) for other in others]
-    ranks, weights, agreed = [], [], []
+    ranks, weights = [], []
     for seed in range(seeds):
         sources = [other.source(1000 * seed + i, shuffled=shuffled) for i, other in enumerate(others)]
         strategies = (
@@ -103,13 +101,7 @@ def searched(
         )
         ranks.append([ranks_after(table, strategy, seed) for strategy in strategies])
         weights.append([table.weights[n - 1] for n in AFTER[:3]])
-        agreed.append(
-            [
-                agreement(table, other, source, both)
-                for other, source, both in zip(others, sources, places, strict=True)
-            ]
-        )
-    return np.array(ranks).transpose(1, 0, 2), np.array(weights), np.array(agreed)
+    return np.array(ranks).transpose(1, 0, 2), np.array(weights)
 
 
 def contest(
@@ -128,7 +120,9 @@ def contest(
         + "   Spearman: weights at 10/20/50"
     )
     every = []
-    told_apart: list[tuple[np.ndarray, np.ndarray]] = []
+    judged: list[
+        tuple[np.ndarray, np.ndarray]
+    ] = []  # of each target, correlations and weights of its sources
 
     def show(name: str, label: str, found: np.ndarray, rest: str) -> None:
         cells = "".join(f"{with_error(*mean_and_error(column)):>16}" for column in found.T)
@@ -136,13 +130,13 @@ def contest(
 
     with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
         results = pool.map(searched, cases, repeat(seeds), repeat(shuffled))
-        for (name, table, others), (ranks, weights, agreed) in zip(cases, results, strict=True):
+        for (name, table, others), (ranks, weights) in zip(cases, results, strict=True):
+            correlations = np.array([correlation(table, other) for other in others])
             for label, found in zip(WAYS, ranks, strict=True):
-                mean_weights = weights.mean(axis=0)
-                told = weights_and_correlations(table, others, mean_weights) if label == WAYS[-1] else ""
+                told = weights_and_correlations(correlations, weights.mean(0)) if label == WAYS[-1] else ""
                 show(name, label, found, told)
             every.append(ranks)
-            told_apart.append((weights, agreed))
+            judged.append((correlations, weights[..., :-1]))
     mean = np.mean(every, axis=0)  # over targets, (3, seeds, len(AFTER))
     for label, found in zip(WAYS, mean, strict=True):
         show("mean", label, found, "")
@@ -154,25 +148,30 @@ def contest(
                 f"after {n:>3}, against {label}: better by {mean:8.1f} ranks, {errors:6.1f} standard errors"
             )
 
-    for i, n in enumerate(AFTER[:2]):
-        pairs = [
-            (w[i, :-1], right)
-            for weights, agreed in told_apart
-            for w, right in zip(weights, agreed, strict=True)
-        ]
-        within = [spearman_rho(right, w) for w, right in pairs if np.ptp(w) > 0]
-        w, right = (np.concatenate(column) for column in zip(*pairs, strict=True))
-        thirds = [float(w[third].mean()) for third in np.array_split(np.argsort(right, kind="stable"), 3)]
-        print(
-            f"after {n:>3}, weights of sources by how rightly their processes rank the target, Spearman: "
-            f"{spearman_rho(right, w):.3f} over {len(w):,}, within a search "
-            f"{with_error(*mean_and_error(within))}; mean weights by thirds {shares(np.array(thirds))}"
-        )
+    if not shuffled:
+        for i, n in enumerate(AFTER[:2]):
+            slopes = [(c, w[:, i]) for c, w in judged]
+            mean, error = mean_and_error(weight_by_correlation(slopes))
+            print(
+                f"after {n:>3}, weight of a source by its rank correlation with the target: "
+                f"{with_error(mean, error)}, {mean / error:.1f} standard errors"
+            )
 
 
-def weights_and_correlations(table: Table, others: Sequence[Table], weights: np.ndarray) -> str:
+def weight_by_correlation(judged: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Slope (seeds,) of a source's weight over its correlation, least squares within each search.
+
+    Of each target the correlations (sources,) and weights (seeds, sources). A source that agrees with the
+    target by 0.1 more than another has a tenth of the slope more weight; sources that agree about as well,
+    whose order says nothing, count little.
+    """
+    centred = [(c - c.mean(), w) for c, w in judged]
+    return np.sum([w @ c for c, w in centred], axis=0) / sum(c @ c for c, _ in centred)
+
+
+def weights_and_correlations(correlations: np.ndarray, weights: np.ndarray) -> str:
     """Weights after 10, 20 and 50 evaluations (3, sources + 1), with the sources' rank correlations."""
-    parts = [f"{correlation(table, other):.2f}: {shares(weights[:, i])}" for i, other in enumerate(others)]
+    parts = [f"{c:.2f}: {shares(weights[:, i])}" for i, c in enumerate(correlations)]
     return "; ".join([*parts, f"own: {shares(weights[:, -1])}"])
 
 
@@ -180,33 +179,17 @@ def shares(weights: np.ndarray) -> str:
     return "/".join(f"{weight:.2f}" for weight in weights)
 
 
-def matched(table: Table, other: Table) -> tuple[np.ndarray, np.ndarray]:
-    """Places in both tables of up to 2,000 architectures that both have, matched by their choices."""
-    ours = {
-        table.space.decode(table.rows[i]): i
-        for i in range(0, len(table.rows), max(1, len(table.rows) // 2000))
-    }
-    theirs = {other.space.decode(row): i for i, row in enumerate(other.rows)} if other is not table else {}
+def correlation(table: Table, other: Table) -> float:
+    """Spearman's between two tables, over those of 2,000 random architectures that both have, by name."""
+    ours = {table.space.decode(table.rows[i]): i for i in table.draw(min(2000, len(table.rows)), 0)}
+    theirs = {other.space.decode(row): i for i, row in enumerate(other.rows)}
     pairs = [
         (i, theirs[key])
         for architecture, i in ours.items()
         if (key := _in(other.space, architecture)) in theirs
     ]
     first, second = np.array(pairs).T
-    return first, second
-
-
-def correlation(table: Table, other: Table) -> float:
-    """Spearman's between two tables."""
-    ours, theirs = matched(table, other)
-    return spearman_rho(table.losses[ours], other.losses[theirs])
-
-
-def agreement(table: Table, other: Table, source: dict[str, Any], places: tuple[np.ndarray, ...]) -> float:
-    """Spearman's between what a Gaussian process of a source expects and what was measured for the target."""
-    process = Process().fit(np.array(source["genotypes"], np.int32), np.ravel(source["losses"]))
-    expected, _ = process.predict(np.ascontiguousarray(other.rows[places[1]]))
-    return spearman_rho(expected, table.losses[places[0]])
+    return spearman_rho(table.losses[first], other.losses[second])
 
 
 def _in(space: nasx.Space, architecture: nasx.Architecture) -> Any:
