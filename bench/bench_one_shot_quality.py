@@ -31,7 +31,9 @@ def percentile(values: np.ndarray, value: float) -> float:
     return float(100 * ((values < value).mean() + (values == value).mean() / 2))
 
 
-def one_seed(options: argparse.Namespace, seed: int) -> dict[str, float]:
+def one_search(options: argparse.Namespace, seed: int, method: str) -> dict[str, float]:
+    """Train and search, and compare what the supernet says with the table."""
+    began = time.perf_counter()
     torch.set_num_threads(options.threads)
     table = tables.read_npz(options.table, objectives={METRIC: "maximize"})
     if options.digits:
@@ -47,42 +49,41 @@ def one_seed(options: argparse.Namespace, seed: int) -> dict[str, float]:
         threads=options.threads,
     )
     space = nasx.spaces.NASBench201(cells=1, channels=options.channels)
-    shared = {
+    settings = {
         "epochs": options.epochs,
         "batch_size": 64,
         "sampling": options.sampling,
         "lr": options.lr,
         "recalibration_batches": options.batches,
     }
-    values = table.columns[METRIC]
-    found: dict[str, float] = {}
-    few = nasx.FewShot(
-        **shared, child_epochs=options.child_epochs, split=options.split, groups=options.groups
+    if method == "few-shot":
+        children = {"child_epochs": options.child_epochs, "split": options.split, "groups": options.groups}
+        strategy: nasx.Strategy = nasx.FewShot(**settings, **children)
+    else:
+        strategy = nasx.SPOS(**settings)
+    result = nasx.search(
+        space, task, strategy=strategy, evaluations=options.evaluations, seed=seed, progress=False
     )
-    for name, strategy in (("one-shot", nasx.SPOS(**shared)), ("few-shot", few)):
-        began = time.perf_counter()
-        result = nasx.search(
-            space, task, strategy=strategy, evaluations=options.evaluations, seed=seed, progress=False
-        )
-        best = table.evaluate_many(result.best.genotype[None])[METRIC][0]
-        found[f"{name}: percentile"] = percentile(values, best)
-        ranking = {"task": task, "metric": METRIC, "seed": seed, "progress": False}
-        ranked = rank_correlation(
-            result.supernet, table, architectures=options.cells, batches=options.batches, **ranking
-        )
-        found[f"{name}: tau"] = ranked.kendall
-        # The same cells with and without statistics of their own: errors against accuracies.
-        first = slice(options.uncalibrated)
-        without = rank_correlation(
-            result.supernet, table, architectures=ranked.genotypes[first], batches=0, **ranking
-        )
-        for what, scores in (("own", ranked.scores[first]), ("shared", without.scores)):
-            found[f"{name}: tau, {what} statistics"] = -kendall_tau(scores, without.values)
-            found[f"{name}: mean error, {what} statistics"] = float(scores.mean())
-        found[f"{name}: minutes"] = (time.perf_counter() - began) / 60
-    random = np.random.default_rng(seed).choice(values, 20)
-    found["random: percentile"] = float(np.mean([percentile(values, value) for value in random]))
-    found["few-shot less one-shot: tau"] = found["few-shot: tau"] - found["one-shot: tau"]
+    values = table.columns[METRIC]
+    best = table.evaluate_many(result.best.genotype[None])[METRIC][0]
+    ranking = {"task": task, "metric": METRIC, "seed": seed, "progress": False}
+    own = rank_correlation(
+        result.supernet, table, architectures=options.cells, batches=options.batches, **ranking
+    )
+    found = {"percentile": percentile(values, best), "tau": own.kendall}
+    # The same cells with and without statistics of their own: errors against accuracies.
+    first = slice(options.uncalibrated)
+    shared = rank_correlation(
+        result.supernet, table, architectures=own.genotypes[first], batches=0, **ranking
+    )
+    for what, scores in (("own", own.scores[first]), ("shared", shared.scores)):
+        found[f"tau, {what} statistics"] = -kendall_tau(scores, shared.values)
+        found[f"mean error, {what} statistics"] = float(scores.mean())
+    found["minutes"] = (time.perf_counter() - began) / 60
+    found = {f"{method}: {name}": value for name, value in found.items()}
+    if method == "one-shot":
+        random = np.random.default_rng(seed).choice(values, 20)
+        found["random: percentile"] = float(np.mean([percentile(values, value) for value in random]))
     return found
 
 
@@ -96,28 +97,39 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=8)
     parser.add_argument("--batches", type=int, default=4, help="of 64 images, for a cell's own statistics")
     parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--child-epochs", type=int, default=10)
+    parser.add_argument("--child-epochs", type=int, default=5)
     parser.add_argument("--lr", type=float, default=0.05)
     parser.add_argument("--sampling", default="uniform")
     parser.add_argument("--split", default="gradient")
     parser.add_argument("--groups", type=int, default=None)
-    parser.add_argument("--evaluations", type=int, default=300)
+    parser.add_argument("--evaluations", type=int, default=200)
     parser.add_argument("--cells", type=int, default=1000, help="random ones, for tau")
     parser.add_argument(
-        "--uncalibrated", type=int, default=200, help="of them, also with the statistics of all paths"
+        "--uncalibrated", type=int, default=100, help="of them, also with the statistics of all paths"
     )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0, help="so that several runs can share them")
-    parser.add_argument("--workers", type=int, default=2, help="seeds that run at once")
+    parser.add_argument("--workers", type=int, default=2, help="searches that run at once")
     parser.add_argument("--threads", type=int, default=1, help="of each")
     options = parser.parse_args()
     began, rows = time.perf_counter(), []
     seeds = range(options.first_seed, options.first_seed + options.seeds)
+    jobs = [(seed, method) for seed in seeds for method in ("one-shot", "few-shot")]
     with ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn")) as pool:
-        for seed, row in zip(seeds, pool.map(one_seed, repeat(options), seeds), strict=True):
-            rows.append(row)
-            print(
-                f"seed {seed}: " + ", ".join(f"{name} {value:.3f}" for name, value in row.items()), flush=True
+        for (seed, method), found in zip(
+            jobs, pool.map(one_search, repeat(options), *zip(*jobs, strict=True)), strict=True
+        ):
+            shown = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+            print(f"seed {seed}: {shown}", flush=True)
+            if method == "one-shot":
+                rows.append(found)
+            else:
+                rows[-1] |= found
+    for row in rows:
+        row["few-shot less one-shot: tau"] = row["few-shot: tau"] - row["one-shot: tau"]
+        for method in ("one-shot", "few-shot"):
+            row[f"{method} less random: percentile"] = (
+                row[f"{method}: percentile"] - row["random: percentile"]
             )
     minutes = (time.perf_counter() - began) / 60
     print(f"\n{options.seeds} seeds, mean and standard error; {minutes:.0f} minutes")
