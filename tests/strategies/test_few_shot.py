@@ -123,6 +123,28 @@ def test_scores_and_networks_come_from_the_part_that_holds_the_architecture(whol
         supernet(images)
 
 
+@pytest.mark.parametrize(
+    "space",
+    [
+        nasx.spaces.DARTS(cells=3, channels=4, nodes=2),
+        nasx.spaces.NASBench201(cells=1, channels=4),
+        nasx.spaces.ENASMacro(layers=3, channels=4),
+        nasx.spaces.ShuffleNetV2(channels=(16, 32), repeats=(1, 1), stem=8, stem_stride=1),
+    ],
+    ids=lambda space: type(space).__name__,
+)
+def test_supernets_of_all_kinds_are_split_where_their_gradients_disagree(space, task):
+    result = run(task, evaluations=2, space=space, epochs=1, child_epochs=1, split="gradient", groups=2)
+    supernet = result.supernet.eval()
+    assert len(supernet.members) == 2
+    best = result.best.architecture
+    images = torch.randn(3, 1, 8, 8)
+    with supernet.path(best), torch.no_grad():
+        network = best.extract(supernet)
+        torch.testing.assert_close(network(images), supernet(images), rtol=1e-5, atol=1e-5)
+    assert not any(type(module).__module__.startswith("nasx") for module in network.modules())
+
+
 def test_inactive_decisions_belong_to_the_first_part():
     space = nasx.spaces.NASBench201(cells=1, channels=4)
     supernet = FewShotSupernet(space.supernet(nasx.TaskSpec((1, 8, 8), 10, "image_classification")))
