@@ -20,7 +20,7 @@ import scipy.stats
 
 import nasx
 from nasx.hardware import FlopsTable, LatencyTable, MemoryTable, ParamsTable
-from nasx.hardware.timing import TimingSettings, time_items, undisturbed
+from nasx.hardware.timing import Repeated, TimingSettings, time_items, undisturbed
 from nasx.spaces import ConvNet, NASBench201
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -174,8 +174,8 @@ def on_this_machine() -> None:
         rows = space.sample(100, seed=SEED + 99)
         networks = [tuple(row) for row in rows.tolist()]
 
-        def time(items: list, number: int, space: nasx.Space = space, **settings: bool) -> Floats:
-            return time_items(space, IMAGES, items, TimingSettings(**settings), seed=SEED + number)
+        def time(items: list, number: int, space: nasx.Space = space) -> Floats:
+            return time_items(space, IMAGES, items, TimingSettings(), seed=SEED + number)
 
         # Machines drift within minutes: the networks are timed before, between and after what tells them.
         passes = [time(networks, 1)]
@@ -184,7 +184,8 @@ def on_this_machine() -> None:
         lists = [space.blocks(space.decode(row), IMAGES) for row in rows]
         blocks = sorted({block for each in lists for block in each}, key=repr)
         # The usual table: each operation timed alone, once for each place.
-        alone = dict(zip(blocks, undisturbed(time(blocks, 0, alone=True)), strict=True))
+        each_alone = undisturbed(time([Repeated(block, 1) for block in blocks], 0))
+        alone = dict(zip(blocks, each_alone, strict=True))
         passes.append(time(networks, 3))
         true = undisturbed(np.hstack(passes))
         sums = np.array([sum(alone[b] for b in each) for each in lists])

@@ -19,7 +19,7 @@ from nasx._runtime import simd_level
 from nasx.architecture import Block
 from nasx.hardware.additive_fit import AdditiveModel, fit_additive
 from nasx.hardware.block_times import BlockTimes
-from nasx.hardware.timing import Item, TimingSettings, time_items, undisturbed
+from nasx.hardware.timing import Item, Repeated, TimingSettings, time_items, undisturbed
 from nasx.population import unique
 from nasx.space import Genotypes
 
@@ -33,6 +33,8 @@ _Floats = npt.NDArray[np.float64]
 _FEWEST_NETWORKS = 10
 # Architectures whose blocks are timed, and at most so many made of those blocks that the sum is fitted to.
 _LOOKED_AT, _EXPECTED = 200, 2_000
+# A block takes what so many copies take more than one, of each.
+_COPIES = 4
 _ADDS_UP = 0.01  # relative error of a sum over decisions that may stand for sums of blocks
 
 
@@ -87,9 +89,12 @@ def measure_table(
         raise ValueError(f"space must have at least {_FEWEST_NETWORKS} architectures; it has {len(timed)}")
     blocks = sorted({block for row in rows for block in _blocks(space, row, spec)}, key=repr)
     items: list[Item] = [tuple(row) for row in timed.tolist()]
-    times = time_items(space, spec, [*items, *blocks], settings, seed=seed, resume=resume, progress=progress)
-    found = undisturbed(times)
-    latencies, by_block = found[: len(timed)], dict(zip(blocks, found[len(timed) :].tolist(), strict=True))
+    items += [Repeated(block, copies) for block in blocks for copies in (1, _COPIES)]
+    times = time_items(space, spec, items, settings, seed=seed, resume=resume, progress=progress)
+    latencies = undisturbed(times[: len(timed)])
+    one, several = times[len(timed) :].reshape(-1, 2, settings.rounds).transpose(1, 0, 2)
+    added = np.maximum(undisturbed(several) - undisturbed(one), 0.0) / (_COPIES - 1)
+    by_block = dict(zip(blocks, added.tolist(), strict=True))
     model, blocks_kept = _calibrated(space, spec, timed, latencies, by_block, seed)
     about = {
         "device": device_name(settings.device),
@@ -106,7 +111,7 @@ def measure_table(
         "median_ms": float(np.median(latencies)),
         "blocks": [
             {**block._asdict(), **_quantiles(row)}
-            for block, row in zip(blocks, times[len(timed) :], strict=True)
+            for block, row in zip(blocks, (several - one) / (_COPIES - 1), strict=True)
         ],
         "errors": model.errors,
     }

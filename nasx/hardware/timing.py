@@ -8,11 +8,11 @@ import json
 import multiprocessing
 import os
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,13 +26,21 @@ if TYPE_CHECKING:
     from nasx.space import Space
     from nasx.tasks.base import TaskSpec
 
-__all__ = ["BACKENDS", "Item", "TimingSettings", "measure_latency", "time_items", "undisturbed"]
+__all__ = ["BACKENDS", "Item", "Repeated", "TimingSettings", "measure_latency", "time_items", "undisturbed"]
 
-Item: TypeAlias = Block | tuple[int, ...]
-"""A block of a space, or the genotype of a whole network."""
+
+class Repeated(NamedTuple):
+    """Several copies of a block of a space, one run after the other on the same input."""
+
+    block: Block
+    copies: int
+
+
+Item: TypeAlias = Repeated | tuple[int, ...]
+"""Copies of a block, or the genotype of a whole network."""
 
 BACKENDS = ("torch", "onnxruntime")
-_FORMAT = "nasx timings 1"
+_FORMAT = "nasx timings 2"
 _CHUNK = 8
 _UNDISTURBED = 0.1
 
@@ -53,8 +61,6 @@ class TimingSettings:
         Threads of the backend; the process is held on so many CPUs.
     rounds : int, default 15
         Times that everything is timed, each time in another order.
-    alone : bool, default False
-        Time a block by itself, with what it takes to start it, instead of by what it adds to others.
 
     Raises
     ------
@@ -69,7 +75,6 @@ class TimingSettings:
     batch_size: int = 1
     threads: int = 1
     rounds: int = 15
-    alone: bool = False
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -163,7 +168,8 @@ def undisturbed(times: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     -------
     ndarray of float64, shape (n,)
         The 10th percentile of the rounds: others only ever add time, so that it repeats better than the
-        median; and better than the least of few rounds, where times are differences.
+        median. Differences are to be taken of what this gives, not the other way round: a low percentile of
+        differences is of rounds in which what is taken away was slowed down.
     """
     return np.quantile(times, _UNDISTURBED, axis=1)
 
@@ -180,13 +186,14 @@ def time_items(
 ) -> npt.NDArray[np.float64]:
     """Time networks and blocks, all in turn, round by round.
 
-    A block's time is what it adds to a network: the time of several of it less that of one.
+    What a block adds to a network is the difference between several copies and one; a single copy alone takes
+    longer, by what it takes to start it.
 
     Parameters
     ----------
     space, spec
         What builds them.
-    items : sequence of Block or tuple of int
+    items : sequence of Repeated or tuple of int
         What to time.
     settings : TimingSettings
         How.
@@ -319,7 +326,6 @@ class _TimingProgress(Live):
 
 # -- in the other process ------------------------------------------------------------------------------------
 
-_COPIES = 4
 _SAMPLE_SECONDS = 2e-3
 _STABLE, _WARM_SECONDS, _WARM_MOST = 0.05, 1.0, 30
 
@@ -346,29 +352,27 @@ class _Bench:
             cpus = sorted(os.sched_getaffinity(0))
             os.sched_setaffinity(0, cpus[: settings.threads])
         torch.set_num_threads(settings.threads)
-        self._ready: dict[int, list[_Timer]] = {}
+        self._ready: dict[int, _Timer] = {}
 
     def time(self, number: int, item: Item) -> float:
         """Milliseconds of one round."""
         if number not in self._ready:
             try:
-                self._ready[number] = [_Timer(run) for run in self._runs(number, item)]
+                self._ready[number] = _Timer(self._run(number, item))
             except Exception as error:
                 raise EvaluationError(f"{item} cannot be timed: {type(error).__name__}: {error}") from None
-        samples = [timer.sample() for timer in self._ready[number]]
-        return 1000 * (samples[0] if len(samples) == 1 else (samples[1] - samples[0]) / (_COPIES - 1))
+        return 1000 * self._ready[number].sample()
 
-    def _runs(self, number: int, item: Item) -> Iterator[Callable[[], object]]:
+    def _run(self, number: int, item: Item) -> Callable[[], object]:
         import torch
 
         torch.manual_seed(self.seed + number)
-        if not isinstance(item, Block):
-            network = self.space.decode(np.array(item, np.int32)).build(self.spec)
-            yield self._runner([network], self.spec.input_shape, channels_last=False)
-            return
-        for copies in (1,) if self.settings.alone else (1, _COPIES):
-            modules = [self.space.build_block(item) for _ in range(copies)]
-            yield self._runner(modules, item.input_shape, channels_last=item.channels_last)
+        if isinstance(item, Repeated):
+            block = item.block
+            modules = [self.space.build_block(block) for _ in range(item.copies)]
+            return self._runner(modules, block.input_shape, channels_last=block.channels_last)
+        network = self.space.decode(np.array(item, np.int32)).build(self.spec)
+        return self._runner([network], self.spec.input_shape, channels_last=False)
 
     def _runner(
         self, modules: list[Any], input_shape: tuple[int, ...], *, channels_last: bool

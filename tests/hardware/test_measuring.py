@@ -16,7 +16,7 @@ from nasx import Block, Categorical, Integer, Ordinal, Space, TaskSpec
 from nasx.errors import EvaluationError
 from nasx.hardware import LatencyTable, measure_latency
 from nasx.hardware.measuring import _line
-from nasx.hardware.timing import TimingSettings, time_items
+from nasx.hardware.timing import Repeated, TimingSettings, time_items
 from nasx.spaces import ConvNet, NASBench201
 
 pytestmark = pytest.mark.timing
@@ -91,8 +91,9 @@ def test_networks_run_alone_as_set(monkeypatch):
 def test_milliseconds_of_networks_and_of_what_blocks_add():
     space = SleepersInBlocks()
     block = Block("sleep", (4,), (("milliseconds", 4),))
-    found = np.median(time_items(space, SPEC, [(0, 1), (1, 2), block], TimingSettings(rounds=3)), axis=1)
-    for milliseconds, wanted in zip(found, (6, 14, 4), strict=True):
+    items = [(0, 1), (1, 2), Repeated(block, 1), Repeated(block, 3)]
+    found = np.median(time_items(space, SPEC, items, TimingSettings(rounds=3)), axis=1)
+    for milliseconds, wanted in zip(found, (6, 14, 4, 12), strict=True):
         assert wanted <= milliseconds * 1.05
         assert milliseconds < wanted * 1.5 + 1
 
@@ -137,7 +138,10 @@ def test_onnx_runtime_runs_the_same_networks():
     rows = space.encode([dict.fromkeys(space, "nor_conv_3x3"), dict.fromkeys(space, "none")])
     block = next(block for block in space.blocks(space.decode(rows[0]), spec) if block.kind == "nor_conv_3x3")
     times = time_items(
-        space, spec, [*map(tuple, rows.tolist()), block], TimingSettings(backend="onnxruntime", rounds=2)
+        space,
+        spec,
+        [*map(tuple, rows.tolist()), Repeated(block, 4)],
+        TimingSettings(backend="onnxruntime", rounds=2),
     )
     assert (np.median(times, axis=1)[:2] > 0).all()
     from nasx.hardware.onnx import session
