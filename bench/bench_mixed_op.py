@@ -144,6 +144,28 @@ POINTWISE = Kernel(
     dense=True,
 )
 
+PORTION = 4
+
+
+def parts_by_torch(x: Tensor) -> Tensor:
+    width = x.shape[1] // PORTION
+    return F.channel_shuffle(torch.cat([x[:, :width], x[:, width:]], 1), PORTION)
+
+
+CHANNELS = Kernel(
+    name=f"channels in {PORTION} parts",
+    target=1,
+    ours=lambda x: kernels.shuffle_channels(*kernels.split_channels(x, x.shape[1] // PORTION), PORTION),
+    theirs={"torch": parts_by_torch},
+    terms=0,
+    stride=1,
+    # Split: a part is copied; backward both are joined. Shuffled and back: all is copied.
+    bytes_in=4 * (2 / PORTION + 2),
+    bytes_out=4 + 4 + 4 + 4,
+    operations_in=0,
+    operations_out=0,
+)
+
 NORMALIZED = [
     Kernel(
         name="batch norm",
@@ -193,6 +215,7 @@ KERNELS = [
     depthwise(5, 2, 1),
     depthwise(5, 2, 2),
     POINTWISE,
+    CHANNELS,
     *NORMALIZED,
 ]
 

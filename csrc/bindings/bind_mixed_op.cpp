@@ -8,6 +8,7 @@
 
 #include "arguments.hpp"
 #include "nasx/mixed_op/batch_norm.hpp"
+#include "nasx/mixed_op/channel_parts.hpp"
 #include "nasx/mixed_op/depthwise.hpp"
 #include "nasx/mixed_op/normalized_sum.hpp"
 #include "nasx/mixed_op/pointwise.hpp"
@@ -258,6 +259,52 @@ void bind_normalized_sum_backward(py::ssize_t rows, py::ssize_t channels, Addres
                                          of_terms, of_weights);
 }
 
+template <class T>
+void bind_take_channels(py::ssize_t pixels, py::ssize_t channels, py::ssize_t width, Address x,
+                        Address part) {
+    const auto rows = count(pixels, "pixels"), all = count(channels, "channels"), few = count(width, "width");
+    const T* const from = pointer<const T>(x, "x");
+    T* const to = pointer<T>(part, "part");
+    const py::gil_scoped_release release;
+    mixed_op::take_channels<T>(rows, all, few, from, to);
+}
+
+template <class T>
+void bind_join_channels(py::ssize_t pixels, py::ssize_t width, py::ssize_t rest_width, Address part,
+                        Address rest, Address out) {
+    const auto rows = count(pixels, "pixels"), few = count(width, "width");
+    const auto others = count(rest_width, "rest_width");
+    const T* const first = pointer<const T>(part, "part");
+    const T* const second = pointer<const T>(rest, "rest");
+    T* const to = pointer<T>(out, "out");
+    const py::gil_scoped_release release;
+    mixed_op::join_channels<T>(rows, few, others, first, second, to);
+}
+
+template <class T>
+void bind_shuffle_channels(py::ssize_t pixels, py::ssize_t width, py::ssize_t portion, Address part,
+                           Address rest, py::ssize_t step, Address out) {
+    const auto rows = count(pixels, "pixels"), few = count(width, "width");
+    const auto parts = count(portion, "portion"), apart = count(step, "step");
+    const T* const first = pointer<const T>(part, "part");
+    const T* const others = pointer<const T>(rest, "rest");
+    T* const to = pointer<T>(out, "out");
+    const py::gil_scoped_release release;
+    mixed_op::shuffle_channels<T>(rows, few, parts, first, others, apart, to);
+}
+
+template <class T>
+void bind_unshuffle_channels(py::ssize_t pixels, py::ssize_t width, py::ssize_t portion, Address shuffled,
+                             Address part, Address rest) {
+    const auto rows = count(pixels, "pixels"), few = count(width, "width");
+    const auto parts = count(portion, "portion");
+    const T* const from = pointer<const T>(shuffled, "shuffled");
+    T* const first = pointer<T>(part, "part");
+    T* const others = pointer<T>(rest, "rest");
+    const py::gil_scoped_release release;
+    mixed_op::unshuffle_channels<T>(rows, few, parts, from, first, others);
+}
+
 // `type` ends the names: a function does not see what the memory holds.
 template <class T>
 void register_for(py::module_& module, const std::string& type) {
@@ -303,6 +350,15 @@ void register_for(py::module_& module, const std::string& type) {
                py::arg("channels"), py::arg("grad"), py::arg("terms"), py::arg("normalized"),
                py::arg("weights"), py::arg("means"), py::arg("scales"), py::arg("grad_terms"),
                py::arg("grad_weights"));
+    module.def(name("take_channels").c_str(), &bind_take_channels<T>, py::arg("pixels"), py::arg("channels"),
+               py::arg("width"), py::arg("x"), py::arg("part"));
+    module.def(name("join_channels").c_str(), &bind_join_channels<T>, py::arg("pixels"), py::arg("width"),
+               py::arg("rest_width"), py::arg("part"), py::arg("rest"), py::arg("out"));
+    module.def(name("shuffle_channels").c_str(), &bind_shuffle_channels<T>, py::arg("pixels"),
+               py::arg("width"), py::arg("portion"), py::arg("part"), py::arg("rest"), py::arg("step"),
+               py::arg("out"));
+    module.def(name("unshuffle_channels").c_str(), &bind_unshuffle_channels<T>, py::arg("pixels"),
+               py::arg("width"), py::arg("portion"), py::arg("shuffled"), py::arg("part"), py::arg("rest"));
 }
 
 }  // namespace

@@ -12,8 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from nasx.nn.kernels import kernels_in_use, normalized_sums, weighted_sum
-from nasx.nn.kernels.tensors import layout_of
+from nasx.nn.kernels import (
+    kernels_in_use,
+    normalized_sums,
+    shuffle_channels,
+    split_channels,
+    weighted_sum,
+)
 from nasx.nn.layers import BatchNorm
 
 __all__ = [
@@ -338,12 +343,7 @@ class PartialChannels(nn.Module):
 
         What else candidates take, they are given as it is.
         """
-        width = x.shape[1] // self.portion
-        part, rest = x[:, :width], x[:, width:]
-        if layout_of(x) is torch.channels_last:
-            part = part.contiguous(memory_format=torch.channels_last)  # as kernels want it
+        part, rest = split_channels(x, x.shape[1] // self.portion)
         if self.stride == 2:
             rest = F.max_pool2d(rest, 2, ceil_mode=True)
-        return F.channel_shuffle(
-            torch.cat([self.mixed(part, choice, *args, **kwargs), rest], 1), self.portion
-        )
+        return shuffle_channels(self.mixed(part, choice, *args, **kwargs), rest, self.portion)

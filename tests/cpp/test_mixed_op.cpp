@@ -13,6 +13,7 @@
 
 #include "helpers.hpp"
 #include "nasx/mixed_op/batch_norm.hpp"
+#include "nasx/mixed_op/channel_parts.hpp"
 #include "nasx/mixed_op/depthwise.hpp"
 #include "nasx/mixed_op/normalized_sum.hpp"
 #include "nasx/mixed_op/pointwise.hpp"
@@ -512,6 +513,37 @@ TEST_CASE("depthwise convolutions of nothing do nothing, and other kernels are r
     CHECK(refused(4, 1, 1) == "kernel must be 3 or 5; got 4");
     CHECK(refused(3, 3, 1) == "stride must be 1 or 2; got 3");
     CHECK(refused(3, 1, 0) == "dilation must be 1 or 2; got 0");
+}
+
+TEST_CASE_TEMPLATE("channels are split, shuffled, and put back in order", T, float, double) {
+    for (const std::size_t portion : {1, 2, 3, 4, 8}) {
+        for (const std::size_t width : {0, 1, 3, 16}) {
+            for (const std::size_t pixels : {0, 1, 5, 4000}) {
+                const std::size_t channels = portion * width, others = channels - width;
+                const auto x = random_numbers<T>(pixels * channels, 1);
+                std::vector<T> part(pixels * width), out(x.size()), rest(pixels * others), joined(x.size());
+                mixed_op::take_channels(pixels, channels, width, x.data(), part.data());
+                mixed_op::shuffle_channels(pixels, width, portion, part.data(), x.data() + width, channels,
+                                           out.data());
+                for (std::size_t i = 0; i < x.size(); ++i) {
+                    const std::size_t place = i % channels, pixel = i / channels;
+                    REQUIRE(out[i] == x[pixel * channels + place % portion * width + place / portion]);
+                }
+                std::ranges::fill(part, T{9});
+                mixed_op::unshuffle_channels(pixels, width, portion, out.data(), part.data(), rest.data());
+                mixed_op::join_channels(pixels, width, others, part.data(), rest.data(), joined.data());
+                REQUIRE(same_bits(joined, x));
+            }
+        }
+    }
+}
+
+TEST_CASE("no parts, and pixels that overlap, are refused") {
+    float x[8] = {};
+    CHECK_THROWS_AS(mixed_op::take_channels(1, 2, 3, x, x + 4), std::invalid_argument);
+    CHECK_THROWS_AS(mixed_op::shuffle_channels(1, 1, 0, x, x, 1, x + 4), std::invalid_argument);
+    CHECK_THROWS_AS(mixed_op::shuffle_channels(1, 2, 4, x, x, 5, x + 4), std::invalid_argument);
+    CHECK_THROWS_AS(mixed_op::unshuffle_channels(1, 1, 0, x, x + 4, x + 5), std::invalid_argument);
 }
 
 TEST_CASE_TEMPLATE("batch normalisation and its gradient are those of the definition", T, float, double) {

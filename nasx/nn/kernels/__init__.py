@@ -12,6 +12,7 @@ layout and size.
 """
 
 from nasx.nn.kernels.batch_norms import batch_norm
+from nasx.nn.kernels.channel_parts import shuffle_channels, split_channels
 from nasx.nn.kernels.depthwise import relu_depthwise
 from nasx.nn.kernels.normalized_sums import normalized_sum
 from nasx.nn.kernels.pointwise import pointwise
@@ -27,6 +28,8 @@ __all__ = [
     "normalized_sum",
     "pointwise",
     "relu_depthwise",
+    "shuffle_channels",
+    "split_channels",
     "use_kernels",
     "weighted_sum",
 ]

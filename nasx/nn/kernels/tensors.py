@@ -39,6 +39,7 @@ LEAST = {
     "relu_depthwise": 0,
     "pointwise": 16384,
     "batch_norm": 2**20,
+    "channel_parts": 8192,  # of what is split, and of the first part where it is shuffled
     "max_pool_3x3": 32768,
     "avg_pool_3x3": 32768,
     # Pixels narrower than a register, and no two neighbours in one loop: PyTorch is always faster.
@@ -63,6 +64,10 @@ NATIVE = {
             "batch_norm_backward",
             "normalized_sum",
             "normalized_sum_backward",
+            "take_channels",
+            "join_channels",
+            "shuffle_channels",
+            "unshuffle_channels",
         )
     }
     for dtype, suffix in ((torch.float32, "float32"), (torch.float64, "float64"))

@@ -369,6 +369,10 @@ def fingerprint() -> str:
                 out, *statistics = kernels.normalized_sum(terms, flags, weights)
                 inputs = weights, *terms
                 answers += [out, *statistics, *torch.autograd.grad(out, inputs, terms[1].detach())]
+            if terms[0].dim() == 4:
+                parts = kernels.split_channels(terms[0], terms[0].shape[1] // 2)
+                if parts[0].shape == parts[1].shape:
+                    answers.append(kernels.shuffle_channels(*parts, 2))
             for answer in answers:
                 digest.update(answer.detach().contiguous().numpy().tobytes())
     return digest.hexdigest()
