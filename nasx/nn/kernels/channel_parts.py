@@ -43,7 +43,7 @@ def split_channels(x: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """
     if not 0 <= width <= x.shape[1]:
         raise ValueError(f"width must be at most the number of channels, {x.shape[1]}; got {width}")
-    if _takes(x):
+    if 0 < width < x.shape[1] and _takes(x):
         part, rest = tensors.apply(_Split, x, width)
         return part, rest
     part, rest = x[:, :width], x[:, width:]
@@ -96,6 +96,7 @@ def _takes(x: Tensor) -> bool:
         tensors.active()
         and not torch.compiler.is_compiling()  # copies are what it makes one loop of itself
         and x.dim() == 4
+        and x.numel() > 0
         and tensors.worthwhile("channel_parts", x.numel())
         and tensors.fits(x, x.dtype, torch.channels_last)
     )

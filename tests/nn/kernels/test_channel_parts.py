@@ -36,7 +36,7 @@ def by_kernels(x, width, portion, pooled):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_results_and_gradients_are_the_bits_of_the_twin(dtype, threads, calls):
     nasx.set_num_threads(threads)
-    for portion in (1, 2, 3, 4, 5, 8):
+    for portion in (2, 3, 4, 5, 8):
         for batch, width, *size in ((1, 1, 1, 1), (2, 1, 5, 1), (3, 2, 1, 4), (2, 5, 3, 7), (33, 8, 9, 11)):
             for pooled in (False, True):
                 x = images(batch, width * portion, *size, dtype=dtype)
@@ -106,9 +106,11 @@ def test_others_go_to_torch(calls):
         assert (out.dtype, out.device, out.shape) == (one.dtype, one.device, one.shape)
         assert one.is_meta or torch.equal(out, by_torch(one, 2, 4, False))
     assert calls == []
+    out = kernels.shuffle_channels(*kernels.split_channels(x, 8), 1)
+    assert torch.equal(out, x)
     # What passes by may lie in another way, or belong elsewhere.
     part, rest = x[:, :2].contiguous(memory_format=LAST), x[:, 2:]
-    for other in (rest.contiguous(), rest.flip(3), torch._neg_view(rest), rest[:, :, :1].expand_as(rest)):
+    for other in (rest.contiguous(), torch._neg_view(rest), rest[:, :, :1].expand_as(rest)):
         assert torch.equal(kernels.shuffle_channels(part, other, 4), shuffled(torch.cat([part, other], 1), 4))
     with torch.autocast("cpu"):
         by_kernels(x, 2, 4, False)
