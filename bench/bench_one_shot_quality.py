@@ -11,8 +11,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import time
-from concurrent.futures import ProcessPoolExecutor
-from itertools import repeat
+from concurrent.futures import ProcessPoolExecutor, as_completed
 
 import numpy as np
 import torch
@@ -112,19 +111,19 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="searches that run at once")
     parser.add_argument("--threads", type=int, default=1, help="of each")
     options = parser.parse_args()
-    began, rows = time.perf_counter(), []
-    seeds = range(options.first_seed, options.first_seed + options.seeds)
-    jobs = [(seed, method) for seed in seeds for method in ("one-shot", "few-shot")]
+    began = time.perf_counter()
+    found: dict[int, dict[str, float]] = {
+        seed: {} for seed in range(options.first_seed, options.first_seed + options.seeds)
+    }
+    # The longer searches first, so that no processor waits long for the last.
+    jobs = [(seed, method) for method in ("few-shot", "one-shot") for seed in found]
     with ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn")) as pool:
-        for (seed, method), found in zip(
-            jobs, pool.map(one_search, repeat(options), *zip(*jobs, strict=True)), strict=True
-        ):
-            shown = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
-            print(f"seed {seed}: {shown}", flush=True)
-            if method == "one-shot":
-                rows.append(found)
-            else:
-                rows[-1] |= found
+        running = {pool.submit(one_search, options, *job): job[0] for job in jobs}
+        for done in as_completed(running):
+            found[running[done]] |= done.result()
+            shown = ", ".join(f"{name} {value:.3f}" for name, value in done.result().items())
+            print(f"seed {running[done]}: {shown}", flush=True)
+    rows = list(found.values())
     for row in rows:
         row["few-shot less one-shot: tau"] = row["few-shot: tau"] - row["one-shot: tau"]
         for method in ("one-shot", "few-shot"):
