@@ -523,7 +523,8 @@ TEST_CASE_TEMPLATE("channels are split, shuffled, and put back in order", T, flo
                 const auto x = random_numbers<T>(pixels * channels, 1);
                 std::vector<T> part(pixels * width), out(x.size()), rest(pixels * others), joined(x.size());
                 mixed_op::take_channels(pixels, channels, width, x.data(), part.data());
-                mixed_op::shuffle_channels(pixels, width, portion, part.data(), x.data() + width, channels,
+                const T* const passing = x.empty() ? x.data() : x.data() + width;
+                mixed_op::shuffle_channels(pixels, width, portion, part.data(), passing, channels,
                                            out.data());
                 for (std::size_t i = 0; i < x.size(); ++i) {
                     const std::size_t place = i % channels, pixel = i / channels;
