@@ -120,9 +120,8 @@ def contest(
         + "   Spearman: weights at 10/20/50"
     )
     every = []
-    judged: list[
-        tuple[np.ndarray, np.ndarray]
-    ] = []  # of each target, correlations and weights of its sources
+    # Of each target, correlations and weights of its sources.
+    judged: list[tuple[np.ndarray, np.ndarray]] = []
 
     def show(name: str, label: str, found: np.ndarray, rest: str) -> None:
         cells = "".join(f"{with_error(*mean_and_error(column)):>16}" for column in found.T)
