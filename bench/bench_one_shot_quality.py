@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--valid", type=int, default=1000, help="images that cells are scored on")
     parser.add_argument("--channels", type=int, default=8)
     parser.add_argument("--batches", type=int, default=4, help="of 64 images, for a cell's own statistics")
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=36)
     parser.add_argument("--child-epochs", type=int, default=5)
     parser.add_argument("--lr", type=float, default=0.05)
     parser.add_argument("--sampling", default="uniform")
