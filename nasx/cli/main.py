@@ -80,6 +80,13 @@ def _parser() -> argparse.ArgumentParser:
         "--networks", type=int, default=60, help="whole networks to time (default: %(default)s)"
     )
     profile.add_argument(
+        "--held-out",
+        type=int,
+        default=0,
+        metavar="N",
+        help="more whole networks, to compare the table with (default: %(default)s)",
+    )
+    profile.add_argument(
         "--rounds", type=int, default=15, help="times that everything is timed (default: %(default)s)"
     )
     profile.add_argument("--seed", type=int, default=0, help="of the networks (default: %(default)s)")

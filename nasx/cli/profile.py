@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def profile(options: argparse.Namespace) -> int:
         batch_size=options.batch_size,
         threads=options.threads,
         networks=options.networks,
+        held_out=options.held_out,
         rounds=options.rounds,
         seed=options.seed,
         resume=timings,
@@ -96,14 +98,21 @@ def _print(table: LatencyTable, path: Path, options: argparse.Namespace) -> None
         found.add_row(name, f"{ms:.3f}", escape(describe(space.decode(row))))
     found.caption = sampled
     console.print(found)
-    console.print(
-        f"on {about['timings']} networks, each left out in turn: median error "
-        f"{errors['median_relative']:.1%}, {errors['within_10_percent']:.0%} within 10 %, rank correlation "
-        f"{errors['rank_correlation']:.3f}"
-    )
+    console.print(f"on {about['timings']} networks, each left out in turn: {_told(errors)}")
+    if held_out := about.get("held_out"):
+        console.print(f"on {len(held_out['told_ms'])} networks held out: {_told(held_out['errors'])}")
+        if repeated := held_out.get("repeated_errors"):
+            console.print(f"these networks themselves, half of the rounds by the other: {_told(repeated)}")
     if unseen := about.get("block_errors"):
         console.print(
             f"sums of blocks, of which {len(about['blocks'])} were timed; others are told from them: "
             f"median error {unseen['median_relative']:.1%}, rank correlation {unseen['rank_correlation']:.3f}"
         )
     console.print(f'{path} is the table; a search takes it as\n\n\\[costs.latency_ms]\ntable = "{path}"')
+
+
+def _told(errors: Mapping[str, float]) -> str:
+    return (
+        f"median error {errors['median_relative']:.1%}, {errors['within_10_percent']:.0%} within 10 %, rank "
+        f"correlation {errors['rank_correlation']:.3f}"
+    )

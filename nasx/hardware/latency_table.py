@@ -222,6 +222,7 @@ class LatencyTable(AdditiveTable):
         batch_size: int = 1,
         threads: int = 1,
         networks: int = 60,
+        held_out: int = 0,
         rounds: int = 15,
         about: Mapping[str, Any] | None = None,
         seed: int = 0,
@@ -240,6 +241,12 @@ class LatencyTable(AdditiveTable):
         10th and 90th percentile; those of blocks that had to be told from others, as a large space's must,
         are in ``table.about["block_errors"]``. Spaces without blocks are measured by whole networks alone.
 
+        With networks held out, ``table.about["held_out"]`` has their genotypes, what was measured and what
+        the table says of them, its errors, the errors of one half of the rounds against the other, which say
+        how well the timings repeat, and the plain sums of their blocks timed alone (none where a block was
+        not timed). They are timed among all else: on a machine whose speed drifts, timings of another hour
+        say how far it drifted, not how right the table is.
+
         Parameters
         ----------
         space : Space
@@ -256,6 +263,8 @@ class LatencyTable(AdditiveTable):
             Threads of the backend.
         networks : int, default 60
             Whole networks to time, at least 10.
+        held_out : int, default 0
+            More whole networks, timed in the same rounds, which nothing is fitted to.
         rounds : int, default 15
             Times that everything is timed.
         about : mapping of str to JSON types, optional
@@ -297,7 +306,14 @@ class LatencyTable(AdditiveTable):
             backend=backend, device=device, batch_size=batch_size, threads=threads, rounds=rounds
         )
         found = measure_table(
-            space, spec, settings, networks=networks, seed=seed, resume=resume, progress=progress
+            space,
+            spec,
+            settings,
+            networks=networks,
+            held_out=held_out,
+            seed=seed,
+            resume=resume,
+            progress=progress,
         )
         return cls(
             space,

@@ -17,7 +17,7 @@ from nasx._arguments import count
 from nasx._core import latency_table as _native
 from nasx._runtime import simd_level
 from nasx.architecture import Block
-from nasx.hardware.additive_fit import AdditiveModel, fit_additive
+from nasx.hardware.additive_fit import AdditiveModel, errors_of, fit_additive
 from nasx.hardware.block_times import BlockTimes
 from nasx.hardware.timing import Item, Repeated, TimingSettings, time_items, undisturbed
 from nasx.population import unique
@@ -54,6 +54,7 @@ def measure_table(
     settings: TimingSettings,
     *,
     networks: int,
+    held_out: int,
     seed: int,
     resume: str | os.PathLike[str] | None,
     progress: bool | None,
@@ -68,6 +69,8 @@ def measure_table(
         How to time.
     networks : int
         Whole networks to time.
+    held_out : int
+        More of them, which nothing is fitted to.
     seed, resume, progress
         As for `nasx.hardware.measure_latency`.
 
@@ -75,7 +78,7 @@ def measure_table(
     -------
     Measured
         ``about`` has the device, versions, settings, the blocks' times, and the errors on networks that were
-        left out, and on blocks that were, if the table keeps them.
+        left out, and on blocks that were, if the table keeps them; what networks that were held out take.
     """
     if not space.can_build:
         raise TypeError(
@@ -83,16 +86,21 @@ def measure_table(
             "that you have by LatencyTable.fit"
         )
     count(networks, "networks", _FEWEST_NETWORKS)
-    rows = _different(space, max(networks, _LOOKED_AT if space.has_blocks else 0), seed)
+    count(held_out, "held_out", 0)
+    rows = _different(space, max(networks, _LOOKED_AT if space.has_blocks else 0) + held_out, seed)
+    rows, held = np.split(rows, [max(0, len(rows) - held_out)])
     timed = rows[:networks]
     if len(timed) < _FEWEST_NETWORKS:
-        raise ValueError(f"space must have at least {_FEWEST_NETWORKS} architectures; it has {len(timed)}")
+        beside = f" beside held_out={held_out}" if held_out else ""
+        found = len(rows) + len(held)
+        raise ValueError(f"space must have at least {_FEWEST_NETWORKS} architectures{beside}; it has {found}")
     blocks = sorted({block for row in rows for block in _blocks(space, row, spec)}, key=repr)
-    items: list[Item] = [tuple(row) for row in timed.tolist()]
+    items: list[Item] = [tuple(row) for row in np.vstack([timed, held]).tolist()]
     items += [Repeated(block, copies) for block in blocks for copies in (1, _COPIES)]
     times = time_items(space, spec, items, settings, seed=seed, resume=resume, progress=progress)
-    latencies = undisturbed(times[: len(timed)])
-    one, several = times[len(timed) :].reshape(-1, 2, settings.rounds).transpose(1, 0, 2)
+    networks_took, held_took, blocks_took = np.split(times, np.cumsum([len(timed), len(held)]))
+    latencies = undisturbed(networks_took)
+    one, several = blocks_took.reshape(-1, 2, settings.rounds).transpose(1, 0, 2)
     added = np.maximum(undisturbed(several) - undisturbed(one), 0.0) / (_COPIES - 1)
     by_block = dict(zip(blocks, added.tolist(), strict=True))
     model, blocks_kept = _calibrated(space, spec, timed, latencies, by_block, seed)
@@ -117,6 +125,13 @@ def measure_table(
     }
     if blocks_kept is not None:
         about["block_errors"] = blocks_kept.errors(seed=seed)
+    if held_out:
+        told = model.intercept + _sum(model.entries, model.pairs, held)
+        if blocks_kept is not None:
+            told += blocks_kept(held)
+        alone = dict(zip(blocks, undisturbed(one).tolist(), strict=True))
+        parts = [_blocks(space, row, spec) for row in held]
+        about["held_out"] = {"genotypes": held.tolist(), **_comparison(held_took, told, parts, alone)}
     return Measured(model.entries, model.pairs, model.intercept, blocks_kept, about)
 
 
@@ -167,6 +182,20 @@ def _calibrated(
     if model.pairs is not None:
         pairs = model.pairs if pairs is None else [a + b for a, b in zip(pairs, model.pairs, strict=True)]
     return model._replace(entries=entries, pairs=pairs), None
+
+
+def _comparison(
+    took: _Floats, told: _Floats, parts: list[list[Block]], alone: dict[Block, float]
+) -> dict[str, Any]:
+    """Put what a table says of networks that it was not fitted to, and sums of blocks, beside their times."""
+    measured = undisturbed(took)
+    found: dict[str, Any] = {"measured_ms": measured.tolist(), "told_ms": told.tolist()}
+    found["errors"] = errors_of(told, measured)
+    if took.shape[1] > 1:
+        found["repeated_errors"] = errors_of(undisturbed(took[:, 1::2]), undisturbed(took[:, ::2]))
+    sums = [sum(alone[block] for block in each) if alone.keys() >= set(each) else None for each in parts]
+    found["blocks_alone_ms"] = sums if alone else None
+    return found
 
 
 def _sum(entries: list[_Floats], pairs: list[_Floats] | None, rows: Genotypes) -> _Floats:

@@ -281,12 +281,18 @@ def test_profile_saves_a_table_that_a_search_takes(write, tmp_path, capsys, monk
         "1,8,8",
         "--networks",
         "10",
+        "--held-out",
+        "4",
         "--rounds",
         "2",
     ]
     assert main(["profile", "ConvNet", *options, "-o", "table.npz"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    for word in ("fastest", "median", "slowest", "rank correlation", 'table = "table.npz"'):
+    for word in (
+        *("fastest", "median", "slowest", "rank correlation", "on 4 networks held out: median error"),
+        "themselves, half of the rounds by the other: median error",
+        'table = "table.npz"',
+    ):
         assert word in printed
     assert sorted(path.name for path in tmp_path.iterdir()) == ["table.npz"]
     limited = SMALL.replace(

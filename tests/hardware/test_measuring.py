@@ -17,6 +17,7 @@ from nasx.errors import EvaluationError
 from nasx.hardware import LatencyTable, measure_latency
 from nasx.hardware.measuring import _line
 from nasx.hardware.timing import Repeated, TimingSettings, time_items
+from nasx.population import unique
 from nasx.spaces import ConvNet, NASBench201
 
 pytestmark = pytest.mark.timing
@@ -101,11 +102,22 @@ def test_milliseconds_of_networks_and_of_what_blocks_add():
 @pytest.mark.parametrize("kind", [Sleepers, SleepersInBlocks], ids=["whole", "blocks"])
 def test_a_measured_table_tells_networks_that_it_never_saw(kind):
     space = kind([0, 2, 4, 6], [0, 8, 16, 24])  # no two networks take the same time
-    table = LatencyTable.measure(space, SPEC, networks=12, rounds=3)
-    everything = space.enumerate()
+    table = LatencyTable.measure(space, SPEC, networks=12, held_out=4, rounds=3)
+    held_out = table.about["held_out"]
+    rows, true = np.array(held_out["genotypes"]), np.array(held_out["measured_ms"])
+    assert len(unique(rows).rows) == 4
     # Measured, not as asked for: on a busy machine each sleep is longer.
-    true = measure_latency(space, SPEC, everything, rounds=3)
-    assert np.median(np.abs(table(everything) - true) / true) < 0.15
+    asked = np.array([sum(space.decode(row)[name] for name in space) for row in rows])
+    assert (true >= asked + 2).all()
+    assert (true < 1.5 * asked + 4).all()
+    np.testing.assert_allclose(held_out["told_ms"], table(rows))
+    assert np.median(np.abs(table(rows) - true) / true) < 0.15
+    assert held_out["errors"]["mean_absolute_ms"] == pytest.approx(np.abs(table(rows) - true).mean())
+    assert held_out["repeated_errors"]["mean_absolute_ms"] < 5
+    if space.has_blocks:
+        assert (np.array(held_out["blocks_alone_ms"]) >= asked).all()
+    else:
+        assert held_out["blocks_alone_ms"] is None
     assert table.about["errors"]["rank_correlation"] > 0.9
     assert table.about["timings"] == 12
     versions = {name: version.split("+")[0] for name, version in table.about["versions"].items()}
@@ -186,6 +198,10 @@ def test_what_cannot_be_timed_is_named():
         LatencyTable.measure(Sleepers(), SPEC, networks=9)
     with pytest.raises(ValueError, match="space must have at least 10 architectures; it has 4"):
         LatencyTable.measure(Sleepers((1, 2)), SPEC)
+    with pytest.raises(ValueError, match="at least 10 architectures beside held_out=7; it has 16"):
+        LatencyTable.measure(Sleepers((0, 2, 4, 6)), SPEC, held_out=7)
+    with pytest.raises(ValueError, match="held_out must be an integer of at least 0; got -1"):
+        LatencyTable.measure(Sleepers(), SPEC, held_out=-1)
 
 
 def test_a_script_that_is_its_own_child_is_told_what_to_do(tmp_path):
