@@ -24,10 +24,10 @@ class SmoothFunction {
 
 struct LbfgsSettings {
     std::size_t iterations = 100;
-    std::size_t memory = 10;
-    double gradient = 1e-3;  // stop when no number of the gradient, 0 at a bound it points beyond, is larger
-    double decrease = 1e-5;  // stop when two steps in a row gain less
-    double longest = 2;      // of a step, in its largest number
+    std::size_t memory = 50;  // steps; as many as the function has numbers tell all of its curvature
+    double gradient = 1e-3;   // stop when no number of the gradient, 0 at a bound it points beyond, is larger
+    double decrease = 1e-5;   // stop when two steps in a row gain less
+    double longest = 2;       // of a step, in its largest number
 };
 
 struct Minimum {
