@@ -77,8 +77,8 @@ def lookup() -> None:
         # A hundredth of the rows for the dicts, whose times grow with the rows: all would take minutes.
         few = rows[: n // 100]
         for what, look_up, target in (
-            ("by what blocks are", by_keys, 5000),
-            ("by names that are at hand", by_names, 0),
+            ("by keys of blocks", by_keys, 5000),
+            ("by names at hand", by_names, None),
         ):
             compare(
                 f"{len(few):,} rows {what}",
