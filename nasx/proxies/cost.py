@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from nasx._arguments import count, unsigned
+from nasx._fingerprint import fingerprint
 from nasx.errors import require
 from nasx.hardware.costs import NetworkCost
 from nasx.proxies.kinds import PROXIES, check_names, check_needs
@@ -110,7 +110,7 @@ class Proxy(NetworkCost):
         """What it is made of, as JSON types; data by their shape and digest."""
         batch: Any = self._drawn or {
             "shape": list(self._batch[0].shape),
-            "blake2b": _digest([part for part in self._batch if part is not None]),
+            "blake2b": fingerprint(part for part in self._batch if part is not None),
         }
         settings = {"name": self.name, "batch": batch, "seed": self._seed}
         if self._own_spec is not None:
@@ -184,11 +184,3 @@ def _random_batch(n: int, spec: TaskSpec, seed: int) -> tuple[Any, Any]:
         return torch.from_numpy(tokens), torch.from_numpy(labels)
     inputs = generator.standard_normal(shape, np.float32)
     return torch.from_numpy(inputs), torch.from_numpy(generator.integers(spec.num_outputs, size=n))
-
-
-def _digest(tensors: list[Any]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for tensor in tensors:
-        digest.update(str((tensor.dtype, tuple(tensor.shape))).encode())
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasx._arguments import count
+from nasx._fingerprint import fingerprint
 from nasx.errors import EvaluationError, unknown
 from nasx.tasks.base import Direction, TaskSpec
-from nasx.tasks.texts import IGNORED, TextBatch, Windows, alphabet_of, encoded, fingerprint, read_texts
+from nasx.tasks.texts import IGNORED, TextBatch, Windows, alphabet_of, encoded, read_texts
 from nasx.tasks.trained import TrainedTask, device_of
 from nasx.tasks.training import Recipe
 
@@ -199,7 +200,7 @@ class LanguageModelling(TrainedTask):
             "threads": self._threads,
             "vocabulary": self._spec.num_outputs,
             "data": {
-                name: {"tokens": len(tokens), "fingerprint": fingerprint(tokens)}
+                name: {"tokens": len(tokens), "fingerprint": fingerprint([tokens])}
                 for name, tokens in self._texts.items()
             },
         }

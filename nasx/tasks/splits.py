@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import operator
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
@@ -12,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from nasx._fingerprint import fingerprint
 
 __all__ = [
     "Batch",
@@ -63,11 +64,7 @@ class Held:
 
     def fingerprint(self) -> str:
         """Hash what is held."""
-        digest = hashlib.blake2b(digest_size=16)
-        for tensor in (self.images, self.labels):
-            digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.contiguous().numpy().data)
-        return digest.hexdigest()
+        return fingerprint((self.images, self.labels))
 
 
 class Loaded:

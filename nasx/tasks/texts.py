@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor
 from nasx.tasks.batches import stream
 from nasx.tasks.splits import check_part
 
-__all__ = ["IGNORED", "TextBatch", "Windows", "alphabet_of", "encoded", "fingerprint", "read_texts"]
+__all__ = ["IGNORED", "TextBatch", "Windows", "alphabet_of", "encoded", "read_texts"]
 
 TextBatch: TypeAlias = tuple[Tensor, Tensor]
 
@@ -103,11 +102,6 @@ def encoded(text: str, alphabet: Sequence[str]) -> Tensor:
         return torch.tensor([places[letter] for letter in text], dtype=torch.int64)
     except KeyError as error:
         raise ValueError(f"text holds {error.args[0]!r}, which is not in the alphabet of the task") from None
-
-
-def fingerprint(tokens: Tensor) -> str:
-    """Hash a text."""
-    return hashlib.blake2b(tokens.contiguous().numpy().data, digest_size=16).hexdigest()
 
 
 class Windows:

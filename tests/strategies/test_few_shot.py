@@ -9,6 +9,7 @@ import torch
 from strategies.test_spos import CELLS, MODULES, Digits, assert_same, recorded_paths, timeless
 
 import nasx
+from nasx.errors import JournalError
 from nasx.hardware import LatencyTable
 from nasx.nn.few_shot import FewShotSupernet
 from nasx.strategies.one_shot.few_shot_training import FewShotTraining
@@ -289,3 +290,67 @@ def test_a_finished_search_is_opened_again_without_training(whole):
     assert_same(again, result)
     assert again.supernet.groups == ((0,), (1,), (2,))
     assert timeless(nasx.Result.load(path).history) == timeless(result.history)
+
+
+# -- on top of a supernet that there is ------------------------------------------------------------------------
+
+
+def test_a_parent_is_split_as_a_supernet_that_was_trained_here(task, whole, tmp_path):
+    settings = {name: value for name, value in SHORT.items() if name != "child_epochs"}
+    trained = nasx.search(MODULES, task, strategy=nasx.SPOS(**settings), evaluations=1, seed=3)
+    before = copy.deepcopy(trained.supernet.state_dict())
+    path = tmp_path / "run.db"
+    result = run(task, path, parent=trained.supernet)
+    assert [entry["split"] for entry in result.history] == [FIRST, FIRST]
+    expected = [entry["losses"] for entry in whole[0].history[2:]]
+    assert [entry["losses"] for entry in result.history] == expected
+    assert [trial.metrics for trial in result.trials] == [trial.metrics for trial in whole[0].trials]
+    assert all(torch.equal(value, before[name]) for name, value in trained.supernet.state_dict().items())
+    idle = Digits()
+    assert_same(run(idle, path, parent=trained.supernet), result)
+    assert idle.count == 0
+    other = MODULES.supernet()
+    with pytest.raises(JournalError, match=r"strategy.settings.parent is .* there and .* here"):
+        run(task, path, parent=other)
+
+
+def test_supernets_of_differentiable_methods_are_parents(task):
+    space = nasx.spaces.NASBench201(cells=1, channels=4)
+    trained = nasx.search(space, task, strategy=nasx.DARTS(epochs=1, batch_size=32), seed=0)
+    result = run(task, space=space, split="gradient", groups=2, child_epochs=1, parent=trained.supernet)
+    assert len(result.supernet.members) == 2
+    assert len(result.history) == 1
+    whole = trained.supernet.state_dict()
+    member = result.supernet.members[0].state_dict()
+    assert whole.keys() == member.keys()
+    assert any(not torch.equal(whole[name], member[name]) for name in whole)
+
+
+def test_a_killed_search_with_a_parent_goes_on(tmp_path):
+    class Killed(BaseException):
+        pass
+
+    def die(count):
+        if count == 20:
+            raise Killed
+
+    torch.manual_seed(5)
+    parent = MODULES.supernet()
+    expected = run(Digits(), tmp_path / "whole.db", parent=parent)
+    with pytest.raises(Killed):
+        run(Digits(die), tmp_path / "run.db", parent=parent)
+    assert_same(run(Digits(), tmp_path / "run.db", parent=parent), expected)
+
+
+def test_wrong_parents_are_refused(task):
+    for wrong in (torch.nn.Linear(2, 2), "run.db", FewShotSupernet(MODULES.supernet())):
+        with pytest.raises(ValueError, match=r"parent must be a nasx.nn.Supernet that is in one piece"):
+            nasx.FewShot(parent=wrong)
+    spec = nasx.TaskSpec((1, 8, 8), 10, "image_classification")
+    with pytest.raises(ValueError, match=r"parent must be a supernet of .*channels=4.* one of .*channels=8"):
+        run(
+            task,
+            space=nasx.spaces.NASBench201(cells=1, channels=4),
+            split="gradient",
+            parent=nasx.spaces.NASBench201(cells=1, channels=8).supernet(spec),
+        )

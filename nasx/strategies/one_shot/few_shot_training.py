@@ -98,7 +98,7 @@ class FewShotTraining(EpochTraining):
 
     def epoch(self, number: int) -> Epoch | None:
         """Train for an epoch: the whole, or each part; see `EpochTraining.epoch`."""
-        first = number - self.settings.epochs
+        first = number - self.settings.whole_epochs
         if first < 0:
             return self.trainings[0].epoch(number)
         began = time.monotonic()
