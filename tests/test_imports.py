@@ -17,6 +17,7 @@ LAYERS = [
     [
         "errors",
         "_arguments",
+        "_fingerprint",
         "_interrupts",
         "_live",
         "_npz",
