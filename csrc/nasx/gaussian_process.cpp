@@ -41,7 +41,8 @@ GpPriors priors_of(const GpFeatures& features, bool wanted) {
 }
 
 Minimum climb_from_starts(const GpFeatures& features, Genotypes rows, Matrix<const double> targets,
-                          const GpPriors& priors, const GpPriors& centres, const GpFitSettings& settings) {
+                          const GpPriors& priors, const GpPriors& centres, const GpFitSettings& settings,
+                          const std::deque<Curvature>& known = {}) {
     GpRows data;
     data.append(features, rows);
     GpLikelihood likelihood(features, data, targets, priors);
@@ -59,7 +60,7 @@ Minimum climb_from_starts(const GpFeatures& features, Genotypes rows, Matrix<con
         for (std::size_t j = 0; j < features.width(); ++j) {
             x[j] += shift;
         }
-        Minimum found = minimise(likelihood, x, lower, upper, climbing);
+        Minimum found = minimise(likelihood, x, lower, upper, climbing, known);
         if (start == 0 || found.value < best.value) {
             best = std::move(found);
         }
@@ -125,21 +126,32 @@ void GaussianProcess::fit(Genotypes rows, Matrix<const double> targets, const Gp
     if (settings.starts == 0) {
         throw std::invalid_argument("starts must be at least 1; got 0");
     }
-    const GpPriors centres = default_priors(features_), priors = priors_of(features_, settings.priors);
+    GpPriors from = default_priors(features_);
+    const GpPriors priors = priors_of(features_, settings.priors);
+    // The starts climb among few rows; the best goes on among three times as many, and so on.
+    std::vector<std::size_t> sizes{rows.rows};
+    while (sizes.back() > settings.start_rows && settings.start_rows > 0) {
+        sizes.push_back((sizes.back() + 2) / 3);
+    }
+    GpFitSettings climbing = settings;
     Minimum best;
-    if (rows.rows > settings.start_rows && settings.start_rows > 0) {
-        std::vector<double> few_targets;
-        const auto few = thinned(rows, settings.start_rows, targets, few_targets);
-        best = climb_from_starts(features_, {few.data(), settings.start_rows, width()},
-                                 {few_targets.data(), settings.start_rows, targets.cols}, priors, centres,
-                                 settings);
-        GpPriors from = centres;
+    for (std::size_t step = sizes.size(); step-- > 0;) {
+        const std::size_t size = sizes[step];
+        std::vector<double> some_targets;
+        const auto some = thinned(rows, size, targets, some_targets);
+        best = climb_from_starts(features_, {some.data(), size, width()},
+                                 {some_targets.data(), size, targets.cols}, priors, from, climbing,
+                                 best.memory);
         from.centre = best.x;
-        GpFitSettings once = settings;
-        once.starts = 1;
-        best = climb_from_starts(features_, rows, targets, priors, from, once);
-    } else {
-        best = climb_from_starts(features_, rows, targets, priors, centres, settings);
+        climbing.starts = 1;
+        // The likelihood of more rows bends so much more.
+        const double times = step > 0 ? static_cast<double>(sizes[step - 1]) / static_cast<double>(size) : 1;
+        for (Curvature& change : best.memory) {
+            change.product *= times;
+            for (double& number : change.slope) {
+                number *= times;
+            }
+        }
     }
     set_parameters(best.x);
     take(rows, targets);

@@ -24,7 +24,7 @@ namespace nasx {
 struct GpFitSettings {
     bool priors = true;            // those of default_priors; else none
     std::size_t starts = 3;        // from which the likelihood is climbed, at least 1
-    std::size_t start_rows = 256;  // of more rows, so many, evenly chosen, decide which start is the best
+    std::size_t start_rows = 256;  // of more rows, at most so many decide which start is the best; 0: all do
     std::size_t iterations = 100;
     double tolerance = 1e-2;  // in the logarithm of the likelihood, about
 };
@@ -48,8 +48,10 @@ class GaussianProcess {
     void set_parameters(std::span<const double> parameters);
 
     // Finds the parameters that make targets (n, m) most likely, and takes rows and targets. Starts at the
-    // centres of the priors, then with shorter and with longer lengths. n^3 operations for each of some 10 to
-    // 50 steps. Leaves everything as it was if it throws.
+    // centres of the priors, then with shorter and with longer lengths. Of more than start_rows rows a third,
+    // evenly chosen, is fitted first, and of too many still a third of them: what is found there, and how the
+    // likelihood bends, is where more rows begin. n^3 operations for each of some 10 to 20 steps, 10 to 50 for
+    // each start among few rows. Leaves everything as it was if it throws.
     void fit(Genotypes rows, Matrix<const double> targets, const GpFitSettings& settings);
 
     // What fit makes smallest, at given parameters, minus the logarithm of likelihood times priors; writes

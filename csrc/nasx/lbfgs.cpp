@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <deque>
 #include <numeric>
+#include <utility>
 
 namespace nasx {
 namespace {
@@ -14,13 +14,8 @@ double dot(const Vector& a, const Vector& b) {
     return std::inner_product(a.begin(), a.end(), b.begin(), 0.0);
 }
 
-struct Change {
-    Vector step, slope;
-    double curvature;
-};
-
 // The direction of descent of the quasi-Newton model, among the numbers that are free.
-Vector direction(const std::deque<Change>& memory, const Vector& gradient, const std::vector<char>& free) {
+Vector direction(const std::deque<Curvature>& memory, const Vector& gradient, const std::vector<char>& free) {
     const auto restrict_to_free = [&](Vector v) {
         for (std::size_t i = 0; i < v.size(); ++i) {
             v[i] = free[i] != 0 ? v[i] : 0;
@@ -30,19 +25,19 @@ Vector direction(const std::deque<Change>& memory, const Vector& gradient, const
     Vector q = restrict_to_free(gradient);
     Vector weights;
     for (auto change = memory.rbegin(); change != memory.rend(); ++change) {
-        weights.push_back(dot(change->step, q) / change->curvature);
+        weights.push_back(dot(change->step, q) / change->product);
         for (std::size_t i = 0; i < q.size(); ++i) {
             q[i] -= weights.back() * change->slope[i];
         }
     }
     if (!memory.empty()) {
-        const double scale = memory.back().curvature / dot(memory.back().slope, memory.back().slope);
+        const double scale = memory.back().product / dot(memory.back().slope, memory.back().slope);
         for (double& number : q) {
             number *= scale;
         }
     }
-    for (const Change& change : memory) {
-        const double weight = weights.back() - dot(change.slope, q) / change.curvature;
+    for (const Curvature& change : memory) {
+        const double weight = weights.back() - dot(change.slope, q) / change.product;
         weights.pop_back();
         for (std::size_t i = 0; i < q.size(); ++i) {
             q[i] += weight * change.step[i];
@@ -64,10 +59,12 @@ Vector direction(const std::deque<Change>& memory, const Vector& gradient, const
 }  // namespace
 
 Minimum minimise(SmoothFunction& function, std::span<const double> start, std::span<const double> lower,
-                 std::span<const double> upper, const LbfgsSettings& settings) {
+                 std::span<const double> upper, const LbfgsSettings& settings,
+                 std::deque<Curvature> known) {
     const std::size_t n = start.size();
-    Minimum found{{start.begin(), start.end()}, 0, 1};
+    Minimum found{{start.begin(), start.end()}, 0, 1, std::move(known)};
     Vector& x = found.x;
+    std::deque<Curvature>& memory = found.memory;
     for (std::size_t i = 0; i < n; ++i) {
         x[i] = std::clamp(x[i], lower[i], upper[i]);
     }
@@ -77,7 +74,6 @@ Minimum minimise(SmoothFunction& function, std::span<const double> start, std::s
     }
     Vector gradient(n), next(n), next_gradient(n);
     function.gradient(gradient);
-    std::deque<Change> memory;
     std::vector<char> free(n);
     std::size_t idle = 0;
     for (std::size_t iteration = 0; iteration < settings.iterations && idle < 2; ++iteration) {
@@ -122,13 +118,13 @@ Minimum minimise(SmoothFunction& function, std::span<const double> start, std::s
             continue;
         }
         function.gradient(next_gradient);
-        Change change{Vector(n), Vector(n), 0};
+        Curvature change{Vector(n), Vector(n), 0};
         for (std::size_t i = 0; i < n; ++i) {
             change.step[i] = next[i] - x[i];
             change.slope[i] = next_gradient[i] - gradient[i];
         }
-        change.curvature = dot(change.step, change.slope);
-        if (change.curvature > 1e-10 * dot(change.slope, change.slope)) {
+        change.product = dot(change.step, change.slope);
+        if (change.product > 1e-10 * dot(change.slope, change.slope)) {
             memory.push_back(std::move(change));
             if (memory.size() > settings.memory) {
                 memory.pop_front();

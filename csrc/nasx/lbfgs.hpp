@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <deque>
 #include <span>
 #include <vector>
 
@@ -30,16 +31,25 @@ struct LbfgsSettings {
     double longest = 2;       // of a step, in its largest number
 };
 
+// How the gradient changes along a step, and the product of the two.
+struct Curvature {
+    std::vector<double> step, slope;
+    double product = 0;
+};
+
 struct Minimum {
     std::vector<double> x;
     double value = 0;
     std::size_t evaluations = 0;
+    std::deque<Curvature> memory;  // the latest steps, oldest first
 };
 
 // Starts at x, moved between the bounds. Values are asked for before gradients, and gradients only of steps
 // that were taken. Each step takes O(memory * x) beside the function. If the function is infinite at the
-// start, gives the start.
+// start, gives the start. `known` is what is remembered at first, from a function of nearly the same
+// curvature.
 Minimum minimise(SmoothFunction& function, std::span<const double> x, std::span<const double> lower,
-                 std::span<const double> upper, const LbfgsSettings& settings);
+                 std::span<const double> upper, const LbfgsSettings& settings,
+                 std::deque<Curvature> known = {});
 
 }  // namespace nasx

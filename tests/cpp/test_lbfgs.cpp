@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <deque>
 #include <limits>
 
 #include "nasx/lbfgs.hpp"
@@ -65,4 +66,28 @@ TEST_CASE("no value at the start") {
     const Minimum found = minimise(valley, start, lower, upper, precise);
     CHECK(std::isinf(found.value));
     CHECK(found.x == start);
+}
+
+TEST_CASE("curvature of a like function shortens the way") {
+    const std::vector<double> lower(4, -10.0), upper(4, 10.0);
+    Valley valley;
+    const Minimum before = minimise(valley, std::vector<double>{-1.2, 1, 2.9, -5}, lower, upper, precise);
+    CHECK(before.memory.size() > 2);
+    CHECK(before.memory.size() <= precise.memory);
+    const std::vector<double> near{0.9, 0.7, 1.1, 1.3};
+    const Minimum alone = minimise(valley, near, lower, upper, precise);
+    const Minimum told = minimise(valley, near, lower, upper, precise, before.memory);
+    CHECK(told.evaluations < alone.evaluations);
+    for (const double x : told.x) {
+        CHECK(x == doctest::Approx(1).epsilon(1e-6));
+    }
+    // What is remembered may be of another function altogether: it costs steps, not the minimum.
+    std::deque<Curvature> wrong = before.memory;
+    for (Curvature& change : wrong) {
+        change.product *= 1e6;
+    }
+    const Minimum misled = minimise(valley, near, lower, upper, precise, wrong);
+    for (const double x : misled.x) {
+        CHECK(x == doctest::Approx(1).epsilon(1e-6));
+    }
 }

@@ -81,7 +81,7 @@ class GaussianProcess(ModelStrategy):
 
     Notes
     -----
-    With n results modelled, a fit takes O(n^3) for each of some 20 steps, and a proposal O(n^2) for each of
+    With n results modelled, a fit takes O(n^3) for each of some 15 steps, and a proposal O(n^2) for each of
     some thousand candidates. Proposals are a function of settings, seed, and the order of what was asked and
     told. A search is the same on the same machine; it does not depend on threads.
 
@@ -188,7 +188,7 @@ class GaussianProcess(ModelStrategy):
                 normal_scores(losses, over),
                 priors=True,
                 starts=2,
-                start_rows=256,
+                start_rows=96,
                 iterations=50,
                 tolerance=1e-2,
             )

@@ -63,7 +63,7 @@ class Expert:
             self._scores,
             priors=True,
             starts=2,
-            start_rows=256,
+            start_rows=96,
             iterations=50,
             tolerance=1e-2,
         )
