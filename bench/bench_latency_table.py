@@ -1,7 +1,7 @@
 """Latency tables: lookup, fits and adaptation, and this machine: python bench/bench_latency_table.py.
 
-Parts: lookup, fit, adapt, machine, memory; by default all. The last two run real networks and want a quiet
-machine.
+Parts: lookup, fit, adapt, counts, machine, memory; by default all. The last two run real networks and want a
+quiet machine; counts takes ten minutes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,17 @@ import scipy.stats
 
 import nasx
 from nasx.hardware import FlopsTable, LatencyTable, MemoryTable, ParamsTable
-from nasx.spaces import ConvNet, NASBench201
+from nasx.spaces import (
+    DARTS,
+    ConvNet,
+    ENASCell,
+    ENASMacro,
+    FBNet,
+    NASBench201,
+    ProxylessMobile,
+    ShuffleNetV2,
+    Transformer,
+)
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 IMAGES = nasx.TaskSpec((3, 32, 32), 10, "image_classification")
@@ -236,6 +246,45 @@ def median_error(told: Floats, true: Floats) -> float:
     return float(np.median(np.abs(told - true) / true))
 
 
+BUILT_IN = (
+    ConvNet,
+    NASBench201,
+    DARTS,
+    ENASCell,
+    ENASMacro,
+    ShuffleNetV2,
+    ProxylessMobile,
+    FBNet,
+    Transformer,
+)
+TOKENS = nasx.TaskSpec((64,), 65, "language_modelling")
+
+
+def counts() -> None:
+    """FLOPs and parameters by tables and by torch, of each space in its default size."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    print("\nFlopsTable and ParamsTable beside torch's own counts, 200 random networks of each space")
+    for make in BUILT_IN:
+        space = make()
+        spec = TOKENS if make is Transformer else IMAGES
+        rows = space.sample(200, seed=11)
+        parameters, flops = ParamsTable().bind(space, spec)(rows), FlopsTable().bind(space, spec)(rows)
+        differ = 0
+        for row, count, work in zip(rows, parameters, flops, strict=True):
+            with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+                network = space.decode(row).build(spec).eval()
+                network(torch.zeros(1, *spec.input_shape, dtype=torch.long if spec is TOKENS else None))
+            differ += count != sum(p.numel() for p in network.parameters())
+            differ += work != counter.get_total_flops()
+        print(
+            f"{make.__name__:<16} {differ} differ; {parameters.min():,.0f} to {parameters.max():,.0f} "
+            f"parameters, {flops.min() / 1e6:,.1f} to {flops.max() / 1e6:,.1f} MFLOPs",
+            flush=True,
+        )
+
+
 BATCH = 64
 
 
@@ -299,6 +348,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "lookup": lookup,
     "fit": fit,
     "adapt": adapt,
+    "counts": counts,
     "machine": on_this_machine,
     "memory": memory,
 }
