@@ -1,11 +1,11 @@
-"""Gaussian processes over genotypes against other libraries: python bench/bench_gp.py [--long] [--only WORD].
+"""Gaussian processes over genotypes against other libraries: python bench/bench_gp.py [--only WORD].
 
 Fits include hyperparameters and the prediction of 1,000 rows. On ranks of ordered decisions, scikit-learn
 and BoTorch (if it is installed) have the same kernel as nasx, a squared exponential with a length for each
 decision; the log marginal likelihoods of the standardised targets that they end at are compared first. Optuna
 has a Matern kernel of a weighted Hamming distance where nasx has its exponential: on categorical decisions
 the same numbers are compared, each of its own model. All of them climb from one start; nasx does too in the
-first row of each pair, and from the three of its default in the second. `--long` adds 2,000 rows, where
+first row of each pair, and from the three of its default in the second. `--rows 2000` has 2,000 rows, where
 scikit-learn takes minutes.
 """
 

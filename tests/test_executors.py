@@ -69,7 +69,10 @@ def test_a_slow_evaluation_idles_nobody():
     assert order != sorted(order)  # told as they came
 
 
-@pytest.mark.parametrize("strategy", ["regularized_evolution", nasx.ASHA(max_budget=9)])
+@pytest.mark.parametrize(
+    "strategy",
+    ["regularized_evolution", "gaussian_process", "tpe", "reinforce", "ppo", nasx.ASHA(max_budget=9)],
+)
 def test_strategies_learn_from_what_workers_give(strategy):
     task = budgeted if isinstance(strategy, nasx.ASHA) else error
     result = search(task, workers=2, strategy=strategy, evaluations=60)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from nasx.hardware.additive_fit import errors_of
 from nasx.space import Genotypes
 
 if TYPE_CHECKING:
@@ -40,8 +39,8 @@ class Mixture:
 
     Attributes
     ----------
-    errors : dict of str to float
-        Of each timing told from the others.
+    left_out : ndarray of float64, shape (n,)
+        Each timing told from the others, in milliseconds.
     """
 
     def __init__(self, tables: Sequence[LatencyTable], rows: Genotypes, timings: _Floats) -> None:
@@ -54,7 +53,7 @@ class Mixture:
         told = np.einsum("snk,nk->sn", weights[:, :-1], known) + offsets[:, :-1]
         best = int(np.abs(told - targets).mean(axis=1).argmin())
         self._weights, self._offset = weights[best, -1], offsets[best, -1]
-        self.errors = errors_of(np.exp(told[best]), timings)
+        self.left_out: _Floats = np.exp(told[best])
 
     def __call__(self, rows: Genotypes) -> _Floats:
         """Tell the latencies of architectures, in milliseconds."""

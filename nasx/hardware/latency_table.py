@@ -13,7 +13,7 @@ import numpy.typing as npt
 from nasx._arguments import floats
 from nasx.architecture import Block
 from nasx.hardware.adaptation import Mixture
-from nasx.hardware.additive_fit import fit_additive
+from nasx.hardware.additive_fit import errors_of, fit_additive
 from nasx.hardware.additive_table import AdditiveTable, Entries
 from nasx.hardware.block_times import BlockTimes
 from nasx.hardware.measuring import measure_table
@@ -338,7 +338,7 @@ class LatencyTable(AdditiveTable):
 
         The new log-latencies are a weighted sum of the known ones: a ridge regression towards equal weights.
         The table is the nearest sum over decisions, perhaps with pairs, to that. Its errors, in
-        ``table.about["errors"]``, are of each timing told from the others.
+        ``table.about["errors"]``, are of each timing told from the others, and of what the sum leaves.
 
         Parameters
         ----------
@@ -390,8 +390,10 @@ class LatencyTable(AdditiveTable):
         mixture = Mixture(tables, rows, timings)
         some = space.enumerate() if space.size <= _SAMPLED else space.sample(_SAMPLED, seed=seed)
         model = fit_additive(some, mixture(some), space.cardinalities, seed=seed)
-        told = {**(about or {}), "timings": len(rows), "errors": mixture.errors}
-        return cls(space, model.entries, pairs=model.pairs, intercept=model.intercept, about=told)
+        found = cls(space, model.entries, pairs=model.pairs, intercept=model.intercept)
+        errors = errors_of(mixture.left_out + found(rows) - mixture(rows), timings)
+        found.about = {**(about or {}), "timings": len(rows), "errors": errors}
+        return found
 
     def plot(
         self,
@@ -477,8 +479,8 @@ class LatencyTable(AdditiveTable):
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it is damaged, no table, or a table of another space: one with other decisions, or of the same
-            class with other settings.
+            If it is damaged, no table, or a table of another space: one with other decisions, of the same
+            class with other settings, or of another class (other than `Space` itself).
         """
         return read_table(path, _FORMATS, "a latency table", cls._read, space)
 

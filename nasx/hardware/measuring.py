@@ -112,6 +112,7 @@ def measure_table(
         "rounds": settings.rounds,
         "dtype": "float32",
         "simd": simd_level(),
+        "cpu_flags": _of_processor("flags", "Features").split(),
         "versions": {name: version(name) for name in ("nasx", "numpy", settings.backend)},
         "spec": dataclasses.asdict(spec),
         "seed": seed,
@@ -237,7 +238,15 @@ def device_name(device: str) -> str:
         import torch
 
         return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+    name = _of_processor("model name") or platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} CPUs"
+
+
+def _of_processor(*keys: str) -> str:
+    """Tell what Linux says of the first processor under one of these names; nothing elsewhere."""
     cpus = Path("/proc/cpuinfo")
-    lines = cpus.read_text().splitlines() if cpus.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} CPUs"
+    for line in cpus.read_text().splitlines() if cpus.exists() else []:
+        key, _, value = line.partition(":")
+        if key.strip() in keys:
+            return value.strip()
+    return ""

@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from nasx._arguments import count
@@ -146,6 +148,33 @@ class SharedWeights(Task):
         if key not in self._known:
             self._known[key] = self._measured(architecture)
         return dict(self._known[key])
+
+    def evaluate_many(self, genotypes: npt.ArrayLike, *, seed: int = 0) -> dict[str, npt.NDArray[np.float64]]:
+        """Score a batch of architectures, each with statistics of its own over the same training batches.
+
+        It lets any strategy search a trained supernet by ``nasx.search(..., vectorized=True)``.
+
+        Parameters
+        ----------
+        genotypes : array_like of int, shape (n, d)
+            Architectures of the supernet's space.
+        seed : int, default 0
+            Makes no difference.
+
+        Returns
+        -------
+        dict of str to ndarray of float64, shape (n,)
+            What the task's ``score`` gives; without architectures, the objectives alone.
+
+        Raises
+        ------
+        ValueError
+            If a row is no genotype of the space, or there are no training batches.
+        """
+        space = self.supernet.space
+        scores = [self.evaluate(space.architecture(row)) for row in space.check(genotypes)]
+        names = scores[0] if scores else self.objectives
+        return {name: np.array([score[name] for score in scores], np.float64) for name in names}
 
     def _measured(self, architecture: Architecture) -> dict[str, float]:
         supernet, place = self.supernet, str(self.device)

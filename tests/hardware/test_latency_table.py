@@ -247,6 +247,27 @@ def test_a_saved_table_is_the_same(tmp_path, counts, pairs):
         LatencyTable.load(tmp_path / "table.npz", space=space_of(9))
 
 
+class _Cells(Space):
+    def __init__(self):
+        super().__init__({"op": Categorical("abc")})
+
+
+class _Layers(_Cells):
+    pass
+
+
+def test_a_table_of_another_class_is_refused_by_name(tmp_path):
+    """Decisions that look alike may be of other networks."""
+    random_table(_Cells()).save(tmp_path / "table.npz")
+    with pytest.raises(ValueError, match=r"table\.npz is a latency table of _Cells, not of _Layers"):
+        LatencyTable.load(tmp_path / "table.npz", space=_Layers())
+    with pytest.raises(ValueError, match="is one of _Cells, not of _Layers"):
+        random_table(_Cells()).bind(_Layers(), TaskSpec((3,), 2, "image_classification"))
+    # A plain space has no networks: it stands for whatever its decisions mean to whoever made it.
+    for space in (_Cells(), Space(_Cells().decisions)):
+        LatencyTable.load(tmp_path / "table.npz", space=space)
+
+
 class _Malicious:
     def __reduce__(self):
         return (open, ("it-ran", "w"))
@@ -307,6 +328,22 @@ def test_a_device_that_is_another_one_times_a_factor_is_told_exactly():
     everything = space.enumerate()
     np.testing.assert_allclose(table(everything), 7 * known[1](everything), rtol=0.01)
     assert table.about["errors"]["median_relative"] < 0.01
+
+
+def test_errors_of_an_adapted_table_are_its_own():
+    """A product of latencies is no sum over decisions: what the table leaves of it counts."""
+    space = space_of(6, 6)
+    rising = [1.0, 2, 4, 8, 16, 32]
+    known = [LatencyTable(space, [rising, [0.0] * 6]), LatencyTable(space, [[0.0] * 6, rising])]
+    rows = space.sample(14, seed=2)
+    timings = known[0](rows) * known[1](rows)
+    table = LatencyTable.adapt(known, rows, timings)
+    everything = space.enumerate()
+    true = known[0](everything) * known[1](everything)
+    errors = np.abs(table(everything) - true) / true
+    said = table.about["errors"]["median_relative"]
+    assert np.median(errors) > 0.05  # or nothing is tested
+    assert np.median(errors) / 3 < said < 3 * np.median(errors)
 
 
 def test_adapting_never_turns_a_known_device_round():

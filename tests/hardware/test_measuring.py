@@ -164,6 +164,30 @@ def test_onnx_runtime_runs_the_same_networks():
         np.testing.assert_allclose(session([module], batch, 1)()[0], module(batch).numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
+def test_a_table_is_measured_by_each_backend_and_goes_on_where_it_stopped(tmp_path, backend):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    space, path = NASBench201(cells=1, channels=4), tmp_path / "timings"
+    spec = TaskSpec((3, 8, 8), 10, "image_classification")
+    settings = {"backend": backend, "networks": 10, "rounds": 2, "seed": 3, "resume": path}
+    table = LatencyTable.measure(space, spec, **settings)
+    assert table.about["backend"] == backend
+    assert backend in table.about["versions"]
+    assert table.range()[0] < table.range()[1]
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:2]) + lines[2][:10])  # killed while it wrote
+    again = LatencyTable.measure(space, spec, **settings)
+    assert path.read_text().startswith("".join(lines[:2]))
+    before = path.read_bytes()
+    last = LatencyTable.measure(space, spec, **settings)
+    assert path.read_bytes() == before  # nothing was timed anew
+    rows = space.sample(50, seed=0)
+    np.testing.assert_array_equal(last(rows), again(rows))
+    if sys.platform == "linux":
+        assert {"fpu", "fp"} & set(table.about["cpu_flags"])
+
+
 def test_timings_that_were_stopped_go_on(tmp_path):
     space, path = SleepersInBlocks(), tmp_path / "timings"
     settings = TimingSettings(rounds=3)

@@ -374,6 +374,25 @@ def test_scores_leave_the_supernet_as_it_was_and_copy_nothing_of_it(trained, tas
     supernet.train()
 
 
+def test_architectures_are_scored_in_batches_as_one_by_one(trained, task):
+    rows = MODULES.sample(5, seed=1)
+    rows = np.concatenate([rows, rows[:2]])
+    found = SharedWeights(trained.supernet, task, seed=3, batches=2).evaluate_many(rows)
+    alone = SharedWeights(trained.supernet, task, seed=3, batches=2)
+    for i, row in enumerate(rows):
+        assert {name: values[i] for name, values in found.items()} == alone.evaluate(MODULES.decode(row))
+    assert {name: len(values) for name, values in alone.evaluate_many(rows[:0]).items()} == {"error": 0}
+    with pytest.raises(ValueError, match="genotypes"):
+        alone.evaluate_many([[0, 1, 9]])
+    # So any strategy searches a trained supernet, a batch at a time.
+    result = nasx.search(
+        MODULES, alone, strategy="nsga2", evaluations=6, vectorized=True, batch_size=3, progress=False
+    )
+    assert [trial.metrics for trial in result.trials] == [
+        alone.evaluate(trial.architecture) for trial in result.trials
+    ]
+
+
 def test_a_score_that_fails_puts_everything_back_too(trained):
     supernet = trained.supernet
     before = copy.deepcopy(supernet.state_dict())
