@@ -34,6 +34,7 @@ class GpFeatures {
     std::size_t count() const { return compared_.size() + 2 * ordered_.size(); }
     std::span<const std::int32_t> cardinalities() const { return cardinalities_; }
     bool ordered(std::size_t j) const { return is_ordered_[j] != 0; }
+    bool any_ordered() const { return !ordered_.empty(); }
 
     // Throws std::invalid_argument unless rows have d choices of at least -1, and those of ordered decisions
     // below their cardinality.

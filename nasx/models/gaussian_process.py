@@ -68,10 +68,10 @@ class GaussianProcess:
     Notes
     -----
     For n rows a fit takes O(n^3), `append` and `drop` O(n^2), and a prediction O(n^2) for each row; memory is
-    O(n^2). Above 256 rows the best start is found with 86 to 256 of them, and followed among three times as
-    many until all take part. The factorisation is nasx's own; results are the same for every number of
-    threads, and may differ in the last digits between machines. With several columns of targets, all share
-    the hyperparameters.
+    O(n^2). Without ordered decisions, above 256 rows the best start is found with 86 to 256 of them, and
+    followed among three times as many until all take part. The factorisation is nasx's own; results are the
+    same for every number of threads, and may differ in the last digits between machines. With several columns
+    of targets, all share the hyperparameters.
 
     References
     ----------

@@ -337,6 +337,21 @@ def test_a_fit_is_at_least_as_likely_as_scipy_finds(n, start_rows, priors):
     assert found < best + 0.05
 
 
+def test_a_fit_of_ordered_decisions_finds_what_few_rows_do_not_tell():
+    """A third of the rows explains by noise what all explain by short lengths: another summit."""
+    rng = np.random.default_rng(303)
+    x = rng.integers(0, 5, (300, 3)).astype(np.int32)
+    weights = rng.normal(size=(3, 5)).cumsum(axis=1) / [[1], [2], [3]]
+    y = weights[np.arange(3), x].sum(axis=1) + 0.5 * np.sin(x[:, 0] * x[:, 1]) + rng.normal(0, 0.1, 300)
+    y = (y - y.mean()) / y.std()
+    found = []
+    for start_rows in (96, 0):
+        process = native.Process(np.full(3, 5, np.int32), np.ones(3, bool), "matern52")
+        process.fit(x, y[:, None], True, 2, start_rows, 50, 1e-2)
+        found.append(process.objective(x, y[:, None], process.parameters(), True)[0])
+    assert found[0] < found[1] + 0.1
+
+
 def test_append_and_drop_are_those_of_a_new_model():
     x, y = additive(80)
     model = GaussianProcess().fit(x[:60], y[:60])
