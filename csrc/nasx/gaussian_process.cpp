@@ -128,8 +128,9 @@ void GaussianProcess::fit(Genotypes rows, Matrix<const double> targets, const Gp
     }
     GpPriors from = default_priors(features_);
     const GpPriors priors = priors_of(features_, settings.priors);
-    // The starts climb among few rows; the best goes on among three times as many, and so on. Not with ordered
-    // decisions: few rows explain by noise what more explain by short lengths, and these are another summit.
+    // The starts climb among few rows; the best goes on among three times as many, and so on. Not with
+    // ordered decisions: few rows explain by noise what more explain by short lengths, and these are another
+    // summit.
     std::vector<std::size_t> sizes{rows.rows};
     while (!features_.any_ordered() && sizes.back() > settings.start_rows && settings.start_rows > 0) {
         sizes.push_back((sizes.back() + 2) / 3);
@@ -140,9 +141,9 @@ void GaussianProcess::fit(Genotypes rows, Matrix<const double> targets, const Gp
         const std::size_t size = sizes[step];
         std::vector<double> some_targets;
         const auto some = thinned(rows, size, targets, some_targets);
-        best = climb_from_starts(features_, {some.data(), size, width()},
-                                 {some_targets.data(), size, targets.cols}, priors, from, climbing,
-                                 best.memory);
+        best =
+            climb_from_starts(features_, {some.data(), size, width()},
+                              {some_targets.data(), size, targets.cols}, priors, from, climbing, best.memory);
         from.centre = best.x;
         climbing.starts = 1;
         // The likelihood of more rows bends so much more.

@@ -59,8 +59,7 @@ Vector direction(const std::deque<Curvature>& memory, const Vector& gradient, co
 }  // namespace
 
 Minimum minimise(SmoothFunction& function, std::span<const double> start, std::span<const double> lower,
-                 std::span<const double> upper, const LbfgsSettings& settings,
-                 std::deque<Curvature> known) {
+                 std::span<const double> upper, const LbfgsSettings& settings, std::deque<Curvature> known) {
     const std::size_t n = start.size();
     Minimum found{{start.begin(), start.end()}, 0, 1, std::move(known)};
     Vector& x = found.x;

@@ -82,8 +82,8 @@ class GaussianProcess(ModelStrategy):
     Notes
     -----
     With n results modelled, a fit takes O(n^3) for each of some 15 steps, 40 with ordered decisions, and a
-    proposal O(n^2) for each of some thousand candidates. Proposals are a function of settings, seed, and the order of what was asked and
-    told. A search is the same on the same machine; it does not depend on threads.
+    proposal O(n^2) for each of some thousand candidates. Proposals are a function of settings, seed, and the
+    order of what was asked and told. A search is the same on the same machine; it does not depend on threads.
 
     References
     ----------
