@@ -324,7 +324,7 @@ def trained(space, steps=4):
 def test_extracted_networks_compute_what_their_paths_do(name, tokens):
     space = SPACES[name]
     supernet = trained(space)
-    outputs, rows = set(), np.unique(space.sample(8, seed=1), axis=0)
+    outputs, rows = set(), np.unique(space.sample(50, seed=1), axis=0)
     for row in rows:
         architecture = space.decode(row, spec=spec_of(space))
         with torch.no_grad(), supernet.path(architecture):
