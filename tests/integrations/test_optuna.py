@@ -19,7 +19,15 @@ from optuna.trial import TrialState, create_trial  # noqa: E402
 
 from nasx.integrations.optuna import NasxSampler, to_optuna  # noqa: E402
 
-STRATEGIES = ("tpe", "regularized_evolution", "nsga2", "random_search")
+STRATEGIES = (
+    "gaussian_process",
+    "tpe",
+    "reinforce",
+    "ppo",
+    "regularized_evolution",
+    "nsga2",
+    "random_search",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,7 @@
 """Every registered strategy keeps the promises of `nasx.testing`; names, settings and registration."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -46,6 +48,27 @@ class TestRegisteredStrategies(StrategyConformance):
     def test_it_is_a_public_class_of_its_own(self):
         cls = strategy_class(self.name)
         assert getattr(nasx, cls.__name__) is cls
+
+
+# Settings that are other methods under the same name; the policies' LSTM: see test_lstm_conformance.py.
+VARIANTS = {
+    "tpe, univariate": nasx.TPE(multivariate=False),
+    "reinforce, product": nasx.REINFORCE(learning_rate=0.1, combine="product"),
+    "ppo, product": nasx.PPO(learning_rate=0.1, batch_size=8, combine="product"),
+    "gaussian_process, ucb": nasx.GaussianProcess(acquisition="ucb", kernel="rbf"),
+    "gaussian_process, thompson": nasx.GaussianProcess(acquisition="thompson", n_candidates=100),
+}
+
+
+class TestVariants(StrategyConformance):
+    """The same promises."""
+
+    @pytest.fixture(autouse=True, params=VARIANTS)
+    def _name(self, request):
+        self.variant = VARIANTS[request.param]
+
+    def make(self, **settings):
+        return dataclasses.replace(self.variant, **settings)
 
 
 class TestNEAT(StrategyConformance):

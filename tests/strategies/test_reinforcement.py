@@ -13,6 +13,7 @@ from strategies.conditional import losses_of
 import nasx
 from nasx import PPO, REINFORCE, Boolean, Categorical, Integer, Space
 from nasx._core import policy as native
+from nasx.strategies.reinforcement import base
 from nasx.tasks import tables
 
 
@@ -182,6 +183,36 @@ def test_soft_limits_shape_the_reward_as_in_mnasnet():
     np.testing.assert_allclose(soft, same, atol=1e-12)
 
 
+@pytest.mark.parametrize("cls", [REINFORCE, PPO])
+@pytest.mark.parametrize("target", [0.5, 40.0])
+def test_a_product_is_the_soft_reward_of_mnasnet(space, cls, target):
+    """Accuracy times (latency / target)^w, below the target as above it: told as one reward, it is the same."""
+    settings = {"learning_rate": 0.1, "batch_size": 4}
+    two = cls(combine="product", weights=[1, 0.07], **settings).setup(space, objectives=2, seed=3)
+    one = cls(**settings).setup(space, seed=3)
+    for _ in range(40):
+        x = two.ask(3)
+        np.testing.assert_array_equal(one.ask(3), x)
+        # The one decision that matters slows the network down.
+        accuracy, latency = 0.5 + 0.05 * x[:, 0], 1.0 + 10 * x[:, 0] + x[:, 4]
+        two.tell(x, np.column_stack([-accuracy, latency]))
+        one.tell(x, -accuracy * (latency / target) ** -0.07)
+
+
+def test_products_of_values():
+    product = base.product_of_values
+    losses = np.array([[-0.8, 20.0], [-0.8, 10.0], [-0.4, 10.0], [-0.0, 10.0], [-0.8, 0.0], [5.0, np.inf]])
+    found = product(losses, np.array([1.0, 0.07]))
+    np.testing.assert_allclose(found[:3], [0.8 * 20**-0.07, 0.8 * 10**-0.07, 0.4 * 10**-0.07], rtol=1e-12)
+    assert 0 < found[3] < 1e-140, "no accuracy at all is the worst"
+    assert 1e9 < found[4] < np.inf, "no latency at all is the best"
+    assert 0 < found[5] < 1e-10
+    # Values of one sign keep their order also where they are below 0: log-likelihoods that are maximised.
+    assert (np.diff(product(np.array([[3.0], [2.0], [0.1]]), np.ones(1))) > 0).all()
+    extreme = np.array([[-1e308, 1e-308], [1e308, -1e-308]])
+    np.testing.assert_allclose(product(extreme, np.ones(2)), [1e150, 1e-150])
+
+
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, 1e308, -1e308])
 def test_absurd_losses_leave_finite_rewards(bad):
     found = rewards_of(rollouts(), [1.0, 2.0, bad, bad, 1.5], np.zeros(5))
@@ -311,6 +342,7 @@ def test_updates_are_reported(space):
         ({"batch_size": 1.5}, "batch_size must be an integer"),
         ({"learning_rate": -1.0}, "learning_rate must be a number in"),
         ({"entropy_weight": math.nan}, "entropy_weight must be a number in"),
+        ({"combine": "mean"}, "combine must be 'sum' or 'product'"),
         ({"weights": [0.0]}, "weights must be at least 0 and not all 0"),
         ({"limit_exponent": 0.07}, "limit_exponent must be a number in"),
     ],

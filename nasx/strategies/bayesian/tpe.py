@@ -49,8 +49,8 @@ class TPE(ModelStrategy):
         How many candidates are drawn for each proposal, at least 1. More of them search greedily.
     multivariate : bool, default True
         One estimator over all decisions, which learns what goes together; a proposal takes time in proportion
-        to what was told. False gives every decision its own, from the results in which it was active, in the
-        same time however much was told.
+        to what was told. False gives every decision its own, from the results in which it was active; with
+        one objective in the same time however much was told.
     allow_repeats : bool, default False
         Propose architectures that were already proposed or told; for noisy objectives.
 
@@ -65,7 +65,8 @@ class TPE(ModelStrategy):
     -----
     Candidates are whole architectures also with ``multivariate=False``: choosing each decision by itself
     gives little but repeats where choices are few. Densities are computed in floating point, so a search is
-    the same on the same machine; it does not depend on threads.
+    the same on the same machine; it does not depend on threads. With several objectives the fronts are found
+    anew after each result, in time in proportion to what was told: some 50 ms after 100,000 results.
 
     References
     ----------

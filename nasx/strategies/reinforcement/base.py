@@ -15,12 +15,44 @@ from nasx.space import Genotypes
 from nasx.strategies.base import SampledStrategy
 from nasx.strategies.reinforcement.policies import Floats, Policy, make_policy
 
-__all__ = ["PolicyStrategy"]
+__all__ = ["PolicyStrategy", "product_of_values"]
+
+# Values count as if they were no nearer to 0 and no farther away, and products as if they were no larger.
+_SMALLEST, _LARGEST = 1e-150, 1e150
 
 # After so many rows in a row that are over a limit or known, the policy learns from those over a limit too.
 _FRUITLESS = 16
 
 _LEARNING_RATES = {"independent": 0.05, "lstm": 0.003}
+
+
+def product_of_values(losses: Floats, weights: Floats) -> Floats:
+    """Multiply objectives as MnasNet does: those that are maximised, over those that are minimised.
+
+    Parameters
+    ----------
+    losses : ndarray of float64, shape (n, m)
+        Minus the value of what is maximised; so a loss below 0 multiplies, and one above 0 divides.
+    weights : ndarray of float64, shape (m,)
+        The power of each.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        The larger the better, between 1e-150 and 1e150.
+
+    Examples
+    --------
+    An accuracy of 0.8 at 20 ms, and the target of 10 ms as the constant factor that it is:
+
+    >>> found = product_of_values(np.array([[-0.8, 20.0]]), np.array([1.0, 0.07]))
+    >>> bool(np.isclose(found[0] / 10**-0.07, 0.8 * (20 / 10) ** -0.07))
+    True
+    """
+    logs = np.log(np.clip(np.abs(losses), _SMALLEST, _LARGEST))
+    exponents: Floats = np.where(np.signbit(losses), logs, -logs) @ weights
+    products: Floats = np.exp(np.clip(exponents, math.log(_SMALLEST), math.log(_LARGEST)))
+    return products
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
@@ -41,6 +73,9 @@ class PolicyStrategy(SampledStrategy):
         Weight of the policy's entropy, summed over the decisions, beside rewards of unit deviation.
     weights : list of float, optional
         Of the objectives, in their order; by default all are equal.
+    combine : {"sum", "product"}, default "sum"
+        How several objectives become one reward: the sum of the weighted losses, each over its deviation; or
+        the product of the values, each to the power of its weight, where a minimised one divides.
     limit_exponent : float, optional
         Soft limits: a violation v changes a positive reward by the factor (1 + v)^limit_exponent. By default,
         what is over a limit is worse than everything that is not. It is for limits on what is measured by the
@@ -76,10 +111,12 @@ class PolicyStrategy(SampledStrategy):
     learning_rate: float | None = None
     entropy_weight: float = 0.0
     weights: list[float] | None = None
+    combine: Literal["sum", "product"] = "sum"
     limit_exponent: float | None = None
 
     def __post_init__(self) -> None:
         self._check_words("policy", "independent", "lstm")
+        self._check_words("combine", "sum", "product")
         self._check_integers(batch_size=1)
         if self.learning_rate is not None:
             self._check_range("learning_rate", 0, math.inf)
@@ -114,12 +151,15 @@ class PolicyStrategy(SampledStrategy):
         if len(weights) != m:
             raise ValueError(f"weights must have one number for each of the {m} objectives; got {weights}")
         self._policy = make_policy(self.policy, self.space, self.seed)
+        # A product is one number before it comes to rewards.
+        self._weights = np.array(weights)
+        self._rewarded = 1 if self.combine == "product" else m
         self._rollouts = _native.Rollouts(
             len(self.space),
-            m,
+            self._rewarded,
             self.batch_size,
             self.allow_repeats,
-            np.array(weights),
+            np.ones(1) if self.combine == "product" else self._weights,
             self._momentum,
             self.limit_exponent,
         )
@@ -147,7 +187,7 @@ class PolicyStrategy(SampledStrategy):
             if within[i] or not is_new or fruitless >= _FRUITLESS:
                 if is_new and not within[i]:
                     over = self._excess(canonical[one])
-                    self._rollouts.keep(canonical[one], np.full((1, self.objectives), math.inf), over)
+                    self._rollouts.keep(canonical[one], np.full((1, self._rewarded), math.inf), over)
                 self._rollouts.draw(rows[one], canonical[one], log_probs[one])
                 if self._rollouts.ready:
                     return i + 1
@@ -164,6 +204,8 @@ class PolicyStrategy(SampledStrategy):
     def _observe(
         self, x: Genotypes, losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64]
     ) -> None:
+        if self.combine == "product":
+            losses = -product_of_values(losses, self._weights)[:, None]
         self._rollouts.tell(x, losses, violations)
         while self._rollouts.ready:
             self._update(*self._rollouts.take())

@@ -52,10 +52,17 @@ class PPO(PolicyStrategy):
         Weight of the policy's entropy, summed over the decisions, beside rewards of unit deviation.
     weights : list of float, optional
         Of the objectives, in their order; by default all are equal.
+    combine : {"sum", "product"}, default "sum"
+        How several objectives become one reward: the sum of the weighted losses, each over its deviation; or
+        the product of the values, each to the power of its weight, where a minimised one divides. The
+        latter, with accuracy, latency and ``weights=[1, 0.07]``, is MnasNet's soft reward
+        ``accuracy * (latency / target)^-0.07``: the target is a constant factor, which no policy feels.
+        Values must be positive.
     limit_exponent : float, optional
-        Soft limits: a violation v changes a positive reward by the factor (1 + v)^limit_exponent; MnasNet
-        uses -0.07. By default, what is over a limit is worse than everything that is not. It is for limits on
-        what an evaluation measures: what is over a limit on a cost is known beforehand and never proposed.
+        Soft limits: a violation v changes a positive reward by the factor (1 + v)^limit_exponent. On a
+        latency it is MnasNet's reward with a target that nothing is gained below; its hard one is -1. By
+        default, what is over a limit is worse than everything that is not. It is for limits on what an
+        evaluation measures: what is over a limit on a cost is known beforehand and never proposed.
     allow_repeats : bool, default False
         Propose architectures that were already proposed or told; for noisy objectives.
 
