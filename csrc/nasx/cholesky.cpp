@@ -1,7 +1,7 @@
 #include "nasx/cholesky.hpp"
 
 #include <algorithm>
-#include <cmath>
+#include <memory>
 
 #include "nasx/parallel.hpp"
 #include "nasx/simd/level.hpp"
@@ -12,7 +12,7 @@ namespace {
 using simd::tile_columns;
 using simd::tile_rows;
 
-// Up to this order plain loops do.
+// Up to this order one kernel does.
 constexpr std::size_t smallest = 24;
 // Threads are not worth their while for fewer products.
 constexpr std::size_t products_per_piece = 2'000'000;
@@ -22,75 +22,15 @@ std::size_t block_of(std::size_t order) {
     return order > 240 ? 96 : smallest;
 }
 
-// Column after column is subtracted from those behind it, in a copy where columns lie in one piece: loops
-// that are vectorised.
-bool factor_small(Square a) {
-    double columns[smallest][smallest];
-    const std::size_t n = a.order;
-    for (std::size_t i = 0; i < n; ++i) {
-        for (std::size_t j = 0; j <= i; ++j) {
-            columns[j][i] = a(i, j);
-        }
-    }
-    for (std::size_t k = 0; k < n; ++k) {
-        double* const mine = columns[k];
-        if (!(mine[k] > 0)) {
-            return false;
-        }
-        const double pivot = std::sqrt(mine[k]);
-        mine[k] = pivot;
-        for (std::size_t i = k + 1; i < n; ++i) {
-            mine[i] /= pivot;
-        }
-        for (std::size_t j = k + 1; j < n; ++j) {
-            double* const other = columns[j];
-            const double factor = mine[j];
-            for (std::size_t i = j; i < n; ++i) {
-                other[i] -= factor * mine[i];
-            }
-        }
-    }
-    for (std::size_t i = 0; i < n; ++i) {
-        for (std::size_t j = 0; j <= i; ++j) {
-            a(i, j) = columns[j][i];
-        }
-    }
-    return true;
-}
-
-void invert_small(Square l, Square inverse) {
-    for (std::size_t i = 0; i < l.order; ++i) {
-        double* const mine = inverse.row(i);
-        std::fill_n(mine, l.order, 0.0);
-        for (std::size_t s = 0; s < i; ++s) {
-            const double factor = l(i, s);
-            const double* const other = inverse.row(s);
-            for (std::size_t j = 0; j <= s; ++j) {
-                mine[j] -= factor * other[j];
-            }
-        }
-        const double scale = 1 / l(i, i);
-        for (std::size_t j = 0; j < i; ++j) {
-            mine[j] *= scale;
-        }
-        mine[i] = scale;
-    }
-}
-
 void clear(double* at, std::size_t rows, std::size_t columns, std::size_t stride) {
     for (std::size_t i = 0; i < rows; ++i) {
         std::fill_n(at + i * stride, columns, 0.0);
     }
 }
 
-template <std::size_t width>
-void pack_lines(const double* from, std::size_t line_stride, std::size_t step_stride, std::size_t k,
-                double* out) {
-    for (std::size_t s = 0; s < k; ++s, out += width) {
-        for (std::size_t w = 0; w < width; ++w) {
-            out[w] = from[w * line_stride + s * step_stride];
-        }
-    }
+// Room for numbers that are written before they are read.
+std::unique_ptr<double[]> room(std::size_t numbers) {
+    return std::make_unique_for_overwrite<double[]>(numbers);
 }
 
 }  // namespace
@@ -105,13 +45,8 @@ void pack(const double* from, std::size_t line_stride, std::size_t step_stride, 
     const std::size_t grain = products_per_piece / 16 / (width * k + 1) + 1;
     parallel_for(0, pieces, grain, [&](std::size_t begin, std::size_t end) {
         for (std::size_t piece = begin; piece < end; ++piece) {
-            const double* const at = from + piece * width * line_stride;
-            double* const to = out + piece * width * k;
-            if (width == tile_rows) {
-                pack_lines<tile_rows>(at, line_stride, step_stride, k, to);
-            } else {
-                pack_lines<tile_columns>(at, line_stride, step_stride, k, to);
-            }
+            gaussian_kernels().pack(from + piece * width * line_stride, line_stride, step_stride, k, width,
+                                    out + piece * width * k);
         }
     });
 }
@@ -141,11 +76,11 @@ void update(const Update& how, const double* a, const double* b, double* c, std:
 
 bool factor(Square a) {
     if (a.order <= smallest) {
-        return factor_small(a);
+        return a.order == 0 || gaussian_kernels().factor(a.data, a.stride, a.order);
     }
     const std::size_t block = block_of(a.order);
-    std::vector<double> inverse(block * block), packed_inverse(block * block);
-    std::vector<double> by_rows(a.order * block), by_columns(a.order * block);
+    const auto inverse = room(block * block), packed_inverse = room(block * block);
+    const auto by_rows = room(a.order * block), by_columns = room(a.order * block);
     for (std::size_t k = 0; k < a.order; k += block) {
         const std::size_t b = std::min(block, a.order - k), next = k + b, rest = a.order - next;
         if (!factor(a.part(k, b))) {
@@ -155,63 +90,68 @@ bool factor(Square a) {
             break;
         }
         // The panel below is multiplied by the inverse instead of solved: products are what runs fast.
-        invert_factor(a.part(k, b), {inverse.data(), b, b});
-        pack(inverse.data(), b, 1, b, b, tile_columns, packed_inverse.data());
+        invert_factor(a.part(k, b), {inverse.get(), b, b});
+        pack(inverse.get(), b, 1, b, b, tile_columns, packed_inverse.get());
         double* const panel = a.row(next) + k;
-        pack(panel, a.stride, 1, rest, b, tile_rows, by_rows.data());
+        pack(panel, a.stride, 1, rest, b, tile_rows, by_rows.get());
         clear(panel, rest, b, a.stride);
-        update({.rows = rest, .columns = b, .steps = b, .b_lower = true}, by_rows.data(),
-               packed_inverse.data(), panel, a.stride);
-        pack(panel, a.stride, 1, rest, b, tile_rows, by_rows.data());
-        pack(panel, a.stride, 1, rest, b, tile_columns, by_columns.data());
-        update({.rows = rest, .columns = rest, .steps = b, .factor = -1, .lower = true}, by_rows.data(),
-               by_columns.data(), a.row(next) + next, a.stride);
+        update({.rows = rest, .columns = b, .steps = b, .b_lower = true}, by_rows.get(), packed_inverse.get(),
+               panel, a.stride);
+        pack(panel, a.stride, 1, rest, b, tile_rows, by_rows.get());
+        pack(panel, a.stride, 1, rest, b, tile_columns, by_columns.get());
+        update({.rows = rest, .columns = rest, .steps = b, .factor = -1, .lower = true}, by_rows.get(),
+               by_columns.get(), a.row(next) + next, a.stride);
     }
     return true;
 }
 
 void invert_factor(Square l, Square inverse) {
+    if (l.order == 0) {
+        return;
+    }
     if (l.order <= smallest) {
-        invert_small(l, inverse);
+        gaussian_kernels().invert(l.data, l.stride, l.order, inverse.data, inverse.stride);
         return;
     }
     const std::size_t block = block_of(l.order);
-    std::vector<double> corner(block * block), packed_corner(block * block);
-    std::vector<double> by_rows(l.order * block), by_columns(l.order * block);
+    const auto corner = room(block * block), packed_corner = room(block * block);
+    const auto by_rows = room(l.order * block), by_columns = room(l.order * block);
     clear(inverse.data, l.order, l.order, inverse.stride);
     for (std::size_t k = 0; k < l.order; k += block) {
         const std::size_t b = std::min(block, l.order - k), next = k + b, rest = l.order - next;
-        const Square mine{corner.data(), b, b};
+        const Square mine{corner.get(), b, b};
         invert_factor(l.part(k, b), mine);
         double* const rows = inverse.row(k);  // of what was subtracted so far
         if (k > 0) {
-            pack(mine.data, b, 1, b, b, tile_rows, packed_corner.data());
-            pack(rows, 1, inverse.stride, k, b, tile_columns, by_columns.data());
+            pack(mine.data, b, 1, b, b, tile_rows, packed_corner.get());
+            pack(rows, 1, inverse.stride, k, b, tile_columns, by_columns.get());
             clear(rows, b, k, inverse.stride);
-            update({.rows = b, .columns = k, .steps = b, .a_lower = true}, packed_corner.data(),
-                   by_columns.data(), rows, inverse.stride);
+            update({.rows = b, .columns = k, .steps = b, .a_lower = true}, packed_corner.get(),
+                   by_columns.get(), rows, inverse.stride);
         }
         for (std::size_t i = 0; i < b; ++i) {
             std::copy_n(mine.row(i), b, rows + i * inverse.stride + k);
         }
         if (rest > 0) {
-            pack(l.row(next) + k, l.stride, 1, rest, b, tile_rows, by_rows.data());
-            pack(rows, 1, inverse.stride, next, b, tile_columns, by_columns.data());
-            update({.rows = rest, .columns = next, .steps = b, .factor = -1}, by_rows.data(),
-                   by_columns.data(), inverse.row(next), inverse.stride);
+            pack(l.row(next) + k, l.stride, 1, rest, b, tile_rows, by_rows.get());
+            pack(rows, 1, inverse.stride, next, b, tile_columns, by_columns.get());
+            update({.rows = rest, .columns = next, .steps = b, .factor = -1}, by_rows.get(), by_columns.get(),
+                   inverse.row(next), inverse.stride);
         }
     }
 }
 
 void gram(Square w, Square out) {
-    const std::size_t block = std::min(std::size_t{96}, w.order);
-    std::vector<double> by_rows(w.order * block), by_columns(w.order * block);
-    clear(out.data, out.order, out.order, out.stride);
+    const std::size_t block = block_of(w.order);
+    const auto by_rows = room(w.order * block), by_columns = room(w.order * block);
+    for (std::size_t i = 0; i < out.order; ++i) {
+        std::fill_n(out.row(i), padded(i + 1), 0.0);
+    }
     for (std::size_t k = 0; k < w.order; k += block) {
         const std::size_t b = std::min(block, w.order - k), next = k + b;
-        pack(w.row(k), 1, w.stride, next, b, tile_rows, by_rows.data());
-        pack(w.row(k), 1, w.stride, next, b, tile_columns, by_columns.data());
-        update({.rows = next, .columns = next, .steps = b, .lower = true}, by_rows.data(), by_columns.data(),
+        pack(w.row(k), 1, w.stride, next, b, tile_rows, by_rows.get());
+        pack(w.row(k), 1, w.stride, next, b, tile_columns, by_columns.get());
+        update({.rows = next, .columns = next, .steps = b, .lower = true}, by_rows.get(), by_columns.get(),
                out.data, out.stride);
     }
 }

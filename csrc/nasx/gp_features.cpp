@@ -72,13 +72,19 @@ simd::Correlation GpFeatures::correlation(std::span<const double> lengths, doubl
                                           std::vector<double>& rates, bool all_active) const {
     rates.clear();
     for (const std::size_t j : compared_) {
-        rates.push_back(1 / lengths[j]);
+        rates.push_back(std::exp(-1 / lengths[j]));
     }
     const bool matern = smoothness_ == Smoothness::matern52;
     for (const std::size_t j : ordered_) {
         rates.push_back((matern ? std::sqrt(5.0) : std::sqrt(0.5)) / lengths[j]);
     }
-    return {compared_.size(), ordered_.size(), matern, all_active, rates.data(), scale};
+    return {compared_.size(),
+            ordered_.size(),
+            matern,
+            all_active,
+            rates.data(),
+            rates.data() + compared_.size(),
+            scale};
 }
 
 void GpFeatures::slopes(std::span<const double> lengths, std::span<const double> sums,

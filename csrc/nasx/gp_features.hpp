@@ -46,8 +46,8 @@ class GpFeatures {
     // Whether no ordered decision of a row is inactive.
     bool all_active(const std::int32_t* row) const;
 
-    // The correlation with these lengths (d,), whose rates are kept in `rates`; of rows that are all active,
-    // if the caller knows that.
+    // The correlation with these lengths (d,), whose factors and rates are kept in `rates`; of rows that are
+    // all active, if the caller knows that.
     simd::Correlation correlation(std::span<const double> lengths, double scale, std::vector<double>& rates,
                                   bool all_active = false) const;
 

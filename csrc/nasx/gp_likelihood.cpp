@@ -81,9 +81,9 @@ double GpLikelihood::value(std::span<const double> parameters) {
     correlation_ = features_.correlation(lengths_, std::exp(parameters[d]), rates_, rows_.all_active());
     noise_ = std::exp(parameters[d + 1]);
     nasx::fill_covariance(features_, rows_, correlation_, {covariance_.data(), order, order});
-    factor_ = covariance_;
-    for (std::size_t i = 0; i < n; ++i) {
-        factor_[i * order + i] += noise_;
+    for (std::size_t i = 0; i < order; ++i) {
+        std::copy_n(&covariance_[i * order], padded(i + 1), &factor_[i * order]);
+        factor_[i * order + i] += i < n ? noise_ : 0;
     }
     if (!factor(factor_view())) {
         return std::numeric_limits<double>::infinity();
@@ -138,14 +138,21 @@ void GpLikelihood::gradient(std::span<double> out) {
             for (std::size_t t = begin; t < end; ++t) {
                 const std::size_t first = t * tile_columns, last = first + tile_columns;
                 for (std::size_t i = first; i < last; ++i) {
+                    double* const row = inverse.row(i);
+                    const double* const covariance = &covariance_[i * order];
                     for (std::size_t j = 0; j < last; ++j) {
-                        double product = 0;
-                        for (std::size_t k = 0; k < targets_.cols; ++k) {
-                            product += weights_[k * order + i] * weights_[k * order + j];
-                        }
-                        // Tiles below the diagonal stand for those above it too.
-                        inverse(i, j) = (product - columns * inverse(i, j)) * covariance_[i * order + j] *
-                                        (j < first ? 2 : 1);
+                        row[j] *= -columns;
+                    }
+                    for (std::size_t k = 0; k < targets_.cols; ++k) {
+                        const double* const weights = &weights_[k * order];
+                        gaussian_kernels().add_scaled(weights[i], weights, row, last);
+                    }
+                    for (std::size_t j = 0; j < last; ++j) {
+                        row[j] *= covariance[j];
+                    }
+                    // Tiles below the diagonal stand for those above it too; all are doubled in the end.
+                    for (std::size_t j = first; j < last; ++j) {
+                        row[j] *= 0.5;
                     }
                 }
                 for (std::size_t u = 0; u <= t; ++u) {
@@ -155,10 +162,11 @@ void GpLikelihood::gradient(std::span<double> out) {
                 }
             }
         });
-    for (std::size_t t = 1; t < tiles; ++t) {
-        for (std::size_t k = 0; k < 4 * d; ++k) {
+    for (std::size_t k = 0; k < 4 * d; ++k) {
+        for (std::size_t t = 1; t < tiles; ++t) {
             sums[k] += sums[t * 4 * d + k];
         }
+        sums[k] *= 2;
     }
     features_.slopes(lengths_, {sums.data(), 4 * d}, out.first(d));
     out[d] = fit_ - columns * static_cast<double>(n) - noise_ * trace;

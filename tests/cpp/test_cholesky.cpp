@@ -1,9 +1,12 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <numeric>
+#include <utility>
 #include <vector>
 
 #include "nasx/cholesky.hpp"
+#include "nasx/cpu.hpp"
 #include "nasx/parallel.hpp"
 #include "nasx/rng.hpp"
 
@@ -81,6 +84,75 @@ TEST_CASE("factor, inverse and gram matrix of orders below and above a block") {
             CHECK(y[i] == doctest::Approx(x[i]).epsilon(1e-9));
         }
     }
+}
+
+TEST_CASE("packing, factors and inverses of one tile or two, at every level") {
+    std::vector<const simd::GaussianKernels*> tables{&simd::baseline_gaussian};
+#ifdef NASX_HAS_AVX2
+    if (available_simd_levels().back() == SimdLevel::avx2) {
+        tables.push_back(&simd::avx2_gaussian);
+    }
+#endif
+    for (const simd::GaussianKernels* const kernels : tables) {
+        const std::size_t stride = 31;
+        Dense numbers(stride);
+        std::iota(numbers.values.begin(), numbers.values.end(), 1.0);
+        for (const std::size_t width : {simd::tile_rows, simd::tile_columns}) {
+            for (const std::size_t k : {0u, 1u, 4u, 7u, 19u}) {
+                for (const auto& [line, step] : {std::pair{stride, std::size_t{1}},
+                                                 {std::size_t{1}, stride},
+                                                 {std::size_t{2}, std::size_t{3}}}) {
+                    std::vector<double> packed(width * k + 1, -1.0);
+                    kernels->pack(numbers.values.data(), line, step, k, width, packed.data());
+                    for (std::size_t at = 0; at < width * k; ++at) {
+                        CHECK(packed[at] == numbers.values[at % width * line + at / width * step]);
+                    }
+                    CHECK(packed.back() == -1);
+                }
+            }
+        }
+        for (const std::size_t n : {simd::tile_columns, 2 * simd::tile_columns}) {
+            Dense a(stride), inverse(stride);
+            const Dense wanted = positive_definite(n);
+            for (std::size_t i = 0; i < stride; ++i) {
+                for (std::size_t j = 0; j < stride; ++j) {
+                    a(i, j) = i < n && j <= i ? wanted.values[i * n + j] : 99;  // nobody looks there
+                }
+            }
+            inverse = a;
+            CHECK(kernels->factor(a.values.data(), stride, n));
+            kernels->invert(a.values.data(), stride, n, inverse.values.data(), stride);
+            for (std::size_t i = 0; i < stride; ++i) {
+                for (std::size_t j = 0; j < stride; ++j) {
+                    if (i >= n || j >= n) {
+                        CHECK(a(i, j) == 99);
+                        CHECK(inverse(i, j) == 99);
+                    } else if (j > i) {
+                        CHECK(a(i, j) == 99);
+                        CHECK(inverse(i, j) == 0);
+                    } else {
+                        double product = 0, identity = 0;
+                        for (std::size_t k = 0; k <= j; ++k) {
+                            product += a(i, k) * a(j, k);
+                        }
+                        for (std::size_t k = j; k <= i; ++k) {
+                            identity += a(i, k) * inverse(k, j);
+                        }
+                        CHECK(product == doctest::Approx(wanted.values[i * n + j]).epsilon(1e-12));
+                        CHECK(std::fabs(identity - (i == j)) < 1e-12);
+                    }
+                }
+            }
+            a(n - 1, n - 1) = std::nan("");
+            CHECK_FALSE(kernels->factor(a.values.data(), stride, n));
+        }
+    }
+}
+
+TEST_CASE("nothing has a factor") {
+    CHECK(factor({}));
+    invert_factor({}, {});
+    gram({}, {});
 }
 
 TEST_CASE("threads change nothing") {

@@ -16,10 +16,11 @@ constexpr size_t tile_columns = 12;
 struct Correlation {
     size_t compared;
     size_t ordered;
-    bool matern;          // of the ordered ones: Matern 5/2, else the squared exponential
-    bool all_active;      // in rows and columns; then the second coordinates are all 0, and are not read
-    const double* rates;  // 1 / length; for ordered ones sqrt(5) / length, or 1 / (sqrt(2) length)
-    double scale;         // times everything
+    bool matern;            // of the ordered ones: Matern 5/2, else the squared exponential
+    bool all_active;        // in rows and columns; then the second coordinates are all 0, and are not read
+    const double* factors;  // of compared decisions that differ: exp(-1 / length)
+    const double* rates;    // of ordered ones: sqrt(5) / length, or 1 / (sqrt(2) length)
+    double scale;           // times everything
 
     size_t features() const { return compared + 2 * ordered; }
 };
@@ -41,6 +42,18 @@ struct GaussianKernels {
     // without the factor 1 / length.
     void (*add_slopes)(const Correlation& how, const double* rows, size_t count, const double* columns,
                        const double* weights, size_t stride, double* sums);
+
+    // Packs `width` lines, 4 or 12, of k numbers each: of all lines the first numbers, the second ones, and
+    // so on. Line and step are so many numbers apart.
+    void (*pack)(const double* from, size_t line_stride, size_t step_stride, size_t k, size_t width,
+                 double* out);
+
+    // Puts the lower factor of the n x n matrix, n being 12 or 24, in the place of its lower triangle; false,
+    // with the triangle spoilt, if a pivot is not positive.
+    bool (*factor)(double* a, size_t stride, size_t n);
+
+    // Writes the inverse of a lower factor of that size, with zeros above its diagonal.
+    void (*invert)(const double* l, size_t stride, size_t n, double* inverse, size_t inverse_stride);
 
     double (*dot)(const double* a, const double* b, size_t n);
 

@@ -16,7 +16,7 @@ from nasx.population import sample, unique
 from nasx.space import Genotypes
 from nasx.strategies.base import PATIENCE, Losses, Violations
 from nasx.strategies.bayesian.base import ModelStrategy
-from nasx.strategies.bayesian.scores import combine, normal_scores, ranks
+from nasx.strategies.bayesian.scores import combine, normal_scores, of_ranks, ranks
 
 __all__ = ["GaussianProcess"]
 
@@ -219,7 +219,7 @@ class GaussianProcess(ModelStrategy):
         return [*np.sort(best).tolist(), *range(latest, n)]
 
     def _told(self, which: list[int] | range) -> tuple[Genotypes, Losses, Violations]:
-        rows = np.stack([self._rows[i] for i in which])
+        rows = np.array([self._rows[i] for i in which], np.int32)
         losses = np.array([self._losses[i] for i in which])
         return rows, losses, np.array([self._over[i] for i in which])
 
@@ -338,7 +338,8 @@ class GaussianProcess(ModelStrategy):
             return rank(losses, over).astype(np.float64), (points, reference)
         weights = self._combining(first)
         if weights is None:
-            order, scores = ranks(losses[:, 0], over), normal_scores(losses, over)
+            order = ranks(losses[:, 0], over)
+            scores = of_ranks(order)[:, None]
         else:
             order, scores = combine(losses, over, weights)
         self._process.set_targets(scores)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from statistics import NormalDist
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy.typing as npt
 from nasx.pareto import front
 from nasx.strategies.scalarization import AUGMENTATION, LARGEST, extent_of
 
-__all__ = ["chebyshev", "combine", "normal_scores", "ranks"]
+__all__ = ["chebyshev", "combine", "normal_scores", "of_ranks", "ranks"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -36,11 +35,16 @@ def ranks(losses: Floats, violations: Floats) -> Floats:
     >>> ranks(np.array([3.0, 1, 1, 0, 9]), np.array([0.0, 0, 0, 2, np.inf]))
     array([2. , 0.5, 0.5, 3. , 4. ])
     """
-    feasible = violations <= 0
-    keys = np.column_stack([np.where(feasible, 0, violations), np.where(np.isinf(violations), 0, losses)])
-    _, places, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
-    means: Floats = np.cumsum(counts) - (counts + 1) / 2
-    return means[places.reshape(-1)]
+    over, values = np.maximum(violations, 0), np.where(np.isinf(violations), 0, losses)
+    order = np.lexsort((values, over))
+    over, values = over[order], values[order]
+    first = np.ones(len(order), bool)  # of its equals
+    first[1:] = (over[1:] != over[:-1]) | (values[1:] != values[:-1])
+    starts = np.flatnonzero(first)
+    counts = np.diff(starts, append=len(order))
+    means = np.empty(len(order))
+    means[order] = np.repeat(starts + (counts - 1) / 2, counts)
+    return means
 
 
 def normal_scores(losses: Floats, violations: Floats) -> Floats:
@@ -71,17 +75,29 @@ def normal_scores(losses: Floats, violations: Floats) -> Floats:
     >>> normal_scores(np.array([[1.0], [100], [3]]), np.zeros(3)).ravel().round(2)
     array([-0.97,  0.97,  0.  ])
     """
-    n = len(losses)
-    table = _normal_quantiles(n)
-    columns = [table[(2 * ranks(losses[:, k], violations)).astype(np.int64)] for k in range(losses.shape[1])]
-    return np.column_stack(columns)
+    return np.column_stack([of_ranks(ranks(column, violations)) for column in losses.T])
 
 
-@functools.lru_cache(maxsize=64)
-def _normal_quantiles(n: int) -> Floats:
-    """Give the scores of n values by twice their rank."""
-    normal = NormalDist()
-    return np.array([normal.inv_cdf((k + 1) / (2 * n)) for k in range(2 * n - 1)])
+def of_ranks(ranks: Floats) -> Floats:
+    """Give the normal scores of what `ranks` found.
+
+    Parameters
+    ----------
+    ranks : ndarray of float64, shape (n,)
+        From 0.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        Quantiles of the normal distribution.
+
+    Examples
+    --------
+    >>> of_ranks(np.array([0.0, 2, 1])).round(2)
+    array([-0.97,  0.97,  0.  ])
+    """
+    quantile, n = NormalDist().inv_cdf, len(ranks)
+    return np.array([quantile(share) for share in ((ranks + 0.5) / n).tolist()])
 
 
 def chebyshev(losses: Floats, violations: Floats, weights: Floats) -> Floats:
@@ -155,5 +171,5 @@ def combine(losses: Floats, violations: Floats, weights: Floats) -> tuple[Floats
     >>> order, scores.round(2).tolist()
     (array([1., 0.]), [[0.67], [-0.67]])
     """
-    combined = chebyshev(losses, violations, weights)
-    return ranks(combined, violations), normal_scores(combined[:, None], violations)
+    order = ranks(chebyshev(losses, violations, weights), violations)
+    return order, of_ranks(order)[:, None]
