@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "nasx/cholesky.hpp"
-#include "nasx/cpu.hpp"
 #include "nasx/parallel.hpp"
 #include "nasx/rng.hpp"
 
@@ -87,13 +86,8 @@ TEST_CASE("factor, inverse and gram matrix of orders below and above a block") {
 }
 
 TEST_CASE("packing, factors and inverses of one tile or two, at every level") {
-    std::vector<const simd::GaussianKernels*> tables{&simd::baseline_gaussian};
-#ifdef NASX_HAS_AVX2
-    if (available_simd_levels().back() == SimdLevel::avx2) {
-        tables.push_back(&simd::avx2_gaussian);
-    }
-#endif
-    for (const simd::GaussianKernels* const kernels : tables) {
+    // That of the level in use is AVX2's, if the machine has it.
+    for (const simd::GaussianKernels* const kernels : {&simd::baseline_gaussian, &gaussian_kernels()}) {
         const std::size_t stride = 31;
         Dense numbers(stride);
         std::iota(numbers.values.begin(), numbers.values.end(), 1.0);
