@@ -40,6 +40,16 @@ GpPriors priors_of(const GpFeatures& features, bool wanted) {
     return priors;
 }
 
+// Where the first climb begins: the centre of the priors, but for shorter lengths of ordered decisions. From
+// long ones, which hardly tell rows apart, a climb often ends where everything is noise.
+GpPriors starting_lengths(const GpFeatures& features) {
+    GpPriors from = default_priors(features);
+    for (std::size_t j = 0; j < features.width(); ++j) {
+        from.centre[j] -= features.ordered(j) ? 1.5 : 0;
+    }
+    return from;
+}
+
 Minimum climb_from_starts(const GpFeatures& features, Genotypes rows, Matrix<const double> targets,
                           const GpPriors& priors, const GpPriors& centres, const GpFitSettings& settings,
                           const std::deque<Curvature>& known = {}) {
@@ -55,8 +65,8 @@ Minimum climb_from_starts(const GpFeatures& features, Genotypes rows, Matrix<con
     Minimum best;
     for (std::size_t start = 0; start < settings.starts; ++start) {
         std::vector<double> x = centres.centre;
-        // The centre, then shorter lengths, longer ones, much shorter ones and so on.
-        const double shift = (start % 2 == 1 ? -1.0 : 1.0) * static_cast<double>((start + 1) / 2) * 1.5;
+        // The centre, then longer lengths, shorter ones, much longer ones and so on.
+        const double shift = (start % 2 == 1 ? 1.0 : -1.0) * static_cast<double>((start + 1) / 2) * 1.5;
         for (std::size_t j = 0; j < features.width(); ++j) {
             x[j] += shift;
         }
@@ -126,7 +136,7 @@ void GaussianProcess::fit(Genotypes rows, Matrix<const double> targets, const Gp
     if (settings.starts == 0) {
         throw std::invalid_argument("starts must be at least 1; got 0");
     }
-    GpPriors from = default_priors(features_);
+    GpPriors from = starting_lengths(features_);
     const GpPriors priors = priors_of(features_, settings.priors);
     // The starts climb among few rows; the best goes on among three times as many, and so on. Not with
     // ordered decisions: few rows explain by noise what more explain by short lengths, and these are another

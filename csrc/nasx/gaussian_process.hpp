@@ -48,10 +48,11 @@ class GaussianProcess {
     void set_parameters(std::span<const double> parameters);
 
     // Finds the parameters that make targets (n, m) most likely, and takes rows and targets. Starts at the
-    // centres of the priors, then with shorter and with longer lengths. Without ordered decisions, of more
-    // than start_rows rows a third, evenly chosen, is fitted first, and of too many still a third of them:
-    // what is found there, and how the likelihood bends, is where more rows begin. n^3 operations for each of
-    // some 10 to 20 steps, otherwise of 10 to 50 for each start. Leaves everything as it was if it throws.
+    // centres of the priors, but with shorter lengths of ordered decisions, then with longer and with shorter
+    // ones. Without ordered decisions, of more than start_rows rows a third, evenly chosen, is fitted first,
+    // and of too many still a third of them: what is found there, and how the likelihood bends, is where more
+    // rows begin. n^3 operations for each of some 10 to 20 steps, otherwise of 10 to 50 for each start.
+    // Leaves everything as it was if it throws.
     void fit(Genotypes rows, Matrix<const double> targets, const GpFitSettings& settings);
 
     // What fit makes smallest, at given parameters, minus the logarithm of likelihood times priors; writes
