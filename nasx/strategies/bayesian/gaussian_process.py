@@ -16,7 +16,7 @@ from nasx.population import sample, unique
 from nasx.space import Genotypes
 from nasx.strategies.base import PATIENCE, Losses, Violations
 from nasx.strategies.bayesian.base import ModelStrategy
-from nasx.strategies.bayesian.scores import combine, normal_scores, of_ranks, ranks
+from nasx.strategies.bayesian.scores import combine, fit_scores, normal_scores, of_ranks, ranks
 
 __all__ = ["GaussianProcess"]
 
@@ -183,15 +183,7 @@ class GaussianProcess(ModelStrategy):
         if fit_at != self._fitted_at:
             self._members = self._choose(fit_at)
             x, losses, over = self._told(self._members)
-            self._process.fit(
-                x,
-                normal_scores(losses, over),
-                priors=True,
-                starts=2,
-                start_rows=96,
-                iterations=50,
-                tolerance=1e-2,
-            )
+            fit_scores(self._process, self.space, x, normal_scores(losses, over))
             self._fitted_at, self._modelled, self._fantasies = fit_at, fit_at, []
         # Results since the fit come before what is out.
         since = range(self._modelled, n)

@@ -1,4 +1,4 @@
-"""From losses, violations and failures to what a Gaussian process can learn."""
+"""From losses, violations and failures to what a Gaussian process can learn, and how it learns it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from nasx._core import gaussian_process as _native
 from nasx.pareto import front
+from nasx.space import Genotypes, Space
 from nasx.strategies.scalarization import AUGMENTATION, LARGEST, extent_of
 
-__all__ = ["chebyshev", "combine", "normal_scores", "of_ranks", "ranks"]
+__all__ = ["chebyshev", "combine", "fit_scores", "normal_scores", "of_ranks", "ranks"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -173,3 +175,28 @@ def combine(losses: Floats, violations: Floats, weights: Floats) -> tuple[Floats
     """
     order = ranks(chebyshev(losses, violations, weights), violations)
     return order, of_ranks(order)[:, None]
+
+
+def fit_scores(process: _native.Process, space: Space, rows: Genotypes, scores: Floats) -> None:
+    """Fit hyperparameters to scores, as searches do: under priors, and as exactly as proposals can tell.
+
+    Parameters
+    ----------
+    process : Process
+        Of this space.
+    space : Space
+        Where its decisions are.
+    rows : ndarray of int32, shape (n, d)
+        Genotypes.
+    scores : ndarray of float64, shape (n, m)
+        Theirs.
+    """
+    process.fit(
+        rows,
+        scores,
+        priors=True,
+        starts=1 + bool(space.ordered.any()),  # without any, there is one summit under the priors
+        start_rows=96,
+        iterations=50,
+        tolerance=1e-2,
+    )

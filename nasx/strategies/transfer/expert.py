@@ -10,7 +10,7 @@ import numpy.typing as npt
 from nasx._core import gaussian_process as _native
 from nasx.population import repair
 from nasx.space import Genotypes, Space
-from nasx.strategies.bayesian.scores import combine, normal_scores
+from nasx.strategies.bayesian.scores import combine, fit_scores, normal_scores
 from nasx.strategies.transfer.sources import Source
 
 __all__ = ["Expert"]
@@ -58,15 +58,7 @@ class Expert:
         self.source, self._number = source, number
         self._scores = normal_scores(source.losses, source.violations)
         self.process = _native.Process(self._space.cardinalities, self._space.ordered, kernel)
-        self.process.fit(
-            source.rows,
-            self._scores,
-            priors=True,
-            starts=2,
-            start_rows=96,
-            iterations=50,
-            tolerance=1e-2,
-        )
+        fit_scores(self.process, self._space, source.rows, self._scores)
         self._out = source.rows[:0]
 
     def _known(self, rows: Genotypes) -> Genotypes:
