@@ -110,6 +110,20 @@ def test_finds_the_minimum_of_a_bowl(acquisition):
     assert found == [0, 0, 0]
 
 
+@pytest.mark.parametrize("deviations", [0.0, 1.0, 4.0])
+def test_ucb_proposes_the_best_of_the_whole_space(deviations):
+    """By definition, over all architectures that are new: mean and deviations of the strategy's own model."""
+    strategy = GaussianProcess(acquisition="ucb", deviations=deviations).setup(PLAIN, seed=1)
+    told = run(strategy, bowl, 40)
+    proposed = strategy.ask()
+    whole = PLAIN.enumerate()
+    new = whole[~(whole[:, None] == told[None]).all(axis=2).any(axis=1)]
+    means, variances = strategy._process.predict(new)
+    bounds = means[:, 0] - deviations * np.sqrt(variances)
+    mean, variance = strategy._process.predict(proposed)
+    assert mean[0, 0] - deviations * np.sqrt(variance[0]) <= bounds.min() + 1e-9
+
+
 def test_hyperparameters_are_fitted_at_each_result_and_then_a_tenth_apart():
     due = [n for n in range(1, 400) if _last_fit(n) == n]
     assert due[:21] == [*range(1, 21), 22]

@@ -359,6 +359,32 @@ def test_lstm_ppo_of_one_epoch_follows_the_policy_gradient(controller):
     assert controller.improve(rows, log_probs, rewards, settings(target_kl=1e-9), 0, 2).steps == 0
 
 
+@pytest.mark.parametrize("discount", [0.0, 0.7, 1.0])
+def test_lstm_ppo_takes_generalised_advantages_of_its_own_critic(controller, discount):
+    """One step equals one of Adam up the twin's advantages times the log-probabilities, less the error."""
+    pytest.importorskip("torch")
+    torch = lstm._torch()
+    controller.weights["critic"][:] = RNG.normal(size=len(controller.weights["critic"]))
+    controller.weights["critic_bias"][:] = 0.3
+    rows, log_probs = controller.draw(12, 5, 0)
+    rewards = RNG.normal(size=12)
+    twin = copy.deepcopy(controller)
+    more = {"gae_lambda": discount, "max_norm": 0.0, "entropy_weight": 0.0, "learning_rate": 1e-3}
+    controller.improve(rows, log_probs, rewards, settings(**more), 0, 0)
+    with torch.enable_grad():
+        tensors = twin._tensors(learned=True)
+        log_prob, _, critic = twin._evaluate(tensors, rows)
+        values = critic.detach().double().numpy()
+        advantages = reference.advantages_of(rows.tolist(), values, rewards.tolist(), discount)
+        assert np.ptp(advantages[rows >= 0]) > 0.1
+        gains, goals = (torch.from_numpy(a).float() for a in (advantages, advantages + values))
+        error = torch.where(torch.from_numpy(rows >= 0), critic - goals, 0.0)
+        (0.5 * error.square() / 2 - gains * log_prob).sum(dim=1).mean().backward()
+    twin._descend(tensors, 1e-3, 0.0)
+    for name, weight in controller.weights.items():
+        np.testing.assert_allclose(weight, twin.weights[name], atol=2e-5, err_msg=name)
+
+
 def test_learning_of_the_lstm_says_what_it_needs(controller, monkeypatch):
     def missing(*_):
         raise MissingDependencyError("pip install 'nasx[torch]'")
