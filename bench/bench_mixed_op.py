@@ -397,7 +397,7 @@ def main() -> None:
         tensors.LEAST = dict.fromkeys(tensors.LEAST, 0)
     for threads in options.threads:
         chosen = [kernel for kernel in KERNELS if kernel.name.startswith(options.only)]
-        mixed = not options.small and not options.only
+        mixed = not options.small and "mixed operation".startswith(options.only)
         run(chosen, SMALL if options.small else SHAPES, threads, compiled=options.compile, mixed=mixed)
 
 

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import statistics
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 from nasx import _runtime
 from nasx.architecture import Architecture
-from nasx.errors import StopSearch, WorkerError, format_exception, require
+from nasx.errors import EvaluationError, StopSearch, WorkerError, format_exception, require
 from nasx.tasks.base import Task
 
 __all__ = ["Evaluator", "Executor", "Job", "Outcome", "RayExecutor", "make_evaluator", "run"]
@@ -45,6 +46,8 @@ class Job(NamedTuple):
     seed: int
     device: str | None = None
     budget: int | None = None
+    more_seeds: tuple[int, ...] = ()
+    """Of further evaluations of the same architecture: what counts are the means."""
 
 
 class Outcome(NamedTuple):
@@ -80,6 +83,9 @@ def run(task: Task | Callable[..., Any], job: Job) -> Outcome:
     started, clock = time.time(), time.perf_counter()
     try:
         value = _plain(_call(task, job))
+        if job.more_seeds:
+            others = [_plain(_call(task, job._replace(seed=seed))) for seed in job.more_seeds]
+            value = _mean([value, *others])
     except StopSearch:
         stop = True
     except (Exception, SystemExit):
@@ -109,6 +115,20 @@ def _plain(value: Any) -> Any:
         return float(value)
     except (TypeError, ValueError, RuntimeError):
         return value  # the search says what is wrong with it
+
+
+def _mean(values: list[Any]) -> Any:
+    """Average numbers, or numbers by name."""
+    if not all(isinstance(value, Mapping) for value in values):
+        numbers = all(isinstance(value, float) for value in values)
+        return statistics.fmean(values) if numbers else values[0]  # the search says what is wrong with it
+    names = list(dict.fromkeys(name for value in values for name in value))
+    for name in names:
+        if not all(name in value for value in values):
+            raise EvaluationError(
+                f"metric {name!r} came in some evaluations of an architecture and not in others"
+            )
+    return {name: _mean([value[name] for value in values]) for name in names}
 
 
 class Evaluator(ABC):

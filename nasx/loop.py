@@ -47,6 +47,7 @@ def search(
     costs: Costs | None = None,
     limits: Mapping[str, float] | None = None,
     seed: int = 0,
+    replicates: int = 1,
     initial: Iterable[Mapping[str, Any]] = (),
     prescreen: Any = None,
     warm_start: Any = None,
@@ -89,6 +90,10 @@ def search(
         Hard upper bounds on metrics. One on a cost is checked before anything is trained.
     seed : int, default 0
         Seeds the strategy and, with the trial's number, every evaluation.
+    replicates : int, default 1
+        Evaluate every architecture so often, one after the other with seeds of their own, and count the means
+        of its metrics, for objectives that are noisy. It fails if one of them does. Together they are one of
+        the `evaluations`, and have one `timeout`.
     initial : iterable of mapping, optional
         Architectures to evaluate first, as name -> choice.
     prescreen : str, nasx.proxies.Proxy, callable, or a list of them, optional
@@ -176,6 +181,8 @@ def search(
         method = _prescreened(method, prescreen)
     _check_budget(evaluations, seconds, needed=not isinstance(method, SupernetStrategy))
     seed = _integer("seed", seed)
+    if _integer("replicates", replicates) < 1:
+        raise ValueError(f"replicates must be at least 1; got {replicates}")
     if device is not None and devices:
         raise ValueError("give device= or devices=, not both")
     places = tuple(devices) or (device,)
@@ -183,10 +190,11 @@ def search(
         task = TaskSequence(task)
     problem = Problem(space, task, objectives=objectives, costs=costs, limits=limits)
     if isinstance(method, SupernetStrategy):
-        if workers is not None or executor is not None or timeout is not None or vectorized or devices:
+        alone = workers is None and executor is None and timeout is None and not devices
+        if not alone or vectorized or replicates > 1:
             raise ValueError(
                 f"strategy {strategy_name(method)!r} trains one network in this process: leave workers, "
-                "executor, timeout, vectorized and devices out"
+                "executor, timeout, vectorized, devices and replicates out"
             )
         if not isinstance(initial, tuple) or initial:
             raise ValueError(f"strategy {strategy_name(method)!r} learns its architecture: leave initial out")
@@ -252,6 +260,10 @@ def search(
             raise ValueError(
                 "vectorized=True evaluates in this process: leave workers, executor, timeout out"
             )
+        if replicates > 1:
+            raise ValueError(
+                "vectorized=True evaluates each row once: average in the task, not by replicates"
+            )
         if isinstance(method, MultiFidelityStrategy):
             raise ValueError(
                 f"strategy {result.strategy!r} gives budgets, which vectorized=True does not know"
@@ -270,7 +282,7 @@ def search(
         run = SampledRun(
             problem, method, result, evaluator, callbacks, interrupts=interrupts, progress=display
         )
-        run.seeded = isinstance(task, Task)
+        run.seeded, run.replicates = isinstance(task, Task), replicates
         with contextlib.ExitStack() as stack:
             if journal is not None:
                 run.journal = stack.enter_context(Journal(journal))
@@ -283,6 +295,7 @@ def search(
                         seed=seed,
                         initial=first,
                         max_budget=run.whole,
+                        replicates=replicates,
                     )
                 )
             if batch is None:

@@ -413,6 +413,7 @@ def header(
     seed: int,
     initial: Genotypes | None = None,
     max_budget: int | None = None,
+    replicates: int = 1,
 ) -> dict[str, Any]:
     """Describe everything that two runs must share for one to resume the other.
 
@@ -432,6 +433,8 @@ def header(
         What is evaluated first.
     max_budget : int, optional
         The whole budget of an evaluation, where a strategy gives parts of it.
+    replicates : int, default 1
+        How often each architecture is evaluated.
 
     Returns
     -------
@@ -452,6 +455,7 @@ def header(
         "seed": seed,
         "initial": [] if initial is None else initial.tolist(),
         "max_budget": max_budget,
+        **({} if replicates == 1 else {"replicates": replicates}),
     }
 
 

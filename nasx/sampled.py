@@ -73,6 +73,7 @@ class SampledRun:
         self.whole = strategy.budgets[-1] if isinstance(strategy, MultiFidelityStrategy) else None
         self.journal: Journal | None = None
         self.seeded = True  # whether the task takes a seed
+        self.replicates = 1
         self.asked = 0
         self.spent = self.committed = 0.0  # evaluations that are paid for, and that are out
         # By number: asked and not told.
@@ -237,7 +238,8 @@ class SampledRun:
             self.finish(self.trial(number, outcome))
         else:
             seed = trial_seed(self.result.seed, number) if self.seeded else 0
-            self.evaluator.submit(Job(number, architecture, seed, budget=budget))
+            more = tuple(trial_seed(seed, i) if self.seeded else 0 for i in range(1, self.replicates))
+            self.evaluator.submit(Job(number, architecture, seed, budget=budget, more_seeds=more))
 
     def trial(self, number: int, outcome: Outcome) -> Trial:
         """Make a trial of what came of an evaluation; whatever is wrong with that ends up in it."""

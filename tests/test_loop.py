@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import workloads
 
 import nasx
 from nasx import Categorical, Integer, Space
@@ -239,6 +240,63 @@ def test_interrupting_keeps_what_is_finished(space):
     assert len(result.trials) == 6
 
 
+def test_replicates_are_averaged_over_seeds_of_their_own(space, tmp_path):
+    one = nasx.search(space, workloads.Noisy(), strategy="random_search", evaluations=20)
+    arguments = {"strategy": "random_search", "replicates": 4}
+    whole = nasx.search(space, workloads.Noisy(), evaluations=20, **arguments)
+    assert len(whole.trials) == 20
+    for single, trial in zip(one.trials, whole.trials, strict=True):
+        assert trial.architecture == single.architecture
+        seeds = [int(single.metrics["seed"])]
+        seeds += [trial_seed(seeds[0], i) for i in range(1, 4)]
+        assert len(set(seeds)) == 4
+        values = [workloads.Noisy().evaluate(trial.architecture, seed=seed)["error"] for seed in seeds]
+        assert trial.metrics == {"error": pytest.approx(np.mean(values)), "seed": np.mean(seeds)}
+    noise = [
+        np.std([t.metrics["error"] - workloads.error(t.architecture) for t in r.trials]) for r in (one, whole)
+    ]
+    assert noise[1] < 0.8 * noise[0]
+    # Others compute the same, and a resumed search goes on with it and with nothing else.
+    journal = tmp_path / "run.db"
+    nasx.search(space, workloads.Noisy(), evaluations=7, journal=journal, **arguments)
+    again = nasx.search(space, workloads.Noisy(), evaluations=20, journal=journal, workers=2, **arguments)
+    found = {t.number: t.metrics for t in again.trials}
+    assert found == {t.number: t.metrics for t in whole.trials}
+    for other in ({}, {"replicates": 3}):
+        with pytest.raises(nasx.errors.JournalError, match="replicates"):
+            nasx.search(
+                space,
+                workloads.Noisy(),
+                evaluations=30,
+                journal=journal,
+                **(arguments | {"replicates": 1} | other),
+            )
+
+
+def test_replicates_fail_together_and_functions_are_just_called_again(space):
+    calls = []
+
+    def sometimes(architecture):
+        calls.append(architecture)
+        if len(calls) % 3 == 0:
+            raise ValueError("the third")
+        return {"error": float(len(calls)), **({"odd": 1.0} if len(calls) == 5 else {})}
+
+    result = nasx.search(
+        space, sometimes, objectives=ERROR, strategy="random_search", evaluations=3, replicates=2
+    )
+    assert [t.state for t in result.trials] == ["complete", "failed", "failed"]
+    assert result.trials[0].metrics == {"error": 1.5}
+    assert "the third" in result.trials[1].error
+    assert (
+        "metric 'odd' came in some evaluations of an architecture and not in others" in result.trials[2].error
+    )
+    plain = nasx.search(space, error, objectives=ERROR, evaluations=5, replicates=3)
+    assert all(t.metrics["error"] == error(t.architecture) for t in plain.trials)
+    with pytest.warns(RuntimeWarning, match="must return a dict"):
+        nasx.search(space, lambda _: None, objectives=ERROR | {"b": "minimize"}, evaluations=2, replicates=2)
+
+
 def test_tasks_get_a_seed_that_depends_on_the_trial_alone(space):
     class Recorder(nasx.Task):
         spec = nasx.TaskSpec((1, 8, 8), 10, "image_classification")
@@ -266,6 +324,8 @@ def test_tasks_get_a_seed_that_depends_on_the_trial_alone(space):
         ({"seconds": -1}, "seconds must be a positive number"),
         ({"seconds": "10"}, "seconds must be a positive number"),
         ({"seed": 1.5}, "seed must be an integer"),
+        ({"replicates": 0}, "replicates must be at least 1"),
+        ({"replicates": 1.5}, "replicates must be an integer"),
         ({"costs": "parameters"}, "costs must be a list of names or a mapping"),
         ({"objectives": None}, "objectives is missing"),
         ({"objectives": {}}, "objectives must map"),

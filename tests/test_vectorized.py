@@ -117,6 +117,7 @@ def test_a_space_that_runs_out_time_that_runs_out_and_callbacks():
     ("options", "message"),
     [
         ({"workers": 2}, "leave workers"),
+        ({"replicates": 2}, "evaluates each row once"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"strategy": nasx.ASHA(max_budget=9)}, "gives budgets"),
     ],

@@ -287,6 +287,7 @@ def test_callbacks_see_the_trial_and_may_stop(task):
     ("options", "message"),
     [
         ({"workers": 2}, "trains one network in this process: leave workers"),
+        ({"replicates": 2}, "trains one network in this process: leave workers"),
         ({"executor": "thread"}, "trains one network in this process"),
         ({"timeout": 3.0}, "trains one network in this process"),
         ({"vectorized": True}, "trains one network in this process"),

@@ -4,6 +4,8 @@ import os
 import signal
 import time
 
+import numpy as np
+
 import nasx
 from nasx import Integer, Space, Task
 
@@ -87,3 +89,14 @@ class Placed(Task):
     def evaluate(self, architecture, *, seed, device=None, budget=None, report=None):
         time.sleep(0.005)
         return {"error": error(architecture), "device": int(device.partition(":")[2])}
+
+
+class Noisy(Task):
+    """An error with noise that its seed says, and the seed as a metric."""
+
+    spec = None
+    settings = {}  # noqa: RUF012
+
+    def evaluate(self, architecture, *, seed, device=None, budget=None, report=None):
+        noise = np.random.default_rng(seed).normal()
+        return {"error": error(architecture) + noise, "seed": seed}
