@@ -181,7 +181,8 @@ def search(
         method = _prescreened(method, prescreen)
     _check_budget(evaluations, seconds, needed=not isinstance(method, SupernetStrategy))
     seed = _integer("seed", seed)
-    if _integer("replicates", replicates) < 1:
+    replicates = _integer("replicates", replicates)
+    if replicates < 1:
         raise ValueError(f"replicates must be at least 1; got {replicates}")
     if device is not None and devices:
         raise ValueError("give device= or devices=, not both")
