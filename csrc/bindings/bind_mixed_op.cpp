@@ -2,14 +2,17 @@
 // keeps alive. What is wrong with them cannot be found out here, save that an address is missing.
 #include <pybind11/stl.h>
 
+#include <array>
 #include <cstdint>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "arguments.hpp"
 #include "nasx/mixed_op/batch_norm.hpp"
 #include "nasx/mixed_op/channel_parts.hpp"
 #include "nasx/mixed_op/depthwise.hpp"
+#include "nasx/mixed_op/mixed_sum.hpp"
 #include "nasx/mixed_op/normalized_sum.hpp"
 #include "nasx/mixed_op/pointwise.hpp"
 #include "nasx/mixed_op/pooling.hpp"
@@ -259,6 +262,102 @@ void bind_normalized_sum_backward(py::ssize_t rows, py::ssize_t channels, Addres
                                          of_terms, of_weights);
 }
 
+// A stage: kernel, dilation, and the addresses of both weights and of both rooms.
+using StageGiven = std::tuple<py::ssize_t, py::ssize_t, Address, Address, Address, Address>;
+// A term: its chain by number, whether it is normalised, its stages, and the addresses of its own rooms.
+using TermGiven = std::tuple<int, bool, std::vector<StageGiven>, Address, Address>;
+// Its gradients' addresses: of depthwise weights, of pointwise weights, of what was given, and of the room
+// between its stages.
+using GradientsGiven = std::tuple<std::vector<Address>, std::vector<Address>, Address, Address>;
+
+mixed_op::MixedShape mixed_shape(const std::array<py::ssize_t, 5>& sizes) {
+    return {count(sizes[0], "images"), count(sizes[1], "height"), count(sizes[2], "width"),
+            count(sizes[3], "channels"), count(sizes[4], "stride")};
+}
+
+// `statistics` is the address of (rows, 3, channels) numbers: a row for each term, then one for each stage
+// that is not the last of its chain.
+template <class T>
+std::vector<mixed_op::MixedTerm<T>> mixed_terms(const std::vector<TermGiven>& terms, std::size_t channels,
+                                                Address statistics) {
+    constexpr int last_chain = static_cast<int>(mixed_op::Chain::convolutions);
+    T* const numbers_of_all = pointer<T>(statistics, "statistics");
+    const auto row = [&](std::size_t number) {
+        T* const first = numbers_of_all + number * 3 * channels;
+        return mixed_op::ChannelStatistics<T>{first, first + channels, first + 2 * channels};
+    };
+    std::size_t inner = terms.size();
+    std::vector<mixed_op::MixedTerm<T>> found;
+    for (const auto& [chain, normalized, stages, out, places] : terms) {
+        if (chain < 0 || chain > last_chain) {
+            throw py::value_error("chains must be numbers from 0 to " + std::to_string(last_chain) +
+                                  "; got " + std::to_string(chain));
+        }
+        const auto kind = static_cast<mixed_op::Chain>(chain);
+        const bool made = kind == mixed_op::Chain::identity || kind == mixed_op::Chain::convolutions;
+        mixed_op::MixedTerm<T> term{
+            kind,
+            normalized,
+            {},
+            made ? nullptr : pointer<T>(out, "a term's room"),
+            kind == mixed_op::Chain::max_pool ? pointer<std::int8_t>(places, "the room of places") : nullptr,
+            row(found.size())};
+        for (std::size_t s = 0; s < stages.size(); ++s) {
+            const auto& [kernel, dilation, depthwise, pointwise, convolved, to] = stages[s];
+            term.stages.push_back({count(kernel, "kernel"), count(dilation, "dilation"),
+                                   pointer<const T>(depthwise, "depthwise weights"),
+                                   pointer<const T>(pointwise, "pointwise weights"),
+                                   pointer<T>(convolved, "a stage's room"), pointer<T>(to, "a stage's room"),
+                                   row(s + 1 == stages.size() ? found.size() : inner++)});
+        }
+        found.push_back(std::move(term));
+    }
+    return found;
+}
+
+template <class T>
+void bind_mixed_sum(const std::array<py::ssize_t, 5>& sizes, Address x, const std::vector<TermGiven>& terms,
+                    Address weights, Address statistics, double epsilon, bool kept, Address out) {
+    const auto shape = mixed_shape(sizes);
+    const auto chains = mixed_terms<T>(terms, shape.channels, statistics);
+    const T* const from = pointer<const T>(x, "x");
+    const auto factors = numbers<T>(weights, chains.size(), "weights");
+    T* const to = pointer<T>(out, "out");
+    const py::gil_scoped_release release;
+    mixed_op::mixed_sum<T>(shape, from, chains, factors, epsilon, kept, to);
+}
+
+// A zero among gradients, or as grad_x, says that this gradient is not wanted.
+template <class T>
+void bind_mixed_sum_backward(const std::array<py::ssize_t, 5>& sizes, Address grad, Address x,
+                             const std::vector<TermGiven>& terms, Address weights, Address statistics,
+                             bool kept, const std::vector<GradientsGiven>& gradients, Address grad_x,
+                             Address grad_weights) {
+    const auto shape = mixed_shape(sizes);
+    const auto chains = mixed_terms<T>(terms, shape.channels, statistics);
+    const T* const passed = pointer<const T>(grad, "grad");
+    const T* const from = pointer<const T>(x, "x");
+    const auto factors = numbers<T>(weights, chains.size(), "weights");
+    std::vector<mixed_op::MixedTermGradients<T>> found;
+    for (const auto& [depthwise, pointwise, given, between] : gradients) {
+        mixed_op::MixedTermGradients<T> of_term{{}, {}, maybe_pointer<T>(given), maybe_pointer<T>(between)};
+        for (const Address address : depthwise) {
+            of_term.depthwise.push_back(maybe_pointer<T>(address));
+        }
+        for (const Address address : pointwise) {
+            of_term.pointwise.push_back(maybe_pointer<T>(address));
+        }
+        if (depthwise.size() > 1) {
+            pointer<T>(between, "the room between stages");
+        }
+        found.push_back(std::move(of_term));
+    }
+    T* const of_x = maybe_pointer<T>(grad_x);
+    T* const of_weights = pointer<T>(grad_weights, "grad_weights");
+    const py::gil_scoped_release release;
+    mixed_op::mixed_sum_backward<T>(shape, passed, from, chains, factors, kept, found, of_x, of_weights);
+}
+
 template <class T>
 void bind_take_channels(py::ssize_t pixels, py::ssize_t channels, py::ssize_t width, Address x,
                         Address part) {
@@ -350,6 +449,12 @@ void register_for(py::module_& module, const std::string& type) {
                py::arg("channels"), py::arg("grad"), py::arg("terms"), py::arg("normalized"),
                py::arg("weights"), py::arg("means"), py::arg("scales"), py::arg("grad_terms"),
                py::arg("grad_weights"));
+    module.def(name("mixed_sum").c_str(), &bind_mixed_sum<T>, py::arg("sizes"), py::arg("x"),
+               py::arg("terms"), py::arg("weights"), py::arg("statistics"), py::arg("epsilon"),
+               py::arg("kept"), py::arg("out"));
+    module.def(name("mixed_sum_backward").c_str(), &bind_mixed_sum_backward<T>, py::arg("sizes"),
+               py::arg("grad"), py::arg("x"), py::arg("terms"), py::arg("weights"), py::arg("statistics"),
+               py::arg("kept"), py::arg("gradients"), py::arg("grad_x"), py::arg("grad_weights"));
     module.def(name("take_channels").c_str(), &bind_take_channels<T>, py::arg("pixels"), py::arg("channels"),
                py::arg("width"), py::arg("x"), py::arg("part"));
     module.def(name("join_channels").c_str(), &bind_join_channels<T>, py::arg("pixels"), py::arg("width"),

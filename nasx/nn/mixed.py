@@ -12,14 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from nasx.nn.kernels import (
-    kernels_in_use,
-    normalized_sums,
-    shuffle_channels,
-    split_channels,
-    weighted_sum,
-)
+from nasx.nn.kernels import normalized_sums, shuffle_channels, split_channels, weighted_sum
 from nasx.nn.layers import BatchNorm
+from nasx.nn.mixed_chains import as_one, without_norm
 
 __all__ = [
     "Choice",
@@ -114,37 +109,34 @@ def mix(operations: Sequence[nn.Module] | nn.ModuleList, choice: Choice, *args: 
         with torch.no_grad():  # nothing of it is kept but what it gives
             other = operations[choice.other](*args, **kwargs)
         return weighted_sum([taken, other], choice.gates)
-    if len(choice) != len(operations):
-        raise ValueError(
-            f"choice must hold one weight for each of the {len(operations)} operations; got {len(choice)}"
-        )
-    worked = [k for k, operation in enumerate(operations) if not isinstance(operation, Zero)]
-    if not worked:
+    working, weights = _working(operations, choice)
+    if not working:
         return mix(operations, 0, *args, **kwargs)
-    weights = choice
-    if len(worked) < len(operations):
-        each = choice.unbind()
-        weights = torch.stack([each[k] for k in worked])
+    if len(args) == 1 and not kwargs and isinstance(args[0], Tensor):
+        total = as_one(working, args[0], weights)
+        if total is not None:
+            return total
     terms, norms = [], []
-    for k in worked:
-        body, norm = _without_norm(operations[k])
+    for operation in working:
+        body, norm = without_norm(operation)
         terms.append(body(*args, **kwargs))
         norms.append(norm)
     return _add_up(terms, norms, weights)
 
 
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-
-
-def _without_norm(operation: nn.Module) -> tuple[Callable[..., Tensor], BatchNorm | None]:
-    """Take a batch normalisation off the end of an operation, if it may be computed with the sum."""
-    last = operation[-1] if type(operation) is nn.Sequential and len(operation) else None
-    if type(last) is not BatchNorm or not last.alone or not kernels_in_use():
-        return operation, None
-    if any(getattr(module, name) for module in (operation, last) for name in _HOOKS):
-        return operation, None  # whoever watches them is to see them run
-    layers = list(operation.children())[:-1]
-    return lambda x: functools.reduce(lambda value, layer: layer(value), layers, x), last
+def _working(
+    operations: Sequence[nn.Module] | nn.ModuleList, choice: Tensor
+) -> tuple[list[nn.Module], Tensor]:
+    """List the operations that are no `Zero`, and their weights."""
+    if len(choice) != len(operations):
+        raise ValueError(
+            f"choice must hold one weight for each of the {len(operations)} operations; got {len(choice)}"
+        )
+    found = [k for k, operation in enumerate(operations) if not isinstance(operation, Zero)]
+    if not found or len(found) == len(operations):
+        return [operations[k] for k in found], choice
+    each = choice.unbind()
+    return [operations[k] for k in found], torch.stack([each[k] for k in found])
 
 
 def _add_up(terms: list[Tensor], norms: list[BatchNorm | None], weights: Tensor) -> Tensor:
@@ -229,9 +221,18 @@ class MixedOp(nn.Module):
             return mix(self.operations, choice, x, *more, **named)
         if torch.compiler.is_compiling():
             return mix(self.operations, choice, x, *more, **named)
+        if isinstance(x, Tensor) and not more and not named:
+            working, weights = _working(self.operations, choice)
+            total = as_one(working, x, weights, recompute=True, run=self._compute_again)
+            if total is not None:
+                return total
+        return self._compute_again(functools.partial(mix, self.operations, **named), choice, x, *more)
+
+    def _compute_again(self, function: Callable[..., Tensor], *args: Any) -> Tensor:
+        """Call a function, and again in the backward pass, of which nothing is kept till then."""
         again: Tensor = checkpoint(
-            functools.partial(mix, self.operations, **named),
-            *(choice, x, *more),
+            function,
+            *args,
             use_reentrant=False,
             context_fn=lambda: (contextlib.nullcontext(), _buffers_put_back(self)),
         )

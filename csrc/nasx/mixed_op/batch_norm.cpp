@@ -1,10 +1,10 @@
 #include "nasx/mixed_op/batch_norm.hpp"
 
-#include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include "nasx/mixed_op/blocks.hpp"
+#include "nasx/mixed_op/pass_back.hpp"
+#include "nasx/mixed_op/statistics.hpp"
 
 namespace nasx::mixed_op {
 template <class T>
@@ -15,43 +15,12 @@ void batch_statistics(std::size_t rows, std::size_t channels, const T* x, double
         return;
     }
     const Blocks blocks(rows, channels);
-    std::vector<double> sums(blocks.count * channels), squares(blocks.count * channels);
-    std::vector<T> centres(blocks.count * channels);
+    Statistics<T> statistics(blocks.count, channels);
     blocks.run([&](std::size_t block) {
-        const T* const from = x + blocks.begin(block);
-        const std::size_t here = blocks.rows_of(block), n = here * channels;
-        double* const sum = sums.data() + block * channels;
-        T* const centre = centres.data() + block * channels;
-        std::vector<T> added(blocks.period);
-        norm_loops<T>().add(from, blocks.period, n, added.data());
-        blocks.fold(added, sum);
-        for (std::size_t c = 0; c < channels; ++c) {
-            centre[c] = static_cast<T>(sum[c] / static_cast<double>(here));
-        }
-        std::fill(added.begin(), added.end(), T{0});
-        norm_loops<T>().add_squares(from, blocks.repeated(centre).data(), blocks.period, n, added.data());
-        blocks.fold(added, squares.data() + block * channels);
+        auto room = statistics.room();
+        statistics.set(block, x + blocks.begin(block), blocks.rows_of(block), room);
     });
-    const auto all = static_cast<double>(rows);
-    for (std::size_t c = 0; c < channels; ++c) {
-        double sum = 0, square = 0;
-        for (std::size_t block = 0; block < blocks.count; ++block) {
-            sum += sums[block * channels + c];
-        }
-        const double mean = sum / all;
-        // Squares about a block's centre become squares about the mean.
-        for (std::size_t block = 0; block < blocks.count; ++block) {
-            const std::size_t i = block * channels + c;
-            const auto here = static_cast<double>(blocks.rows_of(block));
-            const auto centre = static_cast<double>(centres[i]);
-            const double distance = centre - mean;
-            square += squares[i] + distance * (2 * (sums[i] - here * centre) + here * distance);
-        }
-        const double variance = (square < 0 ? 0 : square) / all;  // rounding alone is below zero; NaN stays
-        means[c] = static_cast<T>(mean);
-        variances[c] = static_cast<T>(variance);
-        scales[c] = static_cast<T>(1 / std::sqrt(variance + epsilon));
-    }
+    statistics.finish(epsilon, means, variances, scales);
 }
 
 template <class T>
@@ -62,7 +31,7 @@ void batch_norm(std::size_t rows, std::size_t channels, const T* x, double epsil
         return;
     }
     const Blocks blocks(rows, channels);
-    const std::vector<T> all_means = blocks.repeated(means), all_scales = blocks.repeated(scales);
+    const std::vector<T> all_means = repeated(means, channels), all_scales = repeated(scales, channels);
     blocks.run([&](std::size_t block) {
         const std::size_t begin = blocks.begin(block);
         norm_loops<T>().normalize(x + begin, all_means.data(), all_scales.data(), blocks.period,
@@ -78,34 +47,26 @@ void batch_norm_backward(std::size_t rows, std::size_t channels, const T* grad, 
         return;
     }
     const Blocks blocks(rows, channels);
-    const std::vector<T> all_means = blocks.repeated(means), all_scales = blocks.repeated(scales);
+    const std::vector<T> all_means = repeated(means, channels);
     std::vector<double> sums(blocks.count * channels), products(blocks.count * channels);
     blocks.run([&](std::size_t block) {
         const std::size_t begin = blocks.begin(block);
         std::vector<T> added(blocks.period), multiplied(blocks.period);
         norm_loops<T>().add_products(grad + begin, x + begin, all_means.data(), blocks.period,
                                      blocks.rows_of(block) * channels, added.data(), multiplied.data());
-        blocks.fold(added, sums.data() + block * channels);
-        blocks.fold(multiplied, products.data() + block * channels);
+        fold(added, channels, sums.data() + block * channels);
+        fold(multiplied, channels, products.data() + block * channels);
     });
-    std::vector<T> shifts(channels), slopes(channels);
-    for (std::size_t c = 0; c < channels; ++c) {
-        double sum = 0, product = 0;
-        for (std::size_t block = 0; block < blocks.count; ++block) {
-            sum += sums[block * channels + c];
-            product += products[block * channels + c];
+    for (std::size_t block = 1; block < blocks.count; ++block) {
+        for (std::size_t c = 0; c < channels; ++c) {
+            sums[c] += sums[block * channels + c];
+            products[c] += products[block * channels + c];
         }
-        const auto scale = static_cast<double>(scales[c]), all = static_cast<double>(rows);
-        shifts[c] = static_cast<T>(sum / all);
-        slopes[c] = static_cast<T>(scale * scale * product / all);
     }
-    const std::vector<T> all_shifts = blocks.repeated(shifts.data());
-    const std::vector<T> all_slopes = blocks.repeated(slopes.data());
+    const PassBack<T> pass_back(rows, channels, means, scales, T{1}, sums.data(), products.data());
     blocks.run([&](std::size_t block) {
         const std::size_t begin = blocks.begin(block);
-        norm_loops<T>().pass_back(grad + begin, x + begin, all_means.data(), all_shifts.data(),
-                                  all_slopes.data(), all_scales.data(), blocks.period,
-                                  blocks.rows_of(block) * channels, grad_x + begin);
+        pass_back(grad + begin, x + begin, blocks.rows_of(block), grad_x + begin);
     });
 }
 

@@ -18,6 +18,27 @@ const simd::BatchNormLoops<T>& norm_loops() {
     return simd::loops_of<T>(NASX_AT_LEVEL(batch_norm));
 }
 
+// Numbers (channels) as often as a period has them.
+template <class T>
+std::vector<T> repeated(const T* numbers, std::size_t channels) {
+    std::vector<T> out(period_of(channels));
+    for (std::size_t i = 0; i < out.size(); ++i) {
+        out[i] = numbers[i % channels];
+    }
+    return out;
+}
+
+// sums (channels), as double, of numbers (period) that belong to the same.
+template <class T>
+void fold(const std::vector<T>& numbers, std::size_t channels, double* sums) {
+    std::fill_n(sums, channels, 0.0);
+    for (std::size_t begin = 0; begin < numbers.size(); begin += channels) {
+        for (std::size_t c = 0; c < channels; ++c) {
+            sums[c] += static_cast<double>(numbers[begin + c]);
+        }
+    }
+}
+
 // Blocks of whole rows, which are pixels. They depend on sizes alone, so that sums do.
 struct Blocks {
     // Numbers of a block: what is read twice stays in the first cache.
@@ -43,25 +64,6 @@ struct Blocks {
                 function(block);
             }
         });
-    }
-
-    // Numbers (channels) as often as a period has them.
-    template <class T>
-    std::vector<T> repeated(const T* numbers) const {
-        std::vector<T> out(period);
-        for (std::size_t i = 0; i < period; ++i) {
-            out[i] = numbers[i % channels];
-        }
-        return out;
-    }
-
-    // sums (channels), as double, of numbers (period) that belong to the same.
-    template <class T>
-    void fold(const std::vector<T>& numbers, double* sums) const {
-        std::fill_n(sums, channels, 0.0);
-        for (std::size_t i = 0; i < period; ++i) {
-            sums[i % channels] += static_cast<double>(numbers[i]);
-        }
     }
 };
 

@@ -1,13 +1,12 @@
 #include "nasx/mixed_op/depthwise.hpp"
 
-#include <array>
+#include <algorithm>
 #include <cstddef>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "nasx/mixed_op/depthwise_rows.hpp"
-#include "nasx/mixed_op/rows.hpp"
+#include "nasx/mixed_op/depthwise_passes.hpp"
 
 namespace nasx::mixed_op {
 
@@ -28,28 +27,63 @@ using namespace depthwise;
 template <class T>
 void relu_depthwise(const DepthwiseShape& shape, const T* x, const T* weights, T* out) {
     check(shape);
-    const Layout layout(shape);
-    const std::size_t period = period_of(shape.channels), numbers = shape.out_width() * shape.channels;
-    const Used used = used_forward(shape);
-    const std::vector<T> factors = side_by_side(shape, used, weights);
-    const std::size_t first = layout.tap(used.columns[0]);
-    const std::size_t second = used.taps.second == 0 ? first : layout.tap(used.columns[used.taps.first]);
+    const Outputs<T> outputs(shape, x, {}, weights, out);
     for_rows(
-        shape.images, shape.out_height(), numbers,
-        [&] { return LastRows<T>(layout.image_size(), layout.rows()); },
-        [&](LastRows<T>& kept, std::size_t image, std::size_t out_row, std::size_t number) {
-            std::array<KernelRow<T>, widest_kernel> rows;
-            std::size_t count = 0;
-            for_kernel_rows(shape, out_row, [&](std::size_t k, std::size_t h) {
-                const T* const row = rectified(shape, layout, x, image, h, kept);
-                rows[count++] = {row + first, row + second, factors.data() + k * used.count() * period};
-            });
-            loops<T>().convolve(used.taps, rows.data(), count, shape.channels, period, numbers, nullptr,
-                                out + number * numbers);
+        shape.images, shape.out_height(), shape.out_width() * shape.channels, [&] { return outputs.begin(); },
+        [&](RectifiedRows<T>& images, std::size_t image, std::size_t out_row, std::size_t) {
+            outputs(images, image, out_row);
         });
+}
+
+// Both gradients of a part of the batch are computed together, while its rows are in the cache.
+template <class T>
+void relu_depthwise_backward(const DepthwiseShape& shape, const T* grad, const T* x, const T* weights,
+                             T* grad_x, T* grad_weights) {
+    check(shape);
+    // Parts whose sums for the weights' gradient are kept apart: they do not depend on the threads.
+    constexpr std::size_t most_parts = 32;
+    const std::size_t numbers = shape.out_width() * shape.channels, rows = shape.images * shape.out_height();
+    if (numbers == 0 || rows == 0) {
+        if (grad_weights != nullptr) {
+            std::fill_n(grad_weights, shape.channels * shape.kernel * shape.kernel, T{0});
+        }
+        return;
+    }
+    const ImagesGradient<T> of_images(shape, x, {}, weights, false, grad_x);
+    const WeightsGradient<T> of_weights(shape, x, {});
+    const std::size_t in_part = std::max(rows_at_once(numbers), (rows + most_parts - 1) / most_parts);
+    const std::size_t parts = (rows + in_part - 1) / in_part;
+    std::vector<T> sums(grad_weights == nullptr ? 0 : parts * of_weights.size());
+    parallel_for(0, parts, 1, [&](std::size_t first, std::size_t last) {
+        auto gradients = of_images.begin();
+        auto images = of_weights.begin();
+        std::size_t end;
+        for (std::size_t i = first * in_part; i < std::min(rows, last * in_part); i = end) {
+            // The rest of an image or of a part.
+            const std::size_t image = i / shape.out_height(), part = i / in_part;
+            const T* const here = grad + image * shape.out_height() * numbers;
+            end = std::min({(image + 1) * shape.out_height(), (part + 1) * in_part, rows});
+            const std::size_t begin_row = i - image * shape.out_height();
+            const std::size_t end_row = end - image * shape.out_height();
+            for (std::size_t row = begin_row; grad_weights != nullptr && row < end_row; ++row) {
+                of_weights(images, here, image, row, sums.data() + part * of_weights.size());
+            }
+            const std::size_t last_row = std::min(end_row * shape.stride, shape.height);
+            for (std::size_t h = begin_row * shape.stride; grad_x != nullptr && h < last_row; ++h) {
+                of_images(gradients, here, image, h);
+            }
+        }
+    });
+    if (grad_weights != nullptr) {
+        of_weights.finish(sums, parts, grad_weights);
+    }
 }
 
 template void relu_depthwise(const DepthwiseShape&, const float*, const float*, float*);
 template void relu_depthwise(const DepthwiseShape&, const double*, const double*, double*);
+template void relu_depthwise_backward(const DepthwiseShape&, const float*, const float*, const float*, float*,
+                                      float*);
+template void relu_depthwise_backward(const DepthwiseShape&, const double*, const double*, const double*,
+                                      double*, double*);
 
 }  // namespace nasx::mixed_op

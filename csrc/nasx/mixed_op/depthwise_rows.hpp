@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "nasx/mixed_op/blocks.hpp"
 #include "nasx/mixed_op/depthwise.hpp"
 #include "nasx/mixed_op/rows.hpp"
 #include "nasx/simd/depthwise.hpp"
@@ -94,20 +95,62 @@ std::vector<T> side_by_side(const DepthwiseShape& shape, const Used& used, const
     return out;
 }
 
-// Row h of an image, rectified.
+// What numbers are made of when they are read: (x - mean) * scale, with means and scales for each channel, of
+// which there is a multiple of 8. Null means: they are read as they are.
 template <class T>
-const T* rectified(const DepthwiseShape& shape, const Layout& layout, const T* x, std::size_t image,
-                   std::size_t h, LastRows<T>& rows) {
-    T* const slot = rows.slot(h);
-    const std::size_t number = image * shape.height + h;
-    if (rows.lacks(h, number)) {
-        for (std::size_t phase = 0; phase < std::min(shape.stride, shape.width); ++phase) {
-            loops<T>().rectify(x + (number * shape.width + phase) * shape.channels, layout.columns(phase),
-                               shape.channels, shape.stride, slot + layout.begin(phase));
+struct Normal {
+    const T* means = nullptr;
+    const T* scales = nullptr;
+
+    // Row `number` of images, normalised into `room` (width, channels) if it is to be.
+    const T* row(const DepthwiseShape& shape, const T* x, std::size_t number, T* room) const {
+        const std::size_t n = shape.width * shape.channels;
+        if (means == nullptr) {
+            return x + number * n;
         }
+        norm_loops<T>().normalize(x + number * n, means, scales, shape.channels, n, room);
+        return room;
     }
-    return slot;
-}
+    // Numbers of that room.
+    std::size_t room(const DepthwiseShape& shape) const {
+        return means == nullptr ? 0 : shape.width * shape.channels;
+    }
+};
+
+// Images that are read row by row, rectified, of which a thread keeps the last.
+template <class T>
+class RectifiedRows {
+  public:
+    RectifiedRows(const DepthwiseShape& shape, const Layout& layout, const T* x, const Normal<T>& normal)
+        : shape_(shape),
+          layout_(layout),
+          x_(x),
+          normal_(normal),
+          kept_(layout.image_size(), layout.rows()),
+          room_(normal.room(shape)) {}
+
+    // Row h of an image.
+    const T* operator()(std::size_t image, std::size_t h) {
+        T* const slot = kept_.slot(h);
+        const std::size_t number = image * shape_.height + h;
+        if (kept_.lacks(h, number)) {
+            const T* const row = normal_.row(shape_, x_, number, room_.data());
+            for (std::size_t phase = 0; phase < std::min(shape_.stride, shape_.width); ++phase) {
+                loops<T>().rectify(row + phase * shape_.channels, layout_.columns(phase), shape_.channels,
+                                   shape_.stride, slot + layout_.begin(phase));
+            }
+        }
+        return slot;
+    }
+
+  private:
+    DepthwiseShape shape_;
+    Layout layout_;
+    const T* x_;
+    Normal<T> normal_;
+    LastRows<T> kept_;
+    std::vector<T> room_;
+};
 
 // Calls function(k, row) for the rows of an image that the rows of a kernel meet for an output row.
 template <class Function>

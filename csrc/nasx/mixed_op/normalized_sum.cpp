@@ -47,27 +47,89 @@ void normalized_sum(std::size_t rows, std::size_t channels, std::span<const T* c
     if (channels == 0) {
         return;
     }
-    const Blocks blocks(rows, channels);
-    std::vector<std::vector<T>> shifts, factors;
     for (std::size_t k = 0; k < terms.size(); ++k) {
         const std::size_t at = k * channels;
         if (normalized[k] != 0) {
             batch_statistics(rows, channels, terms[k], epsilon, means + at, variances + at, scales + at);
         } else {
-            std::fill_n(means + at, channels, T{0});
-            std::fill_n(variances + at, channels, T{1});
-            std::fill_n(scales + at, channels, T{1});
+            leave(channels, means + at, variances + at, scales + at);
         }
-        shifts.push_back(blocks.repeated(means + at));
-        factors.push_back(blocks.repeated(times(scales + at, channels, weights[k]).data()));
+    }
+    add_terms(rows, channels, terms, weights, means, scales, false, out);
+}
+
+template <class T>
+void leave(std::size_t channels, T* means, T* variances, T* scales) {
+    std::fill_n(means, channels, T{0});
+    std::fill_n(variances, channels, T{1});
+    std::fill_n(scales, channels, T{1});
+}
+
+template <class T>
+void add_terms(std::size_t rows, std::size_t channels, std::span<const T* const> terms,
+               std::span<const T> weights, const T* means, const T* scales, bool add, T* out) {
+    const Blocks blocks(rows, channels);
+    std::vector<std::vector<T>> shifts, factors;
+    for (std::size_t k = 0; k < terms.size(); ++k) {
+        const std::size_t at = k * channels;
+        shifts.push_back(repeated(means + at, channels));
+        factors.push_back(repeated(times(scales + at, channels, weights[k]).data(), channels));
     }
     blocks.run([&](std::size_t block) {
         const std::size_t begin = blocks.begin(block), n = blocks.rows_of(block) * channels;
         for (std::size_t k = 0; k < terms.size(); ++k) {
-            const auto loop = k == 0 ? norm_loops<T>().normalize : norm_loops<T>().add_normalized;
+            const auto loop = k == 0 && !add ? norm_loops<T>().normalize : norm_loops<T>().add_normalized;
             loop(terms[k] + begin, shifts[k].data(), factors[k].data(), blocks.period, n, out + begin);
         }
     });
+}
+
+template <class T>
+std::vector<PassBack<T>> pass_to_terms(std::size_t rows, std::size_t channels, const T* grad,
+                                       std::span<const T* const> terms,
+                                       std::span<const std::uint8_t> normalized, std::span<const T> weights,
+                                       const T* means, const T* scales, T* grad_weights) {
+    const std::size_t count = terms.size();
+    const Blocks blocks(rows, channels);
+    std::vector<std::vector<T>> centres;
+    for (std::size_t k = 0; k < count; ++k) {
+        centres.push_back(repeated(means + k * channels, channels));
+    }
+    // For each block the sums of grad, and of its products with each term.
+    std::vector<double> sums(blocks.count * channels), products(blocks.count * count * channels);
+    blocks.run([&](std::size_t block) {
+        const std::size_t begin = blocks.begin(block), n = blocks.rows_of(block) * channels;
+        std::vector<T> added(blocks.period), multiplied(blocks.period);
+        for (std::size_t k = 0; k < count; ++k) {
+            std::fill(added.begin(), added.end(), T{0});
+            std::fill(multiplied.begin(), multiplied.end(), T{0});
+            norm_loops<T>().add_products(grad + begin, terms[k] + begin, centres[k].data(), blocks.period, n,
+                                         added.data(), multiplied.data());
+            fold(multiplied, channels, products.data() + (block * count + k) * channels);
+        }
+        fold(added, channels, sums.data() + block * channels);
+    });
+    std::vector<PassBack<T>> found;
+    std::vector<double> sum(channels), product(channels);
+    for (std::size_t k = 0; k < count; ++k) {
+        double of_weight = 0;
+        for (std::size_t c = 0; c < channels; ++c) {
+            sum[c] = product[c] = 0;
+            for (std::size_t block = 0; block < blocks.count; ++block) {
+                sum[c] += sums[block * channels + c];
+                product[c] += products[(block * count + k) * channels + c];
+            }
+            of_weight += static_cast<double>(scales[k * channels + c]) * product[c];
+        }
+        grad_weights[k] = static_cast<T>(of_weight);
+        if (normalized[k] != 0) {
+            found.emplace_back(rows, channels, means + k * channels, scales + k * channels, weights[k],
+                               sum.data(), product.data());
+        } else {
+            found.emplace_back(channels, weights[k]);
+        }
+    }
+    return found;
 }
 
 template <class T>
@@ -82,64 +144,29 @@ void normalized_sum_backward(std::size_t rows, std::size_t channels, const T* gr
         std::fill_n(grad_weights, count, T{0});
         return;
     }
+    const auto to_terms =
+        pass_to_terms(rows, channels, grad, terms, normalized, weights, means, scales, grad_weights);
     const Blocks blocks(rows, channels);
-    std::vector<std::vector<T>> centres;
-    for (std::size_t k = 0; k < count; ++k) {
-        centres.push_back(blocks.repeated(means + k * channels));
-    }
-    // For each block the sums of grad, and of its products with each term.
-    std::vector<double> sums(blocks.count * channels), products(blocks.count * count * channels);
     blocks.run([&](std::size_t block) {
-        const std::size_t begin = blocks.begin(block), n = blocks.rows_of(block) * channels;
-        std::vector<T> added(blocks.period), multiplied(blocks.period);
+        const std::size_t begin = blocks.begin(block);
         for (std::size_t k = 0; k < count; ++k) {
-            std::fill(added.begin(), added.end(), T{0});
-            std::fill(multiplied.begin(), multiplied.end(), T{0});
-            norm_loops<T>().add_products(grad + begin, terms[k] + begin, centres[k].data(), blocks.period, n,
-                                         added.data(), multiplied.data());
-            blocks.fold(multiplied, products.data() + (block * count + k) * channels);
-        }
-        blocks.fold(added, sums.data() + block * channels);
-    });
-    std::vector<std::vector<T>> shifts(count), slopes(count), factors(count);
-    const auto all = static_cast<double>(rows);
-    for (std::size_t k = 0; k < count; ++k) {
-        std::vector<T> shift(channels), slope(channels);
-        double of_weight = 0;
-        for (std::size_t c = 0; c < channels; ++c) {
-            double sum = 0, product = 0;
-            for (std::size_t block = 0; block < blocks.count; ++block) {
-                sum += sums[block * channels + c];
-                product += products[(block * count + k) * channels + c];
-            }
-            const auto scale = static_cast<double>(scales[k * channels + c]);
-            of_weight += scale * product;
-            shift[c] = static_cast<T>(sum / all);
-            slope[c] = static_cast<T>(scale * scale * product / all);
-        }
-        grad_weights[k] = static_cast<T>(of_weight);
-        shifts[k] = blocks.repeated(shift.data());
-        slopes[k] = blocks.repeated(slope.data());
-        factors[k] = blocks.repeated(times(scales + k * channels, channels, weights[k]).data());
-    }
-    const std::vector<T> nothing(blocks.period);
-    blocks.run([&](std::size_t block) {
-        const std::size_t begin = blocks.begin(block), n = blocks.rows_of(block) * channels;
-        for (std::size_t k = 0; k < count; ++k) {
-            if (grad_terms[k] == nullptr) {
-                continue;
-            }
-            if (normalized[k] != 0) {
-                norm_loops<T>().pass_back(grad + begin, terms[k] + begin, centres[k].data(), shifts[k].data(),
-                                          slopes[k].data(), factors[k].data(), blocks.period, n,
-                                          grad_terms[k] + begin);
-            } else {
-                norm_loops<T>().normalize(grad + begin, nothing.data(), factors[k].data(), blocks.period, n,
-                                          grad_terms[k] + begin);
+            if (grad_terms[k] != nullptr) {
+                to_terms[k](grad + begin, terms[k] + begin, blocks.rows_of(block), grad_terms[k] + begin);
             }
         }
     });
 }
+
+#define NASX_PARTS_OF_SUMS(T)                                                                         \
+    template void leave(std::size_t, T*, T*, T*);                                                     \
+    template void add_terms(std::size_t, std::size_t, std::span<const T* const>, std::span<const T>,  \
+                            const T*, const T*, bool, T*);                                            \
+    template std::vector<PassBack<T>> pass_to_terms(                                                  \
+        std::size_t, std::size_t, const T*, std::span<const T* const>, std::span<const std::uint8_t>, \
+        std::span<const T>, const T*, const T*, T*);
+NASX_PARTS_OF_SUMS(float)
+NASX_PARTS_OF_SUMS(double)
+#undef NASX_PARTS_OF_SUMS
 
 template void normalized_sum(std::size_t, std::size_t, std::span<const float* const>,
                              std::span<const std::uint8_t>, std::span<const float>, double, float*, float*,

@@ -13,6 +13,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
+
+#include "nasx/mixed_op/pass_back.hpp"
 
 namespace nasx::mixed_op {
 
@@ -31,5 +34,24 @@ void normalized_sum_backward(std::size_t rows, std::size_t channels, const T* gr
                              std::span<const T* const> terms, std::span<const std::uint8_t> normalized,
                              std::span<const T> weights, const T* means, const T* scales,
                              std::span<T* const> grad_terms, T* grad_weights);
+
+// The parts of these two, for those who have the terms' statistics already or make gradients where they need
+// them. Nothing is checked; rows, channels and terms are not 0.
+
+// means, variances and scales (channels) = 0, 1 and 1: those of a term that is not normalised. O(channels).
+template <class T>
+void leave(std::size_t channels, T* means, T* variances, T* scales);
+
+// out = the sum above, or what is in it and then the terms, if `add`. O(K * rows * channels).
+template <class T>
+void add_terms(std::size_t rows, std::size_t channels, std::span<const T* const> terms,
+               std::span<const T> weights, const T* means, const T* scales, bool add, T* out);
+
+// How the gradient goes on to each term; grad_weights (terms) are written. O(K * rows * channels).
+template <class T>
+std::vector<PassBack<T>> pass_to_terms(std::size_t rows, std::size_t channels, const T* grad,
+                                       std::span<const T* const> terms,
+                                       std::span<const std::uint8_t> normalized, std::span<const T> weights,
+                                       const T* means, const T* scales, T* grad_weights);
 
 }  // namespace nasx::mixed_op

@@ -1,27 +1,16 @@
 #include "nasx/mixed_op/pointwise.hpp"
 
-#include <algorithm>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "nasx/mixed_op/rows.hpp"
-#include "nasx/parallel.hpp"
-#include "nasx/simd/level.hpp"
-#include "nasx/simd/pointwise.hpp"
+#include "nasx/mixed_op/pointwise_passes.hpp"
 
 namespace nasx::mixed_op {
+
+using namespace pointwise_passes;
+
 namespace {
-
-// Parts of the pixels whose sums for the weights' gradient are kept apart: they do not depend on the threads.
-constexpr std::size_t most_parts = 32;
-// Numbers of pixels that are worked on at once: what is read twice stays in the first cache.
-constexpr std::size_t block_numbers = 2048;
-
-template <class T>
-const simd::PointwiseLoops<T>& loops() {
-    return simd::loops_of<T>(NASX_AT_LEVEL(pointwise));
-}
 
 void check(std::size_t channels, const char* name) {
     if (channels % 8 != 0) {
@@ -35,35 +24,19 @@ void check(const PointwiseShape& shape) {
     check(shape.out_channels, "out_channels");
 }
 
-// Calls function(first, count) for blocks of the pixels [begin, end). Six are multiplied at once.
-template <class Function>
-void for_blocks(const PointwiseShape& shape, std::size_t begin, std::size_t end, Function function) {
-    const std::size_t size = shape.in_channels + shape.out_channels;
-    const std::size_t at_once = std::max<std::size_t>(1, block_numbers / size / 6) * 6;
-    for (std::size_t first = begin; first < end; first += at_once) {
-        function(first, std::min(at_once, end - first));
-    }
-}
-
 }  // namespace
 
 template <class T>
 void pointwise(const PointwiseShape& shape, const T* x, const T* weights, T* out) {
     check(shape);
-    const auto [pixels, in, outs] = shape;
-    if (outs == 0 || pixels == 0) {
+    const std::size_t in = shape.in_channels, outs = shape.out_channels;
+    if (outs == 0 || shape.pixels == 0) {
         return;
     }
-    std::vector<T> turned(in * outs);
-    for (std::size_t o = 0; o < outs; ++o) {
-        for (std::size_t c = 0; c < in; ++c) {
-            turned[c * outs + o] = weights[o * in + c];
-        }
-    }
-    parallel_for(0, pixels, rows_at_once(outs), [&](std::size_t begin, std::size_t end) {
+    const std::vector<T> matrix = turned(shape, weights);
+    parallel_for(0, shape.pixels, rows_at_once(outs), [&](std::size_t begin, std::size_t end) {
         for_blocks(shape, begin, end, [&](std::size_t first, std::size_t count) {
-            loops<T>().product(x + first * shape.in_channels, turned.data(), count, shape.in_channels,
-                               shape.out_channels, out + first * shape.out_channels);
+            loops<T>().product(x + first * in, matrix.data(), count, in, outs, out + first * outs);
         });
     });
 }
@@ -73,7 +46,9 @@ template <class T>
 void pointwise_backward(const PointwiseShape& shape, const T* grad, const T* x, const T* weights, T* grad_x,
                         T* grad_weights) {
     check(shape);
-    const auto [pixels, in, outs] = shape;
+    // Parts whose sums for the weights' gradient are kept apart: they do not depend on the threads.
+    constexpr std::size_t most_parts = 32;
+    const std::size_t pixels = shape.pixels, in = shape.in_channels, outs = shape.out_channels;
     const std::size_t numbers = in * outs;
     if (in == 0) {
         return;
@@ -83,26 +58,20 @@ void pointwise_backward(const PointwiseShape& shape, const T* grad, const T* x, 
     std::vector<T> sums(grad_weights == nullptr ? 0 : parts * numbers);
     parallel_for(0, parts, 1, [&](std::size_t first_part, std::size_t last_part) {
         for (std::size_t part = first_part; part < last_part; ++part) {
-            const std::size_t end = std::min(shape.pixels, (part + 1) * in_part);
+            const std::size_t end = std::min(pixels, (part + 1) * in_part);
             for_blocks(shape, part * in_part, end, [&](std::size_t first, std::size_t count) {
-                const T* const passed = grad + first * shape.out_channels;
+                const T* const passed = grad + first * outs;
                 if (grad_weights != nullptr) {
-                    loops<T>().outer(passed, x + first * shape.in_channels, count, shape.out_channels,
-                                     shape.in_channels, sums.data() + part * numbers);
+                    loops<T>().outer(passed, x + first * in, count, outs, in, sums.data() + part * numbers);
                 }
                 if (grad_x != nullptr) {
-                    loops<T>().product(passed, weights, count, shape.out_channels, shape.in_channels,
-                                       grad_x + first * shape.in_channels);
+                    loops<T>().product(passed, weights, count, outs, in, grad_x + first * in);
                 }
             });
         }
     });
-    for (std::size_t i = 0; grad_weights != nullptr && i < numbers; ++i) {
-        double sum = 0;
-        for (std::size_t part = 0; part < parts; ++part) {
-            sum += static_cast<double>(sums[part * numbers + i]);
-        }
-        grad_weights[i] = static_cast<T>(sum);
+    if (grad_weights != nullptr) {
+        add_parts(sums, parts, numbers, grad_weights);
     }
 }
 

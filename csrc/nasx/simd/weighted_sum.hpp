@@ -15,6 +15,9 @@ struct WeightedSumLoops {
     // [begin, end). count >= 1.
     void (*sum)(const T* const* terms, const T* weights, size_t count, size_t begin, size_t end, T* out);
 
+    // out[i] += term[i] for i < n.
+    void (*add)(const T* term, size_t n, T* out);
+
     // scaled (n) = weight * grad (n).
     void (*scale)(const T* grad, T weight, T* scaled, size_t n);
 

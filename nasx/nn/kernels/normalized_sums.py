@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from nasx.nn.kernels import tensors
 from nasx.nn.kernels.weighted_sums import plain_sum
 
-__all__ = ["normalized_sum", "takes"]
+__all__ = ["normalized_sum", "plain", "takes"]
 
 
 def normalized_sum(
@@ -55,7 +55,7 @@ def normalized_sum(
     """
     _check(terms, normalized, weights, epsilon)
     if not takes(terms, weights):
-        return _plain(terms, normalized, weights, epsilon)
+        return plain(terms, normalized, weights, epsilon)
     if torch.compiler.is_compiling():
         total, means, variances, _ = torch.ops.nasx.normalized_sum(
             list(terms), list(normalized), weights, epsilon
@@ -102,9 +102,10 @@ def _check(terms: Sequence[Tensor], normalized: Sequence[bool], weights: Tensor,
         raise ValueError(f"epsilon must be positive; got {epsilon!r}")
 
 
-def _plain(
+def plain(
     terms: Sequence[Tensor], normalized: Sequence[bool], weights: Tensor, epsilon: float
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Do what `normalized_sum` does by operators of PyTorch."""
     scaled = [
         F.batch_norm(term, None, None, training=True, eps=epsilon) if norm else term
         for term, norm in zip(terms, normalized, strict=True)
@@ -184,7 +185,7 @@ class _NormalizedSum(torch.autograd.Function):
         wanted = ctx.needs_input_grad[2:]
         if torch.is_grad_enabled():  # these gradients are to be differentiated
             inputs = [one for one, want in zip((weights, *terms), wanted, strict=True) if want]
-            total = _plain(terms, normalized, weights, epsilon)[0]
+            total = plain(terms, normalized, weights, epsilon)[0]
             found = iter(torch.autograd.grad(total, inputs, grads[0], create_graph=True))
             return None, None, *(next(found) if want else None for want in wanted)
         of_terms, of_weights = _gradients(grads[0], terms, normalized, weights, means, scales, wanted[1:])

@@ -36,6 +36,7 @@ __all__ = [
 LEAST = {
     "weighted_sum": 1024,
     "normalized_sum": 8192,
+    "mixed_sum": 8192,
     "relu_depthwise": 0,
     "pointwise": 16384,
     "batch_norm": 2**20,
@@ -64,6 +65,8 @@ NATIVE = {
             "batch_norm_backward",
             "normalized_sum",
             "normalized_sum_backward",
+            "mixed_sum",
+            "mixed_sum_backward",
             "take_channels",
             "join_channels",
             "shuffle_channels",

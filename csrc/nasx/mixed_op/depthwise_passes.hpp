@@ -1,3 +1,6 @@
+// The passes of a depthwise convolution over rows of images: its outputs, and its gradients.
+#pragma once
+
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -6,23 +9,65 @@
 #include "nasx/mixed_op/depthwise.hpp"
 #include "nasx/mixed_op/depthwise_rows.hpp"
 #include "nasx/mixed_op/rows.hpp"
-#include "nasx/parallel.hpp"
+#include "nasx/simd/weighted_sum.hpp"
 
-namespace nasx::mixed_op {
+namespace nasx::mixed_op::depthwise {
 
-using namespace depthwise;
+template <class T>
+const simd::WeightedSumLoops<T>& sum_loops() {
+    return simd::loops_of<T>(NASX_AT_LEVEL(weighted_sum));
+}
 
-namespace {
+// Outputs, row after row.
+template <class T>
+class Outputs {
+  public:
+    Outputs(const DepthwiseShape& shape, const T* x, const Normal<T>& normal, const T* weights, T* out)
+        : shape_(shape),
+          layout_(shape),
+          used_(used_forward(shape)),
+          factors_(side_by_side(shape, used_, weights)),
+          first_(layout_.tap(used_.columns[0])),
+          second_(used_.taps.second == 0 ? first_ : layout_.tap(used_.columns[used_.taps.first])),
+          x_(x),
+          normal_(normal),
+          out_(out) {}
 
-// Parts of the batch whose sums for the weights' gradient are kept apart: they do not depend on the threads.
-constexpr std::size_t most_parts = 32;
+    // What a thread keeps.
+    RectifiedRows<T> begin() const { return {shape_, layout_, x_, normal_}; }
+
+    // A row of outputs.
+    void operator()(RectifiedRows<T>& images, std::size_t image, std::size_t out_row) const {
+        const std::size_t period = period_of(shape_.channels), n = shape_.out_width() * shape_.channels;
+        std::array<KernelRow<T>, widest_kernel> rows;
+        std::size_t count = 0;
+        for_kernel_rows(shape_, out_row, [&](std::size_t k, std::size_t h) {
+            const T* const row = images(image, h);
+            rows[count++] = {row + first_, row + second_, factors_.data() + k * used_.count() * period};
+        });
+        loops<T>().convolve(used_.taps, rows.data(), count, shape_.channels, period, n, nullptr,
+                            out_ + (image * shape_.out_height() + out_row) * n);
+    }
+
+  private:
+    DepthwiseShape shape_;
+    Layout layout_;
+    Used used_;
+    std::vector<T> factors_;
+    std::size_t first_, second_;
+    const T* x_;
+    Normal<T> normal_;
+    T* out_;
+};
 
 // Images' gradients, row after row.
 template <class T>
 class ImagesGradient {
   public:
-    ImagesGradient(const DepthwiseShape& shape, const T* grad, const T* x, const T* weights, T* grad_x)
-        : shape_(shape), layout_(shape), grad_(grad), x_(x), grad_x_(grad_x) {
+    // Adds to what is in grad_x if `add`.
+    ImagesGradient(const DepthwiseShape& shape, const T* x, const Normal<T>& normal, const T* weights,
+                   bool add, T* grad_x)
+        : shape_(shape), layout_(shape), x_(x), normal_(normal), add_(add), grad_x_(grad_x) {
         for (std::size_t phase = 0; phase < shape.stride; ++phase) {
             phases_.push_back(used_by(phase));
             weights_.push_back(side_by_side(shape, phases_.back().used, weights));
@@ -32,15 +77,16 @@ class ImagesGradient {
     // What a thread keeps.
     struct Kept {
         LastRows<T> rows;
-        std::vector<T> sums;
+        std::vector<T> sums, normal, found;
     };
     Kept begin() const {
         return {LastRows<T>(layout_.grad_size(), layout_.rows()),
-                std::vector<T>(shape_.out_width() * shape_.channels)};
+                std::vector<T>(shape_.out_width() * shape_.channels), std::vector<T>(normal_.room(shape_)),
+                std::vector<T>(add_ ? shape_.width * shape_.channels : 0)};
     }
 
-    // Row h of an image.
-    void operator()(Kept& kept, std::size_t image, std::size_t h) const {
+    // Row h of an image, whose outputs have the gradient `grad`.
+    void operator()(Kept& kept, const T* grad, std::size_t image, std::size_t h) const {
         const std::size_t number = image * shape_.height + h, period = period_of(shape_.channels);
         const std::size_t numbers = shape_.out_width() * shape_.channels;
         std::array<const T*, widest_kernel> met{};
@@ -53,10 +99,13 @@ class ImagesGradient {
             const std::size_t out_row = image * shape_.out_height() + row;
             T* const slot = kept.rows.slot(row);
             if (kept.rows.lacks(row, out_row)) {
-                std::copy_n(grad_ + out_row * numbers, numbers, slot + layout_.begin(0));
+                std::copy_n(grad + row * numbers, numbers, slot + layout_.begin(0));
             }
             met[k] = slot;
         }
+        const std::size_t n = shape_.width * shape_.channels;
+        const T* const x = normal_.row(shape_, x_, number, kept.normal.data());
+        T* const out = add_ ? kept.found.data() : grad_x_ + number * n;
         for (std::size_t phase = 0; phase < std::min(shape_.stride, shape_.width); ++phase) {
             const auto& [used, first] = phases_[phase];
             std::array<KernelRow<T>, widest_kernel> rows;
@@ -68,18 +117,21 @@ class ImagesGradient {
                 }
             }
             const std::size_t columns = layout_.columns(phase);
-            const std::size_t to = (number * shape_.width + phase) * shape_.channels;
-            const auto convolve = [&](const T* where, T* out) {
+            const std::size_t to = phase * shape_.channels;
+            const auto convolve = [&](const T* where, T* sums) {
                 loops<T>().convolve(used.taps, rows.data(), count, shape_.channels, period,
-                                    columns * shape_.channels, where, out);
+                                    columns * shape_.channels, where, sums);
             };
             if (shape_.stride == 1) {
-                convolve(x_ + to, grad_x_ + to);
+                convolve(x, out);
             } else {
                 convolve(nullptr, kept.sums.data());
-                loops<T>().pass_back(x_ + to, kept.sums.data(), columns, shape_.channels, shape_.stride,
-                                     grad_x_ + to);
+                loops<T>().pass_back(x + to, kept.sums.data(), columns, shape_.channels, shape_.stride,
+                                     out + to);
             }
+        }
+        if (add_) {
+            sum_loops<T>().add(out, n, grad_x_ + number * n);
         }
     }
 
@@ -111,8 +163,9 @@ class ImagesGradient {
 
     DepthwiseShape shape_;
     Layout layout_;
-    const T* grad_;
     const T* x_;
+    Normal<T> normal_;
+    bool add_;
     T* grad_x_;
     std::vector<Phase> phases_;
     std::vector<std::vector<T>> weights_;
@@ -122,22 +175,23 @@ class ImagesGradient {
 template <class T>
 class WeightsGradient {
   public:
-    WeightsGradient(const DepthwiseShape& shape, const T* grad, const T* x)
-        : shape_(shape), layout_(shape), used_(used_forward(shape)), grad_(grad), x_(x) {}
+    WeightsGradient(const DepthwiseShape& shape, const T* x, const Normal<T>& normal)
+        : shape_(shape), layout_(shape), used_(used_forward(shape)), x_(x), normal_(normal) {}
 
     // Numbers of such a sum: (kernel, kernel in the order of use, period).
     std::size_t size() const { return shape_.kernel * shape_.kernel * period_of(shape_.channels); }
 
     // What a thread keeps.
-    LastRows<T> begin() const { return {layout_.image_size(), layout_.rows()}; }
+    RectifiedRows<T> begin() const { return {shape_, layout_, x_, normal_}; }
 
-    // Adds what a row of outputs says to sums (size).
-    void operator()(LastRows<T>& kept, std::size_t image, std::size_t out_row, T* sums) const {
+    // Adds what a row of outputs says to sums (size); the image's outputs have the gradient `grad`.
+    void operator()(RectifiedRows<T>& images, const T* grad, std::size_t image, std::size_t out_row,
+                    T* sums) const {
         const std::size_t numbers = shape_.out_width() * shape_.channels, period = period_of(shape_.channels);
-        const T* const grad = grad_ + (image * shape_.out_height() + out_row) * numbers;
+        grad += out_row * numbers;
         const auto [first, apart, second] = used_.taps;
         for_kernel_rows(shape_, out_row, [&](std::size_t k, std::size_t h) {
-            const T* const row = rectified(shape_, layout_, x_, image, h, kept);
+            const T* const row = images(image, h);
             T* const to = sums + k * shape_.kernel * period;
             loops<T>().multiply(grad, row + layout_.tap(used_.columns[0]), first, apart, shape_.channels,
                                 period, numbers, to);
@@ -170,56 +224,8 @@ class WeightsGradient {
     DepthwiseShape shape_;
     Layout layout_;
     Used used_;
-    const T* grad_;
     const T* x_;
+    Normal<T> normal_;
 };
 
-}  // namespace
-
-// Both gradients of a part of the batch are computed together, while its rows are in the cache.
-template <class T>
-void relu_depthwise_backward(const DepthwiseShape& shape, const T* grad, const T* x, const T* weights,
-                             T* grad_x, T* grad_weights) {
-    check(shape);
-    const std::size_t numbers = shape.out_width() * shape.channels, rows = shape.images * shape.out_height();
-    if (numbers == 0 || rows == 0) {
-        if (grad_weights != nullptr) {
-            std::fill_n(grad_weights, shape.channels * shape.kernel * shape.kernel, T{0});
-        }
-        return;
-    }
-    const ImagesGradient<T> of_images(shape, grad, x, weights, grad_x);
-    const WeightsGradient<T> of_weights(shape, grad, x);
-    const std::size_t in_part = std::max(rows_at_once(numbers), (rows + most_parts - 1) / most_parts);
-    const std::size_t parts = (rows + in_part - 1) / in_part;
-    std::vector<T> sums(grad_weights == nullptr ? 0 : parts * of_weights.size());
-    parallel_for(0, parts, 1, [&](std::size_t first, std::size_t last) {
-        auto gradients = of_images.begin();
-        auto images = of_weights.begin();
-        std::size_t end;
-        for (std::size_t i = first * in_part; i < std::min(rows, last * in_part); i = end) {
-            // The rest of an image or of a part.
-            const std::size_t image = i / shape.out_height(), part = i / in_part;
-            end = std::min({(image + 1) * shape.out_height(), (part + 1) * in_part, rows});
-            const std::size_t begin_row = i - image * shape.out_height();
-            const std::size_t end_row = end - image * shape.out_height();
-            for (std::size_t row = begin_row; grad_weights != nullptr && row < end_row; ++row) {
-                of_weights(images, image, row, sums.data() + part * of_weights.size());
-            }
-            const std::size_t last_row = std::min(end_row * shape.stride, shape.height);
-            for (std::size_t h = begin_row * shape.stride; grad_x != nullptr && h < last_row; ++h) {
-                of_images(gradients, image, h);
-            }
-        }
-    });
-    if (grad_weights != nullptr) {
-        of_weights.finish(sums, parts, grad_weights);
-    }
-}
-
-template void relu_depthwise_backward(const DepthwiseShape&, const float*, const float*, const float*, float*,
-                                      float*);
-template void relu_depthwise_backward(const DepthwiseShape&, const double*, const double*, const double*,
-                                      double*, double*);
-
-}  // namespace nasx::mixed_op
+}  // namespace nasx::mixed_op::depthwise

@@ -1,0 +1,398 @@
+#include "nasx/mixed_op/mixed_sum.hpp"
+
+#include <algorithm>
+#include <deque>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "nasx/mixed_op/batch_norm.hpp"
+#include "nasx/mixed_op/depthwise_passes.hpp"
+#include "nasx/mixed_op/mixed_stages.hpp"
+#include "nasx/mixed_op/normalized_sum.hpp"
+#include "nasx/mixed_op/pass_back.hpp"
+#include "nasx/mixed_op/pooling.hpp"
+#include "nasx/mixed_op/statistics.hpp"
+
+namespace nasx::mixed_op {
+namespace {
+
+void check_length(std::size_t length, std::size_t wanted, const char* argument) {
+    if (length != wanted) {
+        throw std::invalid_argument(std::string(argument) + " must have " + std::to_string(wanted) +
+                                    " entries; got " + std::to_string(length));
+    }
+}
+
+template <class T>
+DepthwiseShape shape_of(const MixedShape& shape, const MixedTerm<T>& term, std::size_t stage) {
+    const auto& [kernel, dilation, _a, _b, _c, _d, _e] = term.stages[stage];
+    if (stage == 0) {
+        return {shape.images, shape.height, shape.width, shape.channels, kernel, shape.stride, dilation};
+    }
+    return {shape.images, shape.out_height(), shape.out_width(), shape.channels, kernel, 1, dilation};
+}
+
+template <class T>
+void check(const MixedShape& shape, std::span<const MixedTerm<T>> terms, std::span<const T> weights) {
+    if (shape.channels % 8 != 0 || shape.channels == 0) {
+        throw std::invalid_argument("channels must be a multiple of 8; got " +
+                                    std::to_string(shape.channels));
+    }
+    if (shape.stride != 1 && shape.stride != 2) {
+        throw std::invalid_argument("stride must be 1 or 2; got " + std::to_string(shape.stride));
+    }
+    check_rows(shape.out_pixels());
+    if (terms.empty()) {
+        throw std::invalid_argument("terms must hold at least one chain; got none");
+    }
+    check_length(weights.size(), terms.size(), "weights");
+    for (const MixedTerm<T>& term : terms) {
+        if (term.chain == Chain::identity && shape.stride != 1) {
+            throw std::invalid_argument("stride must be 1 where a term is the input; got " +
+                                        std::to_string(shape.stride));
+        }
+        if ((term.chain == Chain::convolutions) == term.stages.empty()) {
+            throw std::invalid_argument("stages must be there for convolutions, and only for these; got " +
+                                        std::to_string(term.stages.size()));
+        }
+        for (std::size_t stage = 0; stage < term.stages.size(); ++stage) {
+            depthwise::check(shape_of(shape, term, stage));
+        }
+    }
+}
+
+// What a term's chain ends with, before it is normalised.
+template <class T>
+const T* end_of(const MixedTerm<T>& term, const T* x) {
+    switch (term.chain) {
+        case Chain::identity:
+            return x;
+        case Chain::convolutions:
+            return term.stages.back().out;
+        default:
+            return term.out;
+    }
+}
+
+template <class T>
+StageInput<T> input_of(const MixedTerm<T>& term, std::size_t stage, const T* x) {
+    if (stage == 0) {
+        return {x, {}};
+    }
+    const Stage<T>& before = term.stages[stage - 1];
+    return {before.out, {before.statistics.means, before.statistics.scales}};
+}
+
+template <class T>
+std::size_t most_stages(std::span<const MixedTerm<T>> terms) {
+    std::size_t most = 0;
+    for (const MixedTerm<T>& term : terms) {
+        most = std::max(most, term.stages.size());
+    }
+    return most;
+}
+
+bool is_pooling(Chain chain) {
+    return chain == Chain::max_pool || chain == Chain::avg_pool;
+}
+
+// Images, numbers and pooling of one image: what a thread works on at once.
+struct OneImage {
+    PoolingShape pooling;
+    std::size_t in, out;  // numbers of the input and of the sum
+    std::size_t at_once;  // images that make up a piece
+
+    explicit OneImage(const MixedShape& shape)
+        : pooling{1, shape.height, shape.width, shape.channels, shape.stride},
+          in(shape.height * shape.width * shape.channels),
+          out(shape.out_height() * shape.out_width() * shape.channels),
+          at_once(rows_at_once(out)) {}
+};
+
+// A pooling, image by image.
+template <class T>
+class Pooled {
+  public:
+    Pooled(const MixedShape& shape, const T* x, const MixedTerm<T>& term)
+        : image_(shape),
+          x_(x),
+          term_(term),
+          statistics_(shape.images, image_.out / shape.channels, shape.channels) {}
+
+    typename ImageStatistics<T>::Room room() const { return statistics_.room(); }
+
+    void operator()(typename ImageStatistics<T>::Room& room, std::size_t image, bool statistics_too) {
+        T* const out = term_.out + image * image_.out;
+        if (term_.chain == Chain::max_pool) {
+            max_pool_3x3(image_.pooling, x_ + image * image_.in, out, term_.places + image * image_.out);
+        } else {
+            avg_pool_3x3(image_.pooling, x_ + image * image_.in, out);
+        }
+        if (statistics_too && term_.normalized) {
+            statistics_.set(image, out, room);
+        }
+    }
+
+    void finish(double epsilon) const {
+        if (term_.normalized) {
+            statistics_.finish(epsilon, term_.statistics);
+        }
+    }
+
+  private:
+    OneImage image_;
+    const T* x_;
+    MixedTerm<T> term_;
+    ImageStatistics<T> statistics_;
+};
+
+// What chains give, and their statistics if they are wanted.
+template <class T>
+void run_chains(const MixedShape& shape, const T* x, std::span<const MixedTerm<T>> terms, bool statistics_too,
+                double epsilon) {
+    for (const MixedTerm<T>& term : terms) {
+        const auto& [means, variances, scales] = term.statistics;
+        if (statistics_too && !term.normalized) {
+            leave(shape.channels, means, variances, scales);
+        } else if (statistics_too && (term.chain == Chain::given || term.chain == Chain::identity)) {
+            batch_statistics(shape.out_pixels(), shape.channels, end_of(term, x), epsilon, means, variances,
+                             scales);
+        }
+    }
+    const OneImage one(shape);
+    for (std::size_t s = 0; s == 0 || s < most_stages(terms); ++s) {
+        std::deque<ForwardStage<T>> stages;
+        std::deque<Pooled<T>> pooled;
+        for (const MixedTerm<T>& term : terms) {
+            if (s < term.stages.size()) {
+                stages.emplace_back(shape_of(shape, term, s), input_of(term, s, x), term.stages[s]);
+            } else if (s == 0 && is_pooling(term.chain)) {
+                pooled.emplace_back(shape, x, term);
+            }
+        }
+        parallel_for(0, shape.images, one.at_once, [&](std::size_t first, std::size_t last) {
+            std::deque<typename ForwardStage<T>::Kept> kept(stages.begin(), stages.end());
+            auto room = Statistics<T>(0, shape.channels).room();
+            for (std::size_t image = first; image < last; ++image) {
+                for (Pooled<T>& pooling : pooled) {
+                    pooling(room, image, statistics_too);
+                }
+                for (std::size_t i = 0; i < stages.size(); ++i) {
+                    stages[i](kept[i], image, statistics_too);
+                }
+            }
+        });
+        for (std::size_t i = 0; statistics_too && i < stages.size(); ++i) {
+            stages[i].finish(epsilon);
+        }
+        for (std::size_t i = 0; statistics_too && i < pooled.size(); ++i) {
+            pooled[i].finish(epsilon);
+        }
+    }
+}
+
+// Statistics of terms side by side, as the sum reads them.
+template <class T>
+struct Gathered {
+    std::vector<const T*> ends;
+    std::vector<std::uint8_t> normalized;
+    std::vector<T> means, scales;
+
+    Gathered(const MixedShape& shape, std::span<const MixedTerm<T>> terms, const T* x) {
+        for (const MixedTerm<T>& term : terms) {
+            const ChannelStatistics<T>& statistics =
+                term.chain == Chain::convolutions ? term.stages.back().statistics : term.statistics;
+            ends.push_back(end_of(term, x));
+            normalized.push_back(term.normalized ? 1 : 0);
+            means.insert(means.end(), statistics.means, statistics.means + shape.channels);
+            scales.insert(scales.end(), statistics.scales, statistics.scales + shape.channels);
+        }
+    }
+};
+
+// Writes, or adds to grad_x, what a term without stages says of an image.
+template <class T>
+class Simple {
+  public:
+    Simple(const MixedShape& shape, const T* grad, const T* x, const MixedTerm<T>& term,
+           const PassBack<T>& passed, bool add, T* grad_x)
+        : image_(shape),
+          pixels_(image_.out / shape.channels),
+          grad_(grad),
+          end_(end_of(term, x)),
+          term_(term),
+          passed_(passed),
+          add_(add),
+          grad_x_(grad_x) {}
+
+    // `ends` and `starts` have room for an image of outputs and one of inputs.
+    void operator()(std::vector<T>& ends, std::vector<T>& starts, std::size_t image) const {
+        const std::size_t at = image * image_.out;
+        T* const out = grad_x_ + image * image_.in;
+        T* const to = add_ ? starts.data() : out;
+        T* const passed = is_pooling(term_.chain) ? ends.data() : to;
+        passed_(grad_ + at, end_ + at, pixels_, passed);
+        if (term_.chain == Chain::max_pool) {
+            max_pool_3x3_backward(image_.pooling, passed, term_.places + at, to);
+        } else if (term_.chain == Chain::avg_pool) {
+            avg_pool_3x3_backward(image_.pooling, passed, to);
+        }
+        if (add_) {
+            depthwise::sum_loops<T>().add(to, image_.in, out);
+        }
+    }
+
+  private:
+    OneImage image_;
+    std::size_t pixels_;
+    const T* grad_;
+    const T* end_;
+    MixedTerm<T> term_;
+    PassBack<T> passed_;
+    bool add_;
+    T* grad_x_;
+};
+
+// Calls function(part, first, last) for at most 32 parts of the batch, whose sums for the weights' gradients
+// are kept apart: they do not depend on the threads.
+struct Parts {
+    std::size_t images, in_part, count;
+
+    explicit Parts(const MixedShape& shape)
+        : images(shape.images),
+          in_part(std::max(OneImage(shape).at_once, (images + 31) / 32)),
+          count((images + in_part - 1) / in_part) {}
+
+    template <class Function>
+    void run(Function function) const {
+        parallel_for(0, count, 1, [&](std::size_t first_part, std::size_t last_part) {
+            function(first_part * in_part, std::min(images, last_part * in_part));
+        });
+    }
+};
+
+// The gradients of terms, and what they say of the input, written to grad_x or added to what is there if
+// `add`. Returns whether they said anything.
+template <class T>
+bool chains_backward(const MixedShape& shape, const T* grad, const T* x, std::span<const MixedTerm<T>> terms,
+                     const std::vector<PassBack<T>>& to_terms,
+                     std::span<const MixedTermGradients<T>> gradients, bool add, T* grad_x) {
+    const OneImage one(shape);
+    const Parts parts(shape);
+    std::vector<PassBack<T>> passed(to_terms);  // to the stage that is next
+    for (std::size_t s = std::max<std::size_t>(1, most_stages(terms)); s-- > 0;) {
+        std::deque<BackwardStage<T>> stages;
+        std::vector<std::size_t> owners;
+        std::deque<Simple<T>> simple;
+        for (std::size_t k = 0; k < terms.size(); ++k) {
+            const MixedTerm<T>& term = terms[k];
+            if (s < term.stages.size()) {
+                const T* const from = s + 1 == term.stages.size() ? grad : gradients[k].between;
+                stages.emplace_back(shape_of(shape, term, s), input_of(term, s, x), term.stages[s], from,
+                                    passed[k], s == 0 && add, s == 0 ? grad_x : gradients[k].between,
+                                    gradients[k].depthwise[s], gradients[k].pointwise[s], parts.count);
+                owners.push_back(k);
+                add |= s == 0;
+            } else if (s == 0 && grad_x != nullptr && term.chain != Chain::given && term.stages.empty()) {
+                simple.emplace_back(shape, grad, x, term, passed[k], add, grad_x);
+                add = true;
+            }
+        }
+        parts.run([&](std::size_t first, std::size_t last) {
+            std::deque<typename BackwardStage<T>::Kept> kept(stages.begin(), stages.end());
+            std::vector<T> ends(simple.empty() ? 0 : one.out), starts(simple.empty() ? 0 : one.in);
+            for (std::size_t image = first; image < last; ++image) {
+                // The one that writes, and then those that add.
+                const bool stages_first = !stages.empty() && stages.front().writes();
+                for (std::size_t i = 0; stages_first && i < stages.size(); ++i) {
+                    stages[i](kept[i], image / parts.in_part, image);
+                }
+                for (const Simple<T>& term : simple) {
+                    term(ends, starts, image);
+                }
+                for (std::size_t i = 0; !stages_first && i < stages.size(); ++i) {
+                    stages[i](kept[i], image / parts.in_part, image);
+                }
+            }
+        });
+        for (std::size_t i = 0; i < stages.size(); ++i) {
+            stages[i].finish();
+            if (s > 0) {
+                passed[owners[i]] = stages[i].to_input();
+            }
+        }
+    }
+    for (std::size_t k = 0; k < terms.size(); ++k) {
+        if (terms[k].chain == Chain::given && gradients[k].given != nullptr) {
+            const Blocks blocks(shape.out_pixels(), shape.channels);
+            blocks.run([&](std::size_t block) {
+                const std::size_t begin = blocks.begin(block);
+                to_terms[k](grad + begin, terms[k].out + begin, blocks.rows_of(block),
+                            gradients[k].given + begin);
+            });
+        }
+    }
+    return add;
+}
+
+}  // namespace
+
+template <class T>
+void mixed_sum(const MixedShape& shape, const T* x, std::span<const MixedTerm<T>> terms,
+               std::span<const T> weights, double epsilon, bool kept, T* out) {
+    check(shape, terms, weights);
+    const auto add = [&](std::size_t first, std::size_t count) {
+        const Gathered<T> gathered(shape, terms.subspan(first, count), x);
+        add_terms<T>(shape.out_pixels(), shape.channels, gathered.ends, weights.subspan(first, count),
+                     gathered.means.data(), gathered.scales.data(), first > 0, out);
+    };
+    const std::size_t at_once = kept ? terms.size() : 1;
+    for (std::size_t k = 0; k < terms.size(); k += at_once) {
+        run_chains(shape, x, terms.subspan(k, at_once), true, epsilon);
+        add(k, at_once);
+    }
+}
+
+template <class T>
+void mixed_sum_backward(const MixedShape& shape, const T* grad, const T* x,
+                        std::span<const MixedTerm<T>> terms, std::span<const T> weights, bool kept,
+                        std::span<const MixedTermGradients<T>> gradients, T* grad_x, T* grad_weights) {
+    check(shape, terms, weights);
+    check_length(gradients.size(), terms.size(), "gradients");
+    for (std::size_t k = 0; k < terms.size(); ++k) {
+        check_length(gradients[k].depthwise.size(), terms[k].stages.size(), "gradients of depthwise weights");
+        check_length(gradients[k].pointwise.size(), terms[k].stages.size(), "gradients of pointwise weights");
+    }
+    const auto pass = [&](std::size_t first, std::size_t count) {
+        const Gathered<T> gathered(shape, terms.subspan(first, count), x);
+        return pass_to_terms<T>(shape.out_pixels(), shape.channels, grad, gathered.ends, gathered.normalized,
+                                weights.subspan(first, count), gathered.means.data(), gathered.scales.data(),
+                                grad_weights + first);
+    };
+    const std::size_t at_once = kept ? terms.size() : 1;
+    bool said = false;
+    for (std::size_t k = 0; k < terms.size(); k += at_once) {
+        if (!kept) {
+            run_chains(shape, x, terms.subspan(k, 1), false, 0);
+        }
+        said = chains_backward(shape, grad, x, terms.subspan(k, at_once), pass(k, at_once),
+                               gradients.subspan(k, at_once), said, grad_x);
+    }
+    if (grad_x != nullptr && !said) {
+        std::fill_n(grad_x, shape.images * shape.height * shape.width * shape.channels, T{0});
+    }
+}
+
+template void mixed_sum(const MixedShape&, const float*, std::span<const MixedTerm<float>>,
+                        std::span<const float>, double, bool, float*);
+template void mixed_sum(const MixedShape&, const double*, std::span<const MixedTerm<double>>,
+                        std::span<const double>, double, bool, double*);
+template void mixed_sum_backward(const MixedShape&, const float*, const float*,
+                                 std::span<const MixedTerm<float>>, std::span<const float>, bool,
+                                 std::span<const MixedTermGradients<float>>, float*, float*);
+template void mixed_sum_backward(const MixedShape&, const double*, const double*,
+                                 std::span<const MixedTerm<double>>, std::span<const double>, bool,
+                                 std::span<const MixedTermGradients<double>>, double*, double*);
+
+}  // namespace nasx::mixed_op

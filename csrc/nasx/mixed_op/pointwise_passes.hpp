@@ -1,0 +1,63 @@
+// The passes of a pointwise convolution over blocks of pixels.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <vector>
+
+#include "nasx/mixed_op/pointwise.hpp"
+#include "nasx/mixed_op/rows.hpp"
+#include "nasx/parallel.hpp"
+#include "nasx/simd/level.hpp"
+#include "nasx/simd/pointwise.hpp"
+
+namespace nasx::mixed_op::pointwise_passes {
+
+template <class T>
+const simd::PointwiseLoops<T>& loops() {
+    return simd::loops_of<T>(NASX_AT_LEVEL(pointwise));
+}
+
+// Pixels that are worked on at once: what is read twice stays in the first cache. Six are multiplied at once.
+inline std::size_t pixels_at_once(const PointwiseShape& shape) {
+    constexpr std::size_t numbers = 4096;
+    return std::max<std::size_t>(1, numbers / (shape.in_channels + shape.out_channels) / 6) * 6;
+}
+
+// Calls function(first, count) for blocks of the pixels [begin, end).
+template <class Function>
+void for_blocks(const PointwiseShape& shape, std::size_t begin, std::size_t end, Function function) {
+    const std::size_t at_once = pixels_at_once(shape);
+    for (std::size_t first = begin; first < end; first += at_once) {
+        function(first, std::min(at_once, end - first));
+    }
+}
+
+// Weights (out_channels, in_channels) with rows and columns exchanged.
+template <class T>
+std::vector<T> turned(const PointwiseShape& shape, const T* weights) {
+    const std::size_t in = shape.in_channels, outs = shape.out_channels;
+    std::vector<T> out(in * outs);
+    for (std::size_t o = 0; o < outs; ++o) {
+        for (std::size_t c = 0; c < in; ++c) {
+            out[c * outs + o] = weights[o * in + c];
+        }
+    }
+    return out;
+}
+
+// grad_weights (out_channels, in_channels) = the sums of so many parts, as double.
+template <class T>
+void add_parts(const std::vector<T>& sums, std::size_t parts, std::size_t numbers, T* grad_weights) {
+    std::vector<double> all(numbers);
+    for (std::size_t part = 0; part < parts; ++part) {
+        for (std::size_t i = 0; i < numbers; ++i) {
+            all[i] += static_cast<double>(sums[part * numbers + i]);
+        }
+    }
+    for (std::size_t i = 0; i < numbers; ++i) {
+        grad_weights[i] = static_cast<T>(all[i]);
+    }
+}
+
+}  // namespace nasx::mixed_op::pointwise_passes
