@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <vector>
 
@@ -72,10 +73,13 @@ class ForwardStage {
     };
 
     void operator()(Kept& kept, std::size_t image, bool statistics_too) {
+        const std::size_t channels = product_.in_channels, begin = image * pixels_ * channels;
+        const std::size_t in_row = pixels_ / height_ * channels;
         for (std::size_t row = 0; row < height_; ++row) {
+            ask_for_room(stage_.out + begin + row * in_row, in_row);
+            ask_for_room(stage_.convolved + begin + std::min(row + 2, height_ - 1) * in_row, in_row);
             outputs_(kept.images, image, row);
         }
-        const std::size_t channels = product_.in_channels, begin = image * pixels_ * channels;
         pointwise_passes::for_blocks(product_, 0, pixels_, [&](std::size_t first, std::size_t count) {
             const std::size_t at = begin + first * channels;
             pointwise_passes::loops<T>().product(stage_.convolved + at, matrix_.data(), count, channels,
@@ -140,8 +144,16 @@ class BackwardStage {
         std::vector<T> added, multiplied;
     };
 
-    void operator()(Kept& kept, std::size_t part, std::size_t image) {
+    // What is read of memory alone for an image: both convolutions' outputs.
+    std::array<const T*, 2> read_for(std::size_t image) const {
+        const std::size_t at = image * pixels_ * shape_.channels;
+        return {stage_.out + at, stage_.convolved + at};
+    }
+
+    // `next` is what is read for the image and stage that are next, or null.
+    void operator()(Kept& kept, std::size_t part, std::size_t image, const std::array<const T*, 2>& next) {
         const std::size_t channels = shape_.channels, begin = image * pixels_ * channels;
+        const std::size_t in_row = shape_.out_width() * channels;
         pointwise_passes::for_blocks(product_, 0, pixels_, [&](std::size_t first, std::size_t count) {
             const std::size_t at = begin + first * channels;
             passed_(grad_ + at, stage_.out + at, count, kept.block.data());
@@ -153,7 +165,15 @@ class BackwardStage {
             pointwise_passes::loops<T>().product(kept.block.data(), stage_.pointwise, count, channels,
                                                  channels, kept.convolved.data() + first * channels);
         });
-        for (std::size_t row = 0; grad_depthwise_ != nullptr && row < shape_.out_height(); ++row) {
+        for (std::size_t row = 0; row < shape_.out_height(); ++row) {
+            for (const T* const numbers : next) {
+                if (numbers != nullptr) {
+                    ask_for(numbers + row * in_row, in_row);
+                }
+            }
+            if (grad_depthwise_ == nullptr) {
+                continue;
+            }
             of_weights_(kept.images, kept.convolved.data(), image, row,
                         depthwise_sums_.data() + part * of_weights_.size());
         }

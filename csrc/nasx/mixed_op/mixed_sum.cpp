@@ -1,6 +1,7 @@
 #include "nasx/mixed_op/mixed_sum.hpp"
 
 #include <algorithm>
+#include <array>
 #include <deque>
 #include <stdexcept>
 #include <string>
@@ -305,14 +306,25 @@ bool chains_backward(const MixedShape& shape, const T* grad, const T* x, std::sp
             for (std::size_t image = first; image < last; ++image) {
                 // The one that writes, and then those that add.
                 const bool stages_first = !stages.empty() && stages.front().writes();
-                for (std::size_t i = 0; stages_first && i < stages.size(); ++i) {
-                    stages[i](kept[i], image / parts.in_part, image);
+                const auto run_stages = [&] {
+                    for (std::size_t i = 0; i < stages.size(); ++i) {
+                        std::array<const T*, 2> next{};
+                        if (i + 1 < stages.size()) {
+                            next = stages[i + 1].read_for(image);
+                        } else if (image + 1 < last) {
+                            next = stages[0].read_for(image + 1);
+                        }
+                        stages[i](kept[i], image / parts.in_part, image, next);
+                    }
+                };
+                if (stages_first) {
+                    run_stages();
                 }
                 for (const Simple<T>& term : simple) {
                     term(ends, starts, image);
                 }
-                for (std::size_t i = 0; !stages_first && i < stages.size(); ++i) {
-                    stages[i](kept[i], image / parts.in_part, image);
+                if (!stages_first) {
+                    run_stages();
                 }
             }
         });

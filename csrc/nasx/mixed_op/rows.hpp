@@ -27,6 +27,22 @@ inline std::size_t period_of(std::size_t channels) {
     return channels / std::gcd(channels, std::size_t{8}) * 8;
 }
 
+// Asks for numbers that are read soon, so that they are in the cache by then.
+template <class T>
+inline void ask_for(const T* numbers, std::size_t n) {
+    for (std::size_t i = 0; i < n; i += 64 / sizeof(T)) {
+        __builtin_prefetch(numbers + i, 0, 2);
+    }
+}
+
+// The same for numbers that are written soon.
+template <class T>
+inline void ask_for_room(const T* numbers, std::size_t n) {
+    for (std::size_t i = 0; i < n; i += 64 / sizeof(T)) {
+        __builtin_prefetch(numbers + i, 1, 2);
+    }
+}
+
 // The last `count` rows that were worked on, of which the next output needs most again. They begin as zeros,
 // each at the beginning of a line of the cache.
 template <class T>
