@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from nasx.errors import unknown
 from nasx.nn.blocks import Classifier
 from nasx.nn.drop_path import DropPath
+from nasx.nn.kernels import quarters
 from nasx.nn.layers import (
     AvgPool3x3,
     BatchNorm,
@@ -392,13 +393,12 @@ class FactorizedReduce(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, channels, H, W)`` to ``(B, out_channels, ceil(H / 2), ceil(W / 2))``."""
-        x = F.relu(x)
+        even, odd = (x[:, :, ::2, ::2], x[:, :, 1::2, 1::2]) if is_traced(x) else quarters(x)
         height, width = x.shape[2:]
-        odd = x[:, :, 1::2, 1::2]
         # There may be one odd row or column less. What is traced has no sizes yet, and is padded in any case.
         if is_traced(x) or height % 2 or width % 2:
             odd = F.pad(odd, (0, width % 2, 0, height % 2))
-        out: Tensor = self.norm(torch.cat([self.first(x[:, :, ::2, ::2]), self.second(odd)], 1))
+        out: Tensor = self.norm(torch.cat([self.first(F.relu(even)), self.second(F.relu(odd))], 1))
         return out
 
 

@@ -17,6 +17,7 @@ from nasx.nn.kernels.depthwise import relu_depthwise
 from nasx.nn.kernels.normalized_sums import normalized_sum
 from nasx.nn.kernels.pointwise import pointwise
 from nasx.nn.kernels.pooling import avg_pool_3x3, max_pool_3x3
+from nasx.nn.kernels.quarters import quarters
 from nasx.nn.kernels.tensors import kernels_in_use, use_kernels
 from nasx.nn.kernels.weighted_sums import weighted_sum
 
@@ -27,6 +28,7 @@ __all__ = [
     "max_pool_3x3",
     "normalized_sum",
     "pointwise",
+    "quarters",
     "relu_depthwise",
     "shuffle_channels",
     "split_channels",
