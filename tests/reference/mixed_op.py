@@ -169,3 +169,70 @@ def pointwise_gradients(
         of_x[:, c] += float(weights[o, c]) * grad[:, o].astype(np.float64)
         of_weights[o, c] = (grad[:, o].astype(np.float64) * x[:, c]).sum()
     return of_x, of_weights
+
+
+# A chain: "identity", ("max_pool" or "avg_pool", stride), or stages of (depthwise, pointwise, stride, dilation).
+Chain = str | tuple[str, int] | list[tuple[np.ndarray, np.ndarray, int, int]]
+
+
+def _pool(chain: tuple[str, int], x: np.ndarray) -> np.ndarray:
+    return (max_pool if chain[0] == "max_pool" else avg_pool)(x, chain[1])
+
+
+def _stages(chain: list, x: np.ndarray, epsilon: float) -> list[tuple[np.ndarray, ...]]:
+    """For each stage what it reads, normalised, what its depthwise convolution gives, and its output."""
+    found = []
+    for depthwise, dense, stride, dilation in chain:
+        images = batch_norm(found[-1][2], epsilon)[0] if found else x
+        convolved = relu_depthwise(images, depthwise, stride, dilation)
+        found.append((images, convolved, pointwise(convolved, dense)))
+    return found
+
+
+def chain_end(chain: Chain, x: np.ndarray, epsilon: float) -> np.ndarray:
+    """What a chain gives; the last stage's output is not normalised yet."""
+    if chain == "identity":
+        return x
+    return _pool(chain, x) if isinstance(chain, tuple) else _stages(chain, x, epsilon)[-1][2]
+
+
+def mixed_sum(
+    x: np.ndarray, chains: Sequence[Chain], normalized: Sequence[bool], weights: np.ndarray, epsilon: float
+) -> np.ndarray:
+    """Chains one after another, and the normalised sum of what they give."""
+    return normalized_sum([chain_end(chain, x, epsilon) for chain in chains], normalized, weights, epsilon)
+
+
+def mixed_sum_gradients(
+    grad: np.ndarray,
+    x: np.ndarray,
+    chains: Sequence[Chain],
+    normalized: Sequence[bool],
+    weights: np.ndarray,
+    epsilon: float,
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Gradients of the images, of the weights, and of the convolutions' weights in order."""
+    ends = [chain_end(chain, x, epsilon) for chain in chains]
+    of_ends, of_weights = normalized_sum_gradients(grad, ends, normalized, weights, epsilon)
+    of_x, of_kernels = np.zeros(x.shape), []
+    for chain, passed in zip(chains, of_ends, strict=True):
+        if chain == "identity":
+            of_x += passed
+        elif isinstance(chain, tuple):
+            back = max_pool_gradient if chain[0] == "max_pool" else avg_pool_gradient
+            of_x += back(passed, x, chain[1])
+        else:
+            made, found = _stages(chain, x, epsilon), []
+            for place in reversed(range(len(chain))):
+                depthwise, dense, stride, dilation = chain[place]
+                images, convolved, _ = made[place]
+                of_convolved, of_dense = pointwise_gradients(passed, convolved, dense)
+                passed, of_depthwise = relu_depthwise_gradients(
+                    of_convolved, images, depthwise, stride, dilation
+                )
+                found = [of_depthwise, of_dense, *found]
+                if place > 0:
+                    passed = batch_norm_gradient(passed, made[place - 1][2], epsilon)
+            of_x += passed
+            of_kernels += found
+    return of_x, of_weights, of_kernels

@@ -21,7 +21,7 @@ const simd::PointwiseLoops<T>& loops() {
 // Pixels that are worked on at once: what is read twice stays in the first cache. Six are multiplied at once.
 inline std::size_t pixels_at_once(const PointwiseShape& shape) {
     constexpr std::size_t numbers = 4096;
-    return std::max<std::size_t>(1, numbers / (shape.in_channels + shape.out_channels) / 6) * 6;
+    return std::max<std::size_t>(8, numbers / (shape.in_channels + shape.out_channels) / 6) * 6;
 }
 
 // Calls function(first, count) for blocks of the pixels [begin, end).

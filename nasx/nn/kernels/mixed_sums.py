@@ -18,7 +18,8 @@ Kind: TypeAlias = Literal["given", "identity", "max_pool", "avg_pool", "convolut
 _NUMBERS: dict[Kind, int] = {"given": 0, "identity": 1, "max_pool": 2, "avg_pool": 3, "convolutions": 4}
 
 # With more channels the matrices of pointwise convolutions outgrow the first cache, and PyTorch is faster.
-MOST_CHANNELS = 64
+# Measured with `bench/bench_mixed_op.py --only mixed --channels`.
+MOST_CHANNELS = 128
 
 
 class Term(NamedTuple):
@@ -143,7 +144,7 @@ def takes(
         and channels <= MOST_CHANNELS
         and tensors.worthwhile("mixed_sum", numbers)
         and numbers >= 2 * channels  # one number for a channel is an error
-        and any(term.kind not in ("given", "identity") for term in terms)
+        and any(term.kind == "convolutions" for term in terms)  # others gain nothing
         and not (stride == 2 and any(term.kind == "identity" for term in terms))
         and tensors.fits(x, x.dtype, torch.channels_last)
         and tensors.fits(weights, x.dtype, torch.contiguous_format)

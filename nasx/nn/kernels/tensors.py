@@ -36,7 +36,7 @@ __all__ = [
 LEAST = {
     "weighted_sum": 1024,
     "normalized_sum": 8192,
-    "mixed_sum": 8192,
+    "mixed_sum": 0,
     "relu_depthwise": 0,
     "pointwise": 16384,
     "batch_norm": 2**20,

@@ -19,6 +19,7 @@ from nasx._core import mixed_op as native
 from nasx._core import runtime
 from nasx.nn import kernels
 from nasx.nn.kernels import tensors, weighted_sums
+from nasx.nn.kernels.mixed_sums import Term, mixed_sum
 
 LAST = torch.channels_last
 SIZES = [(1, 1), (1, 4), (2, 2), (3, 3), (5, 4), (7, 8), (9, 1)]
@@ -332,6 +333,26 @@ def test_compiled_functions_are_one_graph_and_the_same(calls):
 # -- levels and threads --------------------------------------------------------------------------------------
 
 
+def chains(x, numbers, *, recompute):
+    """Whole mixed operations, with all gradients."""
+    answers, channels = [], x.shape[1]
+    for stride in (1, 2):
+        terms = [Term("max_pool", True), Term("avg_pool", False), Term("convolutions", True, (1, 2))]
+        terms += [Term("identity", False)] * (stride == 1)
+        sizes = (
+            (channels, 1, 5, 5),
+            (channels, channels, 1, 1),
+            (channels, 1, 3, 3),
+            (channels, channels, 1, 1),
+        )
+        weights = [numbers(*size, dtype=x.dtype).detach().contiguous().requires_grad_() for size in sizes]
+        factors = numbers(len(terms), dtype=x.dtype)
+        found = mixed_sum(x, terms, weights, [], factors, stride=stride, recompute=recompute)
+        grads = torch.autograd.grad(found.total, (x, factors, *weights), found.total.detach())
+        answers += [*found, *grads]
+    return answers
+
+
 def fingerprint() -> str:
     """One hash over outputs and gradients; computed here and in processes at other levels."""
     tensors.LEAST = dict.fromkeys(tensors.LEAST, 0)
@@ -362,6 +383,8 @@ def fingerprint() -> str:
                 inputs[1].requires_grad_()
                 out = kernels.pointwise(*inputs)
                 answers += [out, *torch.autograd.grad(out, inputs, out.detach())]
+                for recompute in (False, True):
+                    answers += chains(terms[0], numbers, recompute=recompute)
             if terms[0].numel() > 1:
                 out, *statistics = kernels.batch_norm(terms[0])
                 answers += [out, *statistics, *torch.autograd.grad(out, terms[0], terms[1].detach())]

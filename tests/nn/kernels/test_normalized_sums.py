@@ -38,7 +38,7 @@ def test_results_are_torchs(shape, dtype, threads, calls):
     grad = torch.randn_like(total)
     found = torch.autograd.grad(total, (weights, *terms), grad)
     assert calls == ["normalized_sum", "normalized_sum_backward"]
-    expected, *theirs = normalized_sums._plain(terms, FLAGS, weights, 1e-3)
+    expected, *theirs = normalized_sums.plain(terms, FLAGS, weights, 1e-3)
     torch.testing.assert_close(total, expected, **near)
     assert total.is_contiguous(memory_format=LAST)
     for one, other in zip(statistics, theirs, strict=True):
@@ -82,7 +82,7 @@ def test_gradients_are_right_once_and_twice():
     terms[0].requires_grad_(False)
     weights.requires_grad_(False)
     (of_last,) = torch.autograd.grad(total(weights, *terms).square().sum(), terms[2])
-    expected = normalized_sums._plain(terms, FLAGS, weights, 1e-5)[0]
+    expected = normalized_sums.plain(terms, FLAGS, weights, 1e-5)[0]
     torch.testing.assert_close(of_last, torch.autograd.grad(expected.square().sum(), terms[2])[0])
 
 
@@ -209,7 +209,7 @@ def test_compiled_mixed_operations_are_one_graph_and_the_same(calls):
 
 def test_others_go_to_torch(calls):
     terms, weights = inputs(2, 4, 5, 3)
-    expected = normalized_sums._plain(terms, FLAGS, weights, 1e-5)
+    expected = normalized_sums.plain(terms, FLAGS, weights, 1e-5)
     for given in (
         [term.contiguous() for term in terms],
         [terms[0], terms[1].contiguous(), terms[2]],
