@@ -1,5 +1,8 @@
 from collections.abc import Sequence
 
+_Stage = tuple[int, int, int, int, int, int]
+_Term = tuple[int, bool, Sequence[_Stage], int, int]
+
 def weighted_sum_float32(terms: Sequence[int], weights: int, n: int, out: int) -> None: ...
 def weighted_sum_float64(terms: Sequence[int], weights: int, n: int, out: int) -> None: ...
 def weighted_sum_backward_float32(
@@ -168,6 +171,50 @@ def normalized_sum_backward_float64(
     means: int,
     scales: int,
     grad_terms: Sequence[int],
+    grad_weights: int,
+) -> None: ...
+def mixed_sum_float32(
+    sizes: Sequence[int],
+    x: int,
+    terms: Sequence[_Term],
+    weights: int,
+    statistics: int,
+    epsilon: float,
+    kept: bool,
+    out: int,
+) -> None: ...
+def mixed_sum_backward_float32(
+    sizes: Sequence[int],
+    grad: int,
+    x: int,
+    terms: Sequence[_Term],
+    weights: int,
+    statistics: int,
+    kept: bool,
+    gradients: Sequence[tuple[Sequence[int], Sequence[int], int, int]],
+    grad_x: int,
+    grad_weights: int,
+) -> None: ...
+def mixed_sum_float64(
+    sizes: Sequence[int],
+    x: int,
+    terms: Sequence[_Term],
+    weights: int,
+    statistics: int,
+    epsilon: float,
+    kept: bool,
+    out: int,
+) -> None: ...
+def mixed_sum_backward_float64(
+    sizes: Sequence[int],
+    grad: int,
+    x: int,
+    terms: Sequence[_Term],
+    weights: int,
+    statistics: int,
+    kept: bool,
+    gradients: Sequence[tuple[Sequence[int], Sequence[int], int, int]],
+    grad_x: int,
     grad_weights: int,
 ) -> None: ...
 def take_channels_float32(pixels: int, channels: int, width: int, x: int, part: int) -> None: ...

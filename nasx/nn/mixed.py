@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from nasx.nn.kernels import normalized_sums, shuffle_channels, split_channels, weighted_sum
-from nasx.nn.layers import BatchNorm
+from nasx.nn.layers import BatchNorm, keep_statistics
 from nasx.nn.mixed_chains import as_one, without_norm
 
 __all__ = [
@@ -149,9 +149,13 @@ def _add_up(terms: list[Tensor], norms: list[BatchNorm | None], weights: Tensor)
     total, means, variances = normalized_sums.normalized_sum(
         terms, [norm is not None for norm in norms], weights, epsilons.pop()
     )
-    for k, norm in enumerate(norms):
-        if norm is not None:
-            norm.keep(means[k], variances[k], total.numel() // total.shape[1])
+    rows = [(k, norm) for k, norm in enumerate(norms) if norm is not None]
+    keep_statistics(
+        [norm for _, norm in rows],
+        [means[k] for k, _ in rows],
+        [variances[k] for k, _ in rows],
+        total.numel() // total.shape[1],
+    )
     return total
 
 

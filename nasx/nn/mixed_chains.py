@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 from nasx.nn.kernels import kernels_in_use, mixed_sums
 from nasx.nn.kernels.mixed_sums import Term
-from nasx.nn.layers import AvgPool3x3, BatchNorm, MaxPool3x3, Pointwise, ReLUDepthwise
+from nasx.nn.layers import (
+    AvgPool3x3,
+    BatchNorm,
+    MaxPool3x3,
+    Pointwise,
+    ReLUDepthwise,
+    keep_statistics,
+)
 
 __all__ = ["as_one", "without_norm"]
 
@@ -99,10 +106,14 @@ def as_one(
         epsilon=epsilons.pop() if epsilons else 1e-5,
         recompute=recompute,
     )
-    count = found.total.numel() // found.total.shape[1]
-    for row, norm in enumerate([*ends, *inner]):
-        if norm is not None:
-            norm.keep(found.means[row], found.variances[row], count)
+    rows = [(row, norm) for row, norm in enumerate([*ends, *inner]) if norm is not None]
+    means, variances = found.means.unbind(), found.variances.unbind()
+    keep_statistics(
+        [norm for _, norm in rows],
+        [means[row] for row, _ in rows],
+        [variances[row] for row, _ in rows],
+        found.total.numel() // found.total.shape[1],
+    )
     return found.total
 
 

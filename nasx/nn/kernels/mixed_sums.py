@@ -71,8 +71,8 @@ def mixed_sum(
 ) -> MixedSum:
     """Apply chains of kernels to one input, and compute the `normalized_sum` of what they give.
 
-    As `relu_depthwise`, `pointwise`, `batch_norm` and the poolings one after another; `takes` says whether
-    it may be called. Nothing that is normalised is ever in memory.
+    As `relu_depthwise`, `pointwise`, `batch_norm` and the poolings one after another; `takes` says whether it
+    is faster. Nothing that is normalised is ever in memory.
 
     Parameters
     ----------
@@ -102,7 +102,8 @@ def mixed_sum(
     Raises
     ------
     ValueError
-        If a term that is given has another shape or dtype than the others.
+        If a kernel cannot read the images or the parameters, or a term that is given has another shape or
+        dtype than the others.
 
     References
     ----------
@@ -115,6 +116,12 @@ def mixed_sum(
     >>> mixed_sum(x, terms, [], [], torch.tensor([2.0, 1.0])).total.unique()
     tensor([3.])
     """
+    if not _fits(x, terms, parameters, weights, stride):
+        raise ValueError(
+            "x must be images of more than one pixel, channels last and a multiple of 8, with a weight for each "
+            f"term; got shapes {tuple(x.shape)} and {tuple(weights.shape)}, stride {stride}, {len(terms)} terms "
+            f"and {len(parameters)} parameters"
+        )
     given = [one.contiguous(memory_format=torch.channels_last) for one in given]
     batch, channels, *sizes = x.shape
     shape = (batch, channels, *(-(-size // stride) for size in sizes))
@@ -135,20 +142,34 @@ def takes(
     x: Tensor, terms: Sequence[Term], parameters: Sequence[Tensor], weights: Tensor, stride: int
 ) -> bool:
     """Say whether the kernel takes all of it and is worth its while."""
-    if not tensors.active() or torch.compiler.is_compiling() or x.dim() != 4 or stride not in (1, 2):
+    return (
+        tensors.active()
+        and not torch.compiler.is_compiling()
+        and _fits(x, terms, parameters, weights, stride)
+        and x.shape[1] <= MOST_CHANNELS
+        and tensors.worthwhile("mixed_sum", x.numel() // stride**2)
+        and any(term.kind == "convolutions" for term in terms)  # others gain nothing
+    )
+
+
+def _fits(
+    x: Tensor, terms: Sequence[Term], parameters: Sequence[Tensor], weights: Tensor, stride: int
+) -> bool:
+    """Say whether the kernel may read all of it."""
+    if x.dim() != 4 or stride not in (1, 2):
         return False
     channels = x.shape[1]
-    numbers = x.shape[0] * channels * math.prod(-(-size // stride) for size in x.shape[2:])
     return (
-        channels % 8 == 0
-        and channels <= MOST_CHANNELS
-        and tensors.worthwhile("mixed_sum", numbers)
-        and numbers >= 2 * channels  # one number for a channel is an error
-        and any(term.kind == "convolutions" for term in terms)  # others gain nothing
+        channels > 0
+        and channels % 8 == 0
+        # One number for a channel is an error.
+        and x.shape[0] * math.prod(-(-size // stride) for size in x.shape[2:]) >= 2
         and not (stride == 2 and any(term.kind == "identity" for term in terms))
         and tensors.fits(x, x.dtype, torch.channels_last)
         and tensors.fits(weights, x.dtype, torch.contiguous_format)
+        and weights.shape == (len(terms),)
         and all(tensors.fits(one, x.dtype, torch.contiguous_format) for one in parameters)
+        and len(parameters) == 2 * sum(len(term.dilations) for term in terms)
         and all(one.shape == (channels, channels, 1, 1) for one in parameters[1::2])
         and all(one.shape in [(channels, 1, k, k) for k in (3, 5)] for one in parameters[::2])
     )

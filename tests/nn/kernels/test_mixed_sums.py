@@ -366,6 +366,14 @@ def test_what_does_not_fit_is_refused():
             "from 0 to 4; got 5",
         ),
         (
+            lambda: mixed_sums.mixed_sum(x.reshape(1, 32, 1, 1), [Term("identity", False)], [], [], weights),
+            r"got shapes \(1, 32, 1, 1\)",
+        ),
+        (
+            lambda: mixed_sums.mixed_sum(x, [Term("convolutions", True, (1,))], [weights], [], weights),
+            "1 terms and 1 parameters",
+        ),
+        (
             lambda: native.mixed_sum_float32((1, 2, 2, 8, 1), 0, [pool], at, at, 1.0, True, at),
             "x must be the address",
         ),

@@ -29,7 +29,15 @@ def nasbench(portion=1):
 
 
 KERNELS = {
-    darts: {"normalized_sum", "relu_depthwise", "pointwise", "max_pool_3x3", "avg_pool_3x3", "batch_norm"},
+    darts: {
+        "mixed_sum",
+        "normalized_sum",
+        "relu_depthwise",
+        "pointwise",
+        "max_pool_3x3",
+        "avg_pool_3x3",
+        "batch_norm",
+    },
     nasbench: {"normalized_sum", "avg_pool_3x3"},
 }
 OF_PARTS = {"take_channels": "join_channels", "shuffle_channels": "unshuffle_channels"}
