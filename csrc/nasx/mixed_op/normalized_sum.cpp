@@ -37,14 +37,6 @@ std::vector<T> times(const T* numbers, std::size_t channels, T factor) {
     return out;
 }
 
-// The block of the term after term k, from number `begin` on.
-template <class T>
-void ask_for_next(std::span<const T* const> terms, std::size_t k, std::size_t begin, std::size_t n) {
-    if (k + 1 < terms.size()) {
-        ask_for(terms[k + 1] + begin, n);
-    }
-}
-
 }  // namespace
 
 template <class T>
@@ -86,7 +78,6 @@ void add_terms(std::size_t rows, std::size_t channels, std::span<const T* const>
     blocks.run([&](std::size_t block) {
         const std::size_t begin = blocks.begin(block), n = blocks.rows_of(block) * channels;
         for (std::size_t k = 0; k < terms.size(); ++k) {
-            ask_for_next(terms, k, begin, n);
             const auto loop = k == 0 && !add ? norm_loops<T>().normalize : norm_loops<T>().add_normalized;
             loop(terms[k] + begin, shifts[k].data(), factors[k].data(), blocks.period, n, out + begin);
         }
@@ -110,7 +101,6 @@ std::vector<PassBack<T>> pass_to_terms(std::size_t rows, std::size_t channels, c
         const std::size_t begin = blocks.begin(block), n = blocks.rows_of(block) * channels;
         std::vector<T> added(blocks.period), multiplied(blocks.period);
         for (std::size_t k = 0; k < count; ++k) {
-            ask_for_next(terms, k, begin, n);
             std::fill(added.begin(), added.end(), T{0});
             std::fill(multiplied.begin(), multiplied.end(), T{0});
             norm_loops<T>().add_products(grad + begin, terms[k] + begin, centres[k].data(), blocks.period, n,

@@ -118,9 +118,9 @@ def mixed_sum(
     """
     if not _fits(x, terms, parameters, weights, stride):
         raise ValueError(
-            "x must be images of more than one pixel, channels last and a multiple of 8, with a weight for each "
-            f"term; got shapes {tuple(x.shape)} and {tuple(weights.shape)}, stride {stride}, {len(terms)} terms "
-            f"and {len(parameters)} parameters"
+            "x must be images of more than one pixel, channels last and a multiple of 8, with a weight for "
+            f"each term; got shapes {tuple(x.shape)} and {tuple(weights.shape)}, stride {stride}, "
+            f"{len(terms)} terms and {len(parameters)} parameters"
         )
     given = [one.contiguous(memory_format=torch.channels_last) for one in given]
     batch, channels, *sizes = x.shape
