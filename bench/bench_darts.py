@@ -1,7 +1,8 @@
 """Steps of DARTS and PC-DARTS against a plain twin in PyTorch: python bench/bench_darts.py.
 
-The twin (darts_twin.py) is written as the papers describe, in both memory layouts. Losses and gradients are
-compared first, on the same weights and images. `--memory` prints the peak memory of each in its own process.
+The twins (darts_twin.py, and nasbench201_twin.py for DARTS on that space) are written as the papers describe,
+in both memory layouts. Losses and gradients are compared first, on the same weights and images. `--memory`
+prints the peak memory of each in its own process.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import darts_twin
 import harness  # first: it cleans the environment
+import nasbench201_twin
 import torch
-from darts_twin import Network
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,12 +28,14 @@ from nasx.nn.mixed import recompute_operations
 from nasx.strategies.differentiable.training import Training
 
 VARIANTS = ("eager NCHW", "eager channels-last", "nasx", "nasx, computed again")
+# Methods, with the parts of the channels and whether the space is NAS-Bench-201's.
+METHODS = {"darts": (1, False), "pc_darts": (4, False), "nasbench201": (1, True)}
 
 
 class Twin:
     """The twin's steps."""
 
-    def __init__(self, network: Network, channels_last: bool) -> None:
+    def __init__(self, network: Any, channels_last: bool) -> None:
         self.network, self.channels_last = network, channels_last
         if channels_last:
             network.to(memory_format=torch.channels_last)
@@ -86,15 +90,21 @@ class Ours:
         return self.training.architecture_step(batch, batch)
 
 
-def make(variant: str, options: argparse.Namespace, portion: int) -> tuple[Any, tuple[Tensor, Tensor]]:
+def make(variant: str, options: argparse.Namespace, method: str) -> tuple[Any, tuple[Tensor, Tensor]]:
     """One variant with the weights that all have, and a batch."""
     torch.manual_seed(0)
+    portion, on_nasbench201 = METHODS[method]
     side, batch = options.side, options.batch_size
     images, labels = torch.randn(batch, options.in_channels, side, side), torch.arange(batch) % 10
-    twin = Network(options.in_channels, 10, options.channels, options.cells, portion)
+    sizes = options.in_channels, 10, options.channels
+    if on_nasbench201:
+        twin: Any = nasbench201_twin.Network(*sizes, options.cells_of_stage)
+        space: Any = nasx.spaces.NASBench201(cells=options.cells_of_stage, channels=options.channels)
+    else:
+        twin = darts_twin.Network(*sizes, options.cells, portion)
+        space = nasx.spaces.DARTS(cells=options.cells, channels=options.channels)
     if not variant.startswith("nasx"):
         return Twin(twin.train(), variant == "eager channels-last"), (images, labels)
-    space = nasx.spaces.DARTS(cells=options.cells, channels=options.channels)
     task = nasx.tasks.ImageClassification(
         (images, labels), (images, labels), num_classes=10, normalize=False, device="cpu"
     )
@@ -103,7 +113,7 @@ def make(variant: str, options: argparse.Namespace, portion: int) -> tuple[Any, 
     return Ours(supernet, task, portion, variant != "nasx"), (images, labels)
 
 
-def copy_twin(twin: Network, supernet: Any) -> None:
+def copy_twin(twin: Any, supernet: Any) -> None:
     """Give a supernet the twin's weights: the same tensors in the same order."""
     mine, theirs = supernet.weight_parameters(), twin.weight_parameters()
     with torch.no_grad():
@@ -115,15 +125,17 @@ def copy_twin(twin: Network, supernet: Any) -> None:
             own.copy_(other)
 
 
-def check(options: argparse.Namespace, portion: int) -> None:
+def check(options: argparse.Namespace, method: str) -> None:
     """Compare losses and all gradients, in double precision and on a small network: there it is slow.
 
     In single precision rounding alone makes the two layouts of the whole network differ by 2e-3.
     """
-    small = argparse.Namespace(**vars(options) | {"channels": 4, "cells": 4, "side": 8, "batch_size": 10})
+    small = argparse.Namespace(
+        **vars(options) | {"channels": 8, "cells": 4, "cells_of_stage": 1, "side": 8, "batch_size": 10}
+    )
     first: Tensor | None = None
     for name in VARIANTS:
-        side, (images, labels) = make(name, small, portion)
+        side, (images, labels) = make(name, small, method)
         network = side.network.double()
         parameters = [*network.weight_parameters(), *network.architecture_parameters()]
         loss = F.cross_entropy(network(images.double()), labels)
@@ -151,30 +163,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--cells", type=int, default=8)
+    parser.add_argument("--cells-of-stage", type=int, default=5, help="N of NAS-Bench-201")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--side", type=int, default=32, help="height and width of the images")
     parser.add_argument("--in-channels", type=int, default=3, help="of the images")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--only", choices=("darts", "pc_darts"))
+    parser.add_argument("--only", choices=tuple(METHODS))
     parser.add_argument("--memory", action="store_true", help="peak memory instead of times")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        variant, portion, step = options.child.split("/")
-        side, batch = make(variant, options, int(portion))
+        variant, method, step = options.child.split("/")
+        side, batch = make(variant, options, method)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         getattr(side, step)(batch)
         print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         return
     harness.machine("torch")
     print(f"torch: {torch.get_num_threads()} threads; {vars(options)}")
-    for method, portion in (("darts", 1), ("pc_darts", 4)):
+    for method in METHODS:
         if options.only not in (None, method):
             continue
         if options.memory:
             for step in ("weight_step", "architecture_step"):
                 for variant in VARIANTS:
-                    command = [sys.executable, *sys.argv, "--child", f"{variant}/{portion}/{step}"]
+                    command = [sys.executable, *sys.argv, "--child", f"{variant}/{method}/{step}"]
                     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
                     before, after = map(int, printed.split())
                     print(
@@ -183,8 +196,8 @@ def main() -> None:
             continue
         sides: dict[str, Any] = {}
         for variant in VARIANTS:
-            sides[variant], batch = make(variant, options, portion)
-        check(options, portion)
+            sides[variant], batch = make(variant, options, method)
+        check(options, method)
         for step in ("weight_step", "architecture_step"):
             calls = {name: functools.partial(getattr(side, step), batch) for name, side in sides.items()}
             times = measure(calls, options.repeats)

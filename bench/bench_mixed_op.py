@@ -16,6 +16,7 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
+from unittest import mock
 
 import harness  # first: it sets up the process
 from harness import compare, describe
@@ -27,6 +28,7 @@ from torch.nn import functional as F
 
 import nasx
 from nasx.nn import MixedOp, kernels
+from nasx.nn import mixed as mixed_operations
 from nasx.nn.darts import darts_operation
 from nasx.nn.kernels import tensors
 
@@ -279,15 +281,27 @@ def whole(shape: tuple[int, int, int, int]) -> None:
     exact = call(twin, torch.channels_last, torch.float64)()
     if not same(exact, call(ours, torch.channels_last)()):
         raise AssertionError(f"mixed operation {shape}: nasx and the twin give different answers")
-    for name, layout in LAYOUTS.items():
+    peers = {f"eager {name}": call(twin, layout) for name, layout in LAYOUTS.items()}
+    peers["kernels one by one"] = one_by_one(call(ours, torch.channels_last))
+    for name, peer in peers.items():
         compare(
             f"mixed operation {'x'.join(map(str, shape))}",
-            f"eager {name}",
-            call(twin, layout),
+            name,
+            peer,
             call(ours, torch.channels_last),
             functools.partial(same, within=5e-3),
-            target=2.5 if shape[-1] <= 8 else 4,
+            target=(2.5 if shape[-1] <= 8 else 4) if "eager" in name else None,
         )
+
+
+def one_by_one(function: Callable[[], list[Tensor]]) -> Callable[[], list[Tensor]]:
+    """Run every candidate of mixed operations for itself."""
+
+    def call() -> list[Tensor]:
+        with mock.patch.object(mixed_operations, "as_one", return_value=None):
+            return function()
+
+    return call
 
 
 def least(call: Callable[[], object], rounds: int = 15) -> float:
@@ -389,16 +403,22 @@ def main() -> None:
     parser.add_argument("--only", default="", help="kernels whose names begin so")
     parser.add_argument("--compile", action="store_true", help="also time torch.compile")
     parser.add_argument("--small", action="store_true", help="small images, all by the kernels")
+    parser.add_argument(
+        "--shape", type=int, nargs=4, metavar=("B", "C", "H", "W"), help="of the images, instead of three"
+    )
     parser.add_argument("--cpu-time", action="store_true", help="of one thread, on a machine that is shared")
     options = parser.parse_args()
     if options.cpu_time:
         harness.clock, options.threads = time.process_time, [1]
     if options.small:
         tensors.LEAST = dict.fromkeys(tensors.LEAST, 0)
+    shapes = SMALL if options.small else SHAPES
+    if options.shape is not None:
+        shapes = [tuple(options.shape)]
     for threads in options.threads:
         chosen = [kernel for kernel in KERNELS if kernel.name.startswith(options.only)]
         mixed = not options.small and "mixed operation".startswith(options.only)
-        run(chosen, SMALL if options.small else SHAPES, threads, compiled=options.compile, mixed=mixed)
+        run(chosen, shapes, threads, compiled=options.compile, mixed=mixed)
 
 
 if __name__ == "__main__":
