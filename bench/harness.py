@@ -10,6 +10,7 @@ import os
 for _name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
     os.environ.pop(_name, None)
 
+import ctypes  # noqa: E402
 import platform  # noqa: E402
 import statistics  # noqa: E402
 import time  # noqa: E402
@@ -26,6 +27,18 @@ clock = time.perf_counter
 """Where a machine is shared and all work is one thread's, `time.process_time` sees less of the others."""
 
 _HEADER = f"{'case':<34} {'peer':<11} {'peer ms':>18} {'nasx ms':>18} {'ratio':>7} {'target':>7}"
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed, as it does where a step of training needs it again at once.
+
+    In a loop over a single operator it gives the pages back and has them cleared again at each call, on
+    either side: with small tensors that is most of what is measured.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for setting in (-1, -3):  # when to give back the end of the heap, and what to map by itself
+            mallopt(setting, 2**31 - 1)
 
 
 def machine(*peers: str) -> None:
