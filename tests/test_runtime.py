@@ -125,6 +125,36 @@ def test_a_fork_while_another_thread_computes() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_tensor_kernels_run_on_the_threads_of_torch() -> None:
+    code = """if True:
+        import os, torch
+        torch.set_num_threads(2)
+        from nasx.nn import kernels
+        from nasx._core import runtime
+        def threads():
+            return len(os.listdir("/proc/self/task"))
+        before = threads()
+        x = torch.randn(8, 16, 64, 64).to(memory_format=torch.channels_last).exp()
+        weight = torch.randn(16, 1, 3, 3)
+        with_torch = threads()
+        assert with_torch > before, (before, with_torch)
+        expected = kernels.relu_depthwise(x, weight)
+        assert threads() == with_torch
+        child = os.fork()
+        if child == 0:  # torch's threads are not there: the core makes its own
+            import signal
+            signal.alarm(60)
+            same = torch.equal(kernels.relu_depthwise(x, weight), expected)
+            os._exit(0 if same and threads() == 2 else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        runtime.set_team(0)
+        assert torch.equal(kernels.relu_depthwise(x, weight), expected)
+        assert threads() == with_torch + 1
+    """
+    done = python(code)
+    assert done.returncode == 0, done.stderr
+
+
 def test_python_threads_call_at_the_same_time() -> None:
     losses = np.random.default_rng(0).random((9000, 4))
     expected = pareto.rank(losses)

@@ -17,11 +17,18 @@
 #include "nasx/mixed_op/pointwise.hpp"
 #include "nasx/mixed_op/pooling.hpp"
 #include "nasx/mixed_op/weighted_sum.hpp"
+#include "nasx/parallel.hpp"
 
 namespace nasx::bindings {
 namespace {
 
 using Address = std::uintptr_t;
+
+// These are called between kernels of torch, on whose threads they run, and none of them touches Python.
+struct Released {
+    py::gil_scoped_release release;
+    BorrowedTeam team;
+};
 
 template <class T>
 T* maybe_pointer(Address address) {
@@ -56,7 +63,7 @@ void bind_weighted_sum(const std::vector<Address>& terms, Address weights, py::s
     const auto factors = numbers<T>(weights, arrays.size(), "weights");
     const auto size = count(n, "n");
     T* const to = pointer<T>(out, "out");
-    const py::gil_scoped_release release;
+    const Released released;
     mixed_op::weighted_sum<T>(arrays, factors, size, to);
 }
 
@@ -78,7 +85,7 @@ void bind_weighted_sum_backward(Address grad, const std::vector<Address>& terms,
         scaled.push_back(maybe_pointer<T>(address));
     }
     const std::span<T> products(maybe_pointer<T>(grad_weights), grad_weights == 0 ? 0 : arrays.size());
-    const py::gil_scoped_release release;
+    const Released released;
     mixed_op::weighted_sum_backward<T>(from, arrays, factors, size, scaled, products);
 }
 
@@ -95,7 +102,7 @@ void bind_max_pool(py::ssize_t images, py::ssize_t height, py::ssize_t width, py
     const T* const from = pointer<const T>(x, "x");
     T* const to = pointer<T>(out, "out");
     auto* const where = pointer<std::int8_t>(places, "places");
-    const py::gil_scoped_release release;
+    const Released released;
     mixed_op::max_pool_3x3<T>(shape, from, to, where);
 }
 
@@ -106,7 +113,7 @@ void bind_max_pool_backward(py::ssize_t images, py::ssize_t height, py::ssize_t 
     const T* const from = pointer<const T>(grad, "grad");
     const auto* const where = pointer<const std::int8_t>(places, "places");
     T* const to = pointer<T>(grad_x, "grad_x");
-    const py::gil_scoped_release release;
+    const Released released;
     mixed_op::max_pool_3x3_backward<T>(shape, from, where, to);
 }
 
@@ -116,7 +123,7 @@ void bind_avg_pool(py::ssize_t images, py::ssize_t height, py::ssize_t width, py
     const auto shape = pooling_shape(images, height, width, channels, stride);
     const T* const from = pointer<const T>(x, "x");
     T* const to = pointer<T>(out, "out");
-    const py::gil_scoped_release release;
+    const Released released;
     mixed_op::avg_pool_3x3<T>(shape, from, to);
 }
 
@@ -126,7 +133,7 @@ void bind_avg_pool_backward(py::ssize_t images, py::ssize_t height, py::ssize_t 
     const auto shape = pooling_shape(images, height, width, channels, stride);
     const T* const from = pointer<const T>(grad, "grad");
     T* const to = pointer<T>(grad_x, "grad_x");
-    const py::gil_scoped_release release;
+    const Released released;
     mixed_op::avg_pool_3x3_backward<T>(shape, from, to);
 }
 
@@ -146,7 +153,7 @@ void bind_relu_depthwise(py::ssize_t images, py::ssize_t height, py::ssize_t wid
     const T* const from = pointer<const T>(x, "x");
     const T* const factors = pointer<const T>(weights, "weights");
     T* const to = pointer<T>(out, "out");
-    const py::gil_scoped_release release;
+    const Released released;
     mixed_op::relu_depthwise<T>(shape, from, factors, to);
 }
 
@@ -162,7 +169,7 @@ void bind_relu_depthwise_backward(py::ssize_t images, py::ssize_t height, py::ss
     const T* const factors = pointer<const T>(weights, "weights");
     T* const of_x = maybe_pointer<T>(grad_x);
     T* const of_weights = maybe_pointer<T>(grad_weights);
-    const py::gil_scoped_release release;
+    const Released released;
     mixed_op::relu_depthwise_backward<T>(shape, passed, from, factors, of_x, of_weights);
 }
 
@@ -174,7 +181,7 @@ void bind_pointwise(py::ssize_t pixels, py::ssize_t in_channels, py::ssize_t out
     const T* const from = pointer<const T>(x, "x");
     const T* const factors = pointer<const T>(weights, "weights");
     T* const to = pointer<T>(out, "out");
-    const py::gil_scoped_release release;
+    const Released released;
     mixed_op::pointwise<T>(shape, from, factors, to);
 }
 
@@ -189,7 +196,7 @@ void bind_pointwise_backward(py::ssize_t pixels, py::ssize_t in_channels, py::ss
     const T* const factors = pointer<const T>(weights, "weights");
     T* const of_x = maybe_pointer<T>(grad_x);
     T* const of_weights = maybe_pointer<T>(grad_weights);
-    const py::gil_scoped_release release;
+    const Released released;
     mixed_op::pointwise_backward<T>(shape, passed, from, factors, of_x, of_weights);
 }
 
@@ -202,7 +209,7 @@ void bind_batch_norm(py::ssize_t rows, py::ssize_t channels, Address x, double e
     T* const centres = pointer<T>(means, "means");
     T* const spreads = pointer<T>(variances, "variances");
     T* const factors = pointer<T>(scales, "scales");
-    const py::gil_scoped_release release;
+    const Released released;
     mixed_op::batch_norm<T>(pixels, width, from, epsilon, to, centres, spreads, factors);
 }
 
@@ -215,7 +222,7 @@ void bind_batch_norm_backward(py::ssize_t rows, py::ssize_t channels, Address gr
     const T* const centres = pointer<const T>(means, "means");
     const T* const factors = pointer<const T>(scales, "scales");
     T* const to = pointer<T>(grad_x, "grad_x");
-    const py::gil_scoped_release release;
+    const Released released;
     mixed_op::batch_norm_backward<T>(pixels, width, passed, from, centres, factors, to);
 }
 
@@ -235,7 +242,7 @@ void bind_normalized_sum(py::ssize_t rows, py::ssize_t channels, const std::vect
     T* const centres = pointer<T>(means, "means");
     T* const spreads = pointer<T>(variances, "variances");
     T* const steps = pointer<T>(scales, "scales");
-    const py::gil_scoped_release release;
+    const Released released;
     mixed_op::normalized_sum<T>(pixels, width, arrays, which, factors, epsilon, to, centres, spreads, steps);
 }
 
@@ -257,7 +264,7 @@ void bind_normalized_sum_backward(py::ssize_t rows, py::ssize_t channels, Addres
         of_terms.push_back(maybe_pointer<T>(address));
     }
     T* const of_weights = pointer<T>(grad_weights, "grad_weights");
-    const py::gil_scoped_release release;
+    const Released released;
     mixed_op::normalized_sum_backward<T>(pixels, width, passed, arrays, which, factors, centres, steps,
                                          of_terms, of_weights);
 }
@@ -323,7 +330,7 @@ void bind_mixed_sum(const std::array<py::ssize_t, 5>& sizes, Address x, const st
     const T* const from = pointer<const T>(x, "x");
     const auto factors = numbers<T>(weights, chains.size(), "weights");
     T* const to = pointer<T>(out, "out");
-    const py::gil_scoped_release release;
+    const Released released;
     mixed_op::mixed_sum<T>(shape, from, chains, factors, epsilon, kept, to);
 }
 
@@ -354,7 +361,7 @@ void bind_mixed_sum_backward(const std::array<py::ssize_t, 5>& sizes, Address gr
     }
     T* const of_x = maybe_pointer<T>(grad_x);
     T* const of_weights = pointer<T>(grad_weights, "grad_weights");
-    const py::gil_scoped_release release;
+    const Released released;
     mixed_op::mixed_sum_backward<T>(shape, passed, from, chains, factors, kept, found, of_x, of_weights);
 }
 
@@ -364,7 +371,7 @@ void bind_take_channels(py::ssize_t pixels, py::ssize_t channels, py::ssize_t wi
     const auto rows = count(pixels, "pixels"), all = count(channels, "channels"), few = count(width, "width");
     const T* const from = pointer<const T>(x, "x");
     T* const to = pointer<T>(part, "part");
-    const py::gil_scoped_release release;
+    const Released released;
     mixed_op::take_channels<T>(rows, all, few, from, to);
 }
 
@@ -376,7 +383,7 @@ void bind_join_channels(py::ssize_t pixels, py::ssize_t width, py::ssize_t rest_
     const T* const first = pointer<const T>(part, "part");
     const T* const second = pointer<const T>(rest, "rest");
     T* const to = pointer<T>(out, "out");
-    const py::gil_scoped_release release;
+    const Released released;
     mixed_op::join_channels<T>(rows, few, others, first, second, to);
 }
 
@@ -388,7 +395,7 @@ void bind_shuffle_channels(py::ssize_t pixels, py::ssize_t width, py::ssize_t po
     const T* const first = pointer<const T>(part, "part");
     const T* const others = pointer<const T>(rest, "rest");
     T* const to = pointer<T>(out, "out");
-    const py::gil_scoped_release release;
+    const Released released;
     mixed_op::shuffle_channels<T>(rows, few, parts, first, others, apart, to);
 }
 
@@ -400,7 +407,7 @@ void bind_unshuffle_channels(py::ssize_t pixels, py::ssize_t width, py::ssize_t 
     const T* const from = pointer<const T>(shuffled, "shuffled");
     T* const first = pointer<T>(part, "part");
     T* const others = pointer<T>(rest, "rest");
-    const py::gil_scoped_release release;
+    const Released released;
     mixed_op::unshuffle_channels<T>(rows, few, parts, from, first, others);
 }
 

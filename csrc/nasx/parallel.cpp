@@ -13,12 +13,14 @@
 #include <string>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace nasx {
 namespace {
 
 thread_local bool inside_loop = false;
+thread_local bool borrows_team = false;
 
 struct Job {
     std::atomic<std::size_t> next;
@@ -161,6 +163,23 @@ Pool& pool() {
     return *existing;
 }
 
+std::atomic<TeamFunction> current_team{nullptr};
+std::mutex team_owner;
+
+// False when there is no team, or another caller has it.
+bool try_run_on_team(Job& job, std::size_t threads) {
+    const TeamFunction team = borrows_team ? current_team.load(std::memory_order_acquire) : nullptr;
+    if (team == nullptr) {
+        return false;
+    }
+    const std::unique_lock owner(team_owner, std::try_to_lock);
+    if (!owner) {
+        return false;
+    }
+    team([](void* data) { static_cast<Job*>(data)->work(); }, &job, static_cast<unsigned>(threads), 0);
+    return true;
+}
+
 std::size_t affinity_count() {
 #ifdef __linux__
     cpu_set_t set;
@@ -172,6 +191,19 @@ std::size_t affinity_count() {
 }
 
 }  // namespace
+
+void set_team(TeamFunction team) {
+    static std::atomic<bool> registered{false};
+    if (!registered.exchange(true)) {
+        pthread_atfork(nullptr, nullptr, [] { current_team.store(nullptr, std::memory_order_release); });
+    }
+    current_team.store(team, std::memory_order_release);
+}
+
+BorrowedTeam::BorrowedTeam() : before_(std::exchange(borrows_team, true)) {}
+BorrowedTeam::~BorrowedTeam() {
+    borrows_team = before_;
+}
 
 void set_num_threads(std::size_t threads) {
     if (threads == 0 || threads > most_threads) {
@@ -204,7 +236,8 @@ void detail::run(std::size_t begin, std::size_t end, std::size_t grain, RangeFun
     const std::size_t threads = length <= grain || inside_loop ? 1 : get_num_threads();
     if (threads > 1) {
         Job job{.next = begin, .end = end, .grain = grain, .function = function, .context = context};
-        if (pool().try_run(job, threads, (length - 1) / grain + 1)) {
+        const std::size_t pieces = (length - 1) / grain + 1;
+        if (try_run_on_team(job, std::min(threads, pieces)) || pool().try_run(job, threads, pieces)) {
             if (job.error) {
                 std::rethrow_exception(job.error);
             }

@@ -21,6 +21,29 @@ void set_num_threads(std::size_t threads);
 // What was set, else the number of CPUs this process may run on.
 std::size_t get_num_threads();
 
+// Runs function(data) on the caller and on so many threads less one, and waits for all: GOMP_parallel of
+// GNU's OpenMP runtime, whose flags are 0 here.
+using TeamFunction = void (*)(void (*function)(void*), void* data, unsigned threads, unsigned flags);
+
+// Threads of another library in this process, which loops may borrow; null: there are none. That library's
+// threads spin for a while after its own loops, and take the CPUs from ours if ours are others. A forked
+// child has none.
+void set_team(TeamFunction team);
+
+// While one is alive, loops of its thread run on the team, if there is one. For kernels that are called
+// between that library's own: others are not to start its threads, which a forked child could not use any
+// more.
+class BorrowedTeam {
+  public:
+    BorrowedTeam();
+    ~BorrowedTeam();
+    BorrowedTeam(const BorrowedTeam&) = delete;
+    BorrowedTeam& operator=(const BorrowedTeam&) = delete;
+
+  private:
+    bool before_;
+};
+
 namespace detail {
 using RangeFunction = void (*)(void* context, std::size_t begin, std::size_t end);
 void run(std::size_t begin, std::size_t end, std::size_t grain, RangeFunction function, void* context);

@@ -121,3 +121,76 @@ TEST_CASE("a forked child makes its own pool, also while others use the parent's
     other.join();
 }
 #endif
+
+namespace {
+
+std::atomic<int> teams{0};
+
+// As GOMP_parallel: the caller and threads of its own.
+void team(void (*function)(void*), void* data, unsigned threads, unsigned flags) {
+    CHECK(flags == 0);
+    ++teams;
+    std::vector<std::thread> others;
+    for (unsigned i = 1; i < threads; ++i) {
+        others.emplace_back(function, data);
+    }
+    function(data);
+    for (std::thread& other : others) {
+        other.join();
+    }
+}
+
+}  // namespace
+
+TEST_CASE("loops run on a team where it is borrowed, and nowhere else") {
+    set_num_threads(3);
+    set_team(team);
+    teams = 0;
+    CHECK(covers_once(0, 1000, 1));
+    CHECK(teams == 0);
+    {
+        const BorrowedTeam outer;
+        CHECK(covers_once(0, 1000, 1));
+        CHECK(teams == 1);
+        {
+            const BorrowedTeam inner;
+            CHECK(covers_once(0, 1000, 1));
+        }
+        CHECK(covers_once(0, 2, 1));
+        CHECK(teams == 3);
+        CHECK(covers_once(0, 10, 64));  // one piece needs no threads
+        CHECK(teams == 3);
+        CHECK(test::has(test::refusal([] {
+                            parallel_for(0, 100, 1, [](std::size_t b, std::size_t) {
+                                if (b == 50) {
+                                    throw std::invalid_argument("fifty");
+                                }
+                            });
+                        }),
+                        "fifty"));
+        std::atomic<int> wrong{0};
+        std::thread another([&] { wrong += covers_once(0, 1000, 1) ? 0 : 1; });  // it borrows nothing
+        another.join();
+        CHECK(wrong == 0);
+        CHECK(teams == 4);
+        set_num_threads(1);
+        CHECK(covers_once(0, 1000, 1));
+        CHECK(teams == 4);
+    }
+    set_num_threads(3);
+    CHECK(covers_once(0, 1000, 1));
+    CHECK(teams == 4);
+    const pid_t child = fork();
+    if (child == 0) {
+        const BorrowedTeam borrowed;
+        const bool right = covers_once(0, 1000, 1);
+        _exit(right && teams == 4 ? 0 : 1);
+    }
+    int status = 1;
+    waitpid(child, &status, 0);
+    CHECK(status == 0);
+    set_team(nullptr);
+    const BorrowedTeam nobody;
+    CHECK(covers_once(0, 1000, 1));
+    CHECK(teams == 4);
+}

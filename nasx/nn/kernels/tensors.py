@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nasx import _runtime
 from nasx._core import mixed_op as native
 
 __all__ = [
@@ -85,6 +86,7 @@ def _wanted() -> bool:
 
 
 _in_use = _wanted()
+_runtime.borrow_threads(torch)
 
 
 def use_kernels(on: bool) -> None:
