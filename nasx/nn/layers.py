@@ -173,27 +173,39 @@ class BatchNorm(nn.BatchNorm2d):
         count : int
             Numbers of each channel, at least 2.
         """
-        keep_statistics([self], [means], [variances], count)
+        keep_statistics([self], means[None], variances[None], count)
 
 
-def keep_statistics(
-    norms: Sequence[BatchNorm], means: Sequence[Tensor], variances: Sequence[Tensor], count: int
-) -> None:
-    """Do what `BatchNorm.keep` does for several layers at once: three calls where they would be many."""
-    of_share: dict[float, list[tuple[Tensor, Tensor, Tensor, Tensor]]] = {}
-    for norm, mean, variance in zip(norms, means, variances, strict=True):
-        if not norm.track_running_stats or norm.running_mean is None or norm.running_var is None:
-            continue
-        assert norm.num_batches_tracked is not None  # as long as there are statistics
-        norm.num_batches_tracked.add_(1)
-        share = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
-        of_share.setdefault(share, []).append((norm.running_mean, mean, norm.running_var, variance))
+def keep_statistics(norms: Sequence[BatchNorm | None], means: Tensor, variances: Tensor, count: int) -> None:
+    """Do what `BatchNorm.keep` does for several layers at once: a few calls where they would be many.
+
+    Parameters
+    ----------
+    norms : sequence of BatchNorm or None
+        K layers; None for what is not normalised.
+    means, variances : Tensor of shape (K, C)
+        Of the batch, for each.
+    count : int
+        Numbers of each channel, at least 2.
+    """
     with torch.no_grad():
-        for share, rows in of_share.items():
-            running_means, new_means, running_variances, new_variances = zip(*rows, strict=True)
-            torch._foreach_lerp_(running_means, new_means, share)
-            unbiased = torch._foreach_mul(new_variances, count / (count - 1))
-            torch._foreach_lerp_(running_variances, unbiased, share)
+        rows = zip(norms, means.unbind(), (variances * (count / (count - 1))).unbind(), strict=True)
+        of_share: dict[float | None, list[tuple[Tensor, ...]]] = {}
+        for norm, mean, variance in rows:
+            if norm is None or not norm.track_running_stats or norm.running_mean is None:
+                continue
+            buffers = norm.num_batches_tracked, norm.running_mean, norm.running_var
+            of_share.setdefault(norm.momentum, []).append((*buffers, mean, variance))  # type: ignore[arg-type]
+        for share, found in of_share.items():
+            batches, running_means, running_variances, new_means, new_variances = zip(*found, strict=True)
+            torch._foreach_add_(batches, 1)
+            if share is None:  # of all batches alike
+                for k, number in enumerate(batches):
+                    running_means[k].lerp_(new_means[k], 1 / float(number))
+                    running_variances[k].lerp_(new_variances[k], 1 / float(number))
+            else:
+                torch._foreach_lerp_(running_means, new_means, share)
+                torch._foreach_lerp_(running_variances, new_variances, share)
 
 
 _OF_TORCH: dict[type[nn.Module], type[nn.Module]] = {

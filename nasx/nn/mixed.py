@@ -149,13 +149,7 @@ def _add_up(terms: list[Tensor], norms: list[BatchNorm | None], weights: Tensor)
     total, means, variances = normalized_sums.normalized_sum(
         terms, [norm is not None for norm in norms], weights, epsilons.pop()
     )
-    rows = [(k, norm) for k, norm in enumerate(norms) if norm is not None]
-    keep_statistics(
-        [norm for _, norm in rows],
-        [means[k] for k, _ in rows],
-        [variances[k] for k, _ in rows],
-        total.numel() // total.shape[1],
-    )
+    keep_statistics(norms, means, variances, total.numel() // total.shape[1])
     return total
 
 

@@ -22,7 +22,6 @@ from nasx.nn.layers import (
 
 __all__ = ["as_one", "without_norm"]
 
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _POOLINGS: Mapping[type[nn.Module], mixed_sums.Kind] = {MaxPool3x3: "max_pool", AvgPool3x3: "avg_pool"}
 
 Body = Callable[[Tensor], Tensor]
@@ -96,7 +95,7 @@ def as_one(
     (stride,) = strides
     if not mixed_sums.takes(x, terms, parameters, weights, stride):
         return None
-    found = mixed_sums.mixed_sum(
+    found = mixed_sums.run(
         x,
         terms,
         parameters,
@@ -106,20 +105,22 @@ def as_one(
         epsilon=epsilons.pop() if epsilons else 1e-5,
         recompute=recompute,
     )
-    rows = [(row, norm) for row, norm in enumerate([*ends, *inner]) if norm is not None]
-    means, variances = found.means.unbind(), found.variances.unbind()
-    keep_statistics(
-        [norm for _, norm in rows],
-        [means[row] for row, _ in rows],
-        [variances[row] for row, _ in rows],
-        found.total.numel() // found.total.shape[1],
-    )
+    count = found.total.numel() // found.total.shape[1]
+    keep_statistics([*ends, *inner], found.means, found.variances, count)
     return found.total
 
 
 def _is_watched(modules: Sequence[nn.Module]) -> bool:
     """Whether somebody is to see them run."""
-    return any(getattr(module, name) for module in modules for name in _HOOKS)
+    for module in modules:
+        if (
+            module._forward_hooks
+            or module._forward_pre_hooks
+            or module._backward_hooks
+            or module._backward_pre_hooks
+        ):
+            return True
+    return False
 
 
 def _chain_of(operation: nn.Module) -> tuple[Term, int, list[Any]] | None:

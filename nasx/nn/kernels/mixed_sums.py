@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from nasx.nn.kernels import normalized_sums, tensors
 
-__all__ = ["MixedSum", "Term", "mixed_sum", "takes"]
+__all__ = ["MixedSum", "Term", "mixed_sum", "run", "takes"]
 
 Kind: TypeAlias = Literal["given", "identity", "max_pool", "avg_pool", "convolutions"]
 _NUMBERS: dict[Kind, int] = {"given": 0, "identity": 1, "max_pool": 2, "avg_pool": 3, "convolutions": 4}
@@ -122,6 +122,21 @@ def mixed_sum(
             f"each term; got shapes {tuple(x.shape)} and {tuple(weights.shape)}, stride {stride}, "
             f"{len(terms)} terms and {len(parameters)} parameters"
         )
+    return run(x, terms, parameters, given, weights, stride=stride, epsilon=epsilon, recompute=recompute)
+
+
+def run(
+    x: Tensor,
+    terms: Sequence[Term],
+    parameters: Sequence[Tensor],
+    given: Sequence[Tensor],
+    weights: Tensor,
+    *,
+    stride: int,
+    epsilon: float,
+    recompute: bool,
+) -> MixedSum:
+    """Do what `mixed_sum` does with what `takes` has looked at."""
     given = [one.contiguous(memory_format=torch.channels_last) for one in given]
     batch, channels, *sizes = x.shape
     shape = (batch, channels, *(-(-size // stride) for size in sizes))
