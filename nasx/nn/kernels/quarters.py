@@ -66,6 +66,10 @@ class _Quarters(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         first = grads[0]
+        if torch.is_grad_enabled():  # this gradient is to be differentiated
+            like = first.new_zeros(ctx.size).requires_grad_()
+            (found,) = torch.autograd.grad(_slices(like), like, grads, create_graph=True)
+            return found
         out = torch.empty(
             ctx.size, dtype=first.dtype, device=first.device, memory_format=torch.channels_last
         ).zero_()

@@ -195,6 +195,22 @@ def test_nothing_that_is_normalised_is_kept_and_recomputation_keeps_the_input_al
     assert kept[True] == size
 
 
+def test_running_statistics_follow_as_each_layers_would(calls):
+    layer = darts_mixed(8)
+    norms = [module for module in layer.modules() if isinstance(module, BatchNorm)]
+    norms[0].momentum, norms[1].momentum, norms[2].track_running_stats = None, 0.5, False
+    theirs = copy.deepcopy(layer)
+    x, weights = images(2, 8, 6, 5), torch.randn(8).softmax(0).requires_grad_()
+    for _ in range(3):
+        layer(x, weights)
+        kernels.use_kernels(False)
+        theirs(x, weights)
+        kernels.use_kernels(True)
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(layer.state_dict()[name], value, rtol=1e-4, atol=1e-6)
+    assert int(norms[0].num_batches_tracked) == 3
+
+
 def test_nan_shows_where_it_does_one_by_one():
     x, weights = images(2, 8, 6, 5), torch.randn(8).softmax(0).requires_grad_()
     with torch.no_grad():
