@@ -13,6 +13,7 @@
 #include "nasx/mixed_op/normalized_sum.hpp"
 #include "nasx/mixed_op/pass_back.hpp"
 #include "nasx/mixed_op/pooling.hpp"
+#include "nasx/mixed_op/rooms.hpp"
 #include "nasx/mixed_op/statistics.hpp"
 
 namespace nasx::mixed_op {
@@ -27,11 +28,13 @@ void check_length(std::size_t length, std::size_t wanted, const char* argument) 
 
 template <class T>
 DepthwiseShape shape_of(const MixedShape& shape, const MixedTerm<T>& term, std::size_t stage) {
-    const auto& [kernel, dilation, _a, _b, _c, _d, _e] = term.stages[stage];
+    const Stage<T>& sizes = term.stages[stage];
     if (stage == 0) {
-        return {shape.images, shape.height, shape.width, shape.channels, kernel, shape.stride, dilation};
+        return {shape.images, shape.height, shape.width,   shape.channels,
+                sizes.kernel, shape.stride, sizes.dilation};
     }
-    return {shape.images, shape.out_height(), shape.out_width(), shape.channels, kernel, 1, dilation};
+    return {shape.images,  shape.out_height(), shape.out_width(), shape.channels, sizes.kernel, 1,
+            sizes.dilation};
 }
 
 template <class T>
@@ -121,8 +124,6 @@ class Pooled {
           term_(term),
           statistics_(shape.images, image_.out / shape.channels, shape.channels) {}
 
-    typename ImageStatistics<T>::Room room() const { return statistics_.room(); }
-
     void operator()(typename ImageStatistics<T>::Room& room, std::size_t image, bool statistics_too) {
         T* const out = term_.out + image * image_.out;
         if (term_.chain == Chain::max_pool) {
@@ -146,6 +147,24 @@ class Pooled {
     const T* x_;
     MixedTerm<T> term_;
     ImageStatistics<T> statistics_;
+};
+
+// What a thread works in, forward and backward.
+template <class T>
+struct ForwardRoom {
+    ForwardRoom(const std::deque<ForwardStage<T>>& stages, std::size_t channels)
+        : kept(stages.begin(), stages.end()), statistics(Statistics<T>(0, channels).room()) {}
+    std::deque<typename ForwardStage<T>::Kept> kept;
+    typename ImageStatistics<T>::Room statistics;
+};
+
+template <class T>
+struct BackwardRoom {
+    // The last two have room for an image of outputs and for one of inputs.
+    BackwardRoom(const std::deque<BackwardStage<T>>& stages, std::size_t out, std::size_t in)
+        : kept(stages.begin(), stages.end()), ends(out), starts(in) {}
+    std::deque<typename BackwardStage<T>::Kept> kept;
+    std::vector<T> ends, starts;
 };
 
 // What chains give, and their statistics if they are wanted.
@@ -172,9 +191,10 @@ void run_chains(const MixedShape& shape, const T* x, std::span<const MixedTerm<T
                 pooled.emplace_back(shape, x, term);
             }
         }
+        Rooms<ForwardRoom<T>> rooms;
         parallel_for(0, shape.images, one.at_once, [&](std::size_t first, std::size_t last) {
-            std::deque<typename ForwardStage<T>::Kept> kept(stages.begin(), stages.end());
-            auto room = Statistics<T>(0, shape.channels).room();
+            const auto lease = rooms.take(stages, shape.channels);
+            auto& [kept, room] = *lease;
             for (std::size_t image = first; image < last; ++image) {
                 for (Pooled<T>& pooling : pooled) {
                     pooling(room, image, statistics_too);
@@ -255,8 +275,8 @@ class Simple {
     T* grad_x_;
 };
 
-// Calls function(part, first, last) for at most 32 parts of the batch, whose sums for the weights' gradients
-// are kept apart: they do not depend on the threads.
+// Calls function(first, last) for the images of at most 32 parts of the batch, whose sums for the weights'
+// gradients are kept apart: they do not depend on the threads.
 struct Parts {
     std::size_t images, in_part, count;
 
@@ -300,13 +320,14 @@ bool chains_backward(const MixedShape& shape, const T* grad, const T* x, std::sp
                 add = true;
             }
         }
+        Rooms<BackwardRoom<T>> rooms;
         parts.run([&](std::size_t first, std::size_t last) {
-            std::deque<typename BackwardStage<T>::Kept> kept(stages.begin(), stages.end());
-            std::vector<T> ends(simple.empty() ? 0 : one.out), starts(simple.empty() ? 0 : one.in);
+            const auto lease = rooms.take(stages, simple.empty() ? 0 : one.out, simple.empty() ? 0 : one.in);
+            auto& [kept, ends, starts] = *lease;
             for (std::size_t image = first; image < last; ++image) {
                 // The one that writes, and then those that add.
                 const bool stages_first = !stages.empty() && stages.front().writes();
-                const auto run_stages = [&] {
+                const auto run_stages = [&, &kept = kept] {
                     for (std::size_t i = 0; i < stages.size(); ++i) {
                         std::array<const T*, 2> next{};
                         if (i + 1 < stages.size()) {
