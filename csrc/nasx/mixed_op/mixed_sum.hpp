@@ -15,7 +15,9 @@
 //
 // Arrays are given by pointers, and those that are written overlap no others, but that chains may share their
 // room where nothing is kept. With n numbers in the input and m in the sum, C channels and k^2 weights in a
-// depthwise kernel: O((k^2 + C) * m) for each stage and O(n + m) for each other term.
+// depthwise kernel: O((k^2 + C) * m) for each stage and O(n + m) for each other term. Room: for each thread
+// an image of the input and one of the sum, and padded rows for each chain; backward also sums for the
+// weights' gradients of at most 32 parts of the batch.
 //
 // H. Liu, K. Simonyan and Y. Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, has such sums.
 #pragma once
