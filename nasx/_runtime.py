@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import operator
 import sys
-from pathlib import Path
-from types import ModuleType
 
 from nasx._core import runtime
 
@@ -77,24 +74,6 @@ def sync_num_threads() -> None:
     threads = getattr(torch, "get_num_threads", None)
     if threads is not None and not _chosen:
         runtime.set_num_threads(int(threads()))
-
-
-def borrow_threads(torch: ModuleType) -> None:
-    """Let tensor kernels run on the threads of torch's OpenMP runtime, if that is GNU's and it is found.
-
-    Its threads spin for milliseconds after each of torch's operators; kernels on other threads would share
-    the CPUs with them.
-    """
-    try:
-        mapped = Path("/proc/self/maps").read_text()
-    except OSError:
-        return
-    found = {line.split(maxsplit=5)[5] for line in mapped.splitlines() if "/libgomp" in line}
-    folder = str(Path(torch.__file__ or "").parent)
-    own = {path for path in found if path.startswith(folder)} or found
-    if len(own) == 1:  # others' copies have threads of their own
-        function = getattr(ctypes.CDLL(own.pop()), "GOMP_parallel", None)
-        runtime.set_team(ctypes.cast(function, ctypes.c_void_p).value or 0 if function is not None else 0)
 
 
 def simd_level() -> str:

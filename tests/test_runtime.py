@@ -130,7 +130,7 @@ def test_tensor_kernels_run_on_the_threads_of_torch() -> None:
         import os, torch
         torch.set_num_threads(2)
         from nasx.nn import kernels
-        from nasx._core import runtime
+        from nasx._core import mixed_op
         def threads():
             return len(os.listdir("/proc/self/task"))
         before = threads()
@@ -148,7 +148,7 @@ def test_tensor_kernels_run_on_the_threads_of_torch() -> None:
             signal.alarm(60)
             os._exit(0 if convolved() == expected and threads() == 2 else 1)
         assert os.waitpid(child, 0)[1] == 0
-        runtime.set_team(0)
+        mixed_op.set_team(0)
         assert convolved() == expected
         assert threads() == with_torch + 1
     """

@@ -476,6 +476,11 @@ void register_for(py::module_& module, const std::string& type) {
 }  // namespace
 
 void register_mixed_op(py::module_ module) {
+    module.def(
+        "set_team", [](Address function) { set_team(reinterpret_cast<TeamFunction>(function)); },
+        py::arg("function"),
+        "The address of GOMP_parallel, on whose threads these functions run from now on; 0: on the core's "
+        "own.");
     register_for<float>(module, "float32");
     register_for<double>(module, "float64");
 }

@@ -1,6 +1,5 @@
 #include <pybind11/stl.h>
 
-#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -15,11 +14,6 @@ void register_runtime(py::module_ module) {
         "set_num_threads", [](py::ssize_t threads) { set_num_threads(count(threads, "threads")); },
         py::arg("threads"), "Number of threads of the core's loops from now on.");
     module.def("get_num_threads", &get_num_threads, "Number of threads of the core's loops.");
-    module.def(
-        "set_team", [](std::uintptr_t function) { set_team(reinterpret_cast<TeamFunction>(function)); },
-        py::arg("function"),
-        "The address of GOMP_parallel, on whose threads tensor kernels run from now on; 0: on the core's "
-        "own.");
     module.def("simd_level", [] { return std::string(name(simd_level())); }, "The level in use.");
     module.def(
         "simd_levels",

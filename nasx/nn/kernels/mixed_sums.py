@@ -141,10 +141,10 @@ def run(
     batch, channels, *sizes = x.shape
     shape = (batch, channels, *(-(-size // stride) for size in sizes))
     for one in given:
-        if one.shape != shape or one.dtype != x.dtype:
+        if one.shape != shape or one.dtype != x.dtype or one.device != x.device:
             raise ValueError(
-                f"operations must give one shape and dtype; one gives {tuple(one.shape)} and {one.dtype}, "
-                f"others {shape} and {x.dtype}"
+                f"operations must give one shape and dtype on one device; one gives {tuple(one.shape)}, "
+                f"{one.dtype} and {one.device}, others {shape}, {x.dtype} and {x.device}"
             )
     settings = _Settings(tuple(terms), stride, epsilon, recompute, len(parameters))
     found: tuple[Tensor, Tensor, Tensor] = _MixedSum.apply(  # type: ignore[no-untyped-call]

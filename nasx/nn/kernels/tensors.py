@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasx import _runtime
 from nasx._core import mixed_op as native
+from nasx.nn.kernels.threads import borrow_threads
 
 __all__ = [
     "NATIVE",
@@ -86,7 +86,7 @@ def _wanted() -> bool:
 
 
 _in_use = _wanted()
-_runtime.borrow_threads(torch)
+borrow_threads()
 
 
 def use_kernels(on: bool) -> None:

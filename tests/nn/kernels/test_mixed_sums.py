@@ -345,6 +345,10 @@ def test_what_does_not_fit_is_refused():
             r"one gives \(1, 8, 1, 2\)",
         ),
         (
+            lambda: mixed_sums.mixed_sum(x, [Term("given", False)], [], [x.to("meta")], weights),
+            "and meta, others",
+        ),
+        (
             lambda: native.mixed_sum_float32((1, 2, 2, 7, 1), at, [pool], at, at, 1.0, True, at),
             "multiple of 8",
         ),
