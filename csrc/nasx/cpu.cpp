@@ -8,7 +8,14 @@
 namespace nasx {
 
 std::string_view name(SimdLevel level) {
-    return level == SimdLevel::avx2 ? "avx2" : "baseline";
+    switch (level) {
+        case SimdLevel::avx512:
+            return "avx512";
+        case SimdLevel::avx2:
+            return "avx2";
+        default:
+            return "baseline";
+    }
 }
 
 std::vector<SimdLevel> available_simd_levels() {
@@ -16,6 +23,10 @@ std::vector<SimdLevel> available_simd_levels() {
 #ifdef NASX_HAS_AVX2
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
         levels.push_back(SimdLevel::avx2);
+        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw")) {
+            levels.push_back(SimdLevel::avx512);
+        }
     }
 #endif
     return levels;

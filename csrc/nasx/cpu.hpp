@@ -6,7 +6,8 @@
 
 namespace nasx {
 
-enum class SimdLevel { baseline, avx2 };
+// A level includes those before it.
+enum class SimdLevel { baseline, avx2, avx512 };
 
 std::string_view name(SimdLevel level);
 

@@ -10,7 +10,7 @@ template <std::size_t blocks>
 void begin_streams(const StreamKey& key, Purpose purpose, std::size_t begin, std::size_t n,
                    std::uint32_t* words) {
 #ifdef NASX_HAS_AVX2
-    if (simd_level() == SimdLevel::avx2) {
+    if (simd_level() >= SimdLevel::avx2) {
         const auto make = blocks == 2 ? simd::avx2_philox.two_blocks : simd::avx2_philox.four_blocks;
         make({key.seed, static_cast<std::uint32_t>(purpose), key.generation, key.first + begin, n}, words);
         return;

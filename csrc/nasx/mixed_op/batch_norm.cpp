@@ -31,7 +31,7 @@ void batch_norm(std::size_t rows, std::size_t channels, const T* x, double epsil
         return;
     }
     const Blocks blocks(rows, channels);
-    const std::vector<T> all_means = repeated(means, channels), all_scales = repeated(scales, channels);
+    const Aligned<T> all_means = repeated(means, channels), all_scales = repeated(scales, channels);
     blocks.run([&](std::size_t block) {
         const std::size_t begin = blocks.begin(block);
         norm_loops<T>().normalize(x + begin, all_means.data(), all_scales.data(), blocks.period,
@@ -47,11 +47,11 @@ void batch_norm_backward(std::size_t rows, std::size_t channels, const T* grad, 
         return;
     }
     const Blocks blocks(rows, channels);
-    const std::vector<T> all_means = repeated(means, channels);
+    const Aligned<T> all_means = repeated(means, channels);
     std::vector<double> sums(blocks.count * channels), products(blocks.count * channels);
     blocks.run([&](std::size_t block) {
         const std::size_t begin = blocks.begin(block);
-        std::vector<T> added(blocks.period), multiplied(blocks.period);
+        Aligned<T> added(blocks.period), multiplied(blocks.period);
         norm_loops<T>().add_products(grad + begin, x + begin, all_means.data(), blocks.period,
                                      blocks.rows_of(block) * channels, added.data(), multiplied.data());
         fold(added, channels, sums.data() + block * channels);

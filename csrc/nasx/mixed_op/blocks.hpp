@@ -15,13 +15,13 @@ namespace nasx::mixed_op {
 
 template <class T>
 const simd::BatchNormLoops<T>& norm_loops() {
-    return simd::loops_of<T>(NASX_AT_LEVEL(batch_norm));
+    return simd::loops_of<T>(NASX_AT_WIDE_LEVEL(batch_norm));
 }
 
 // Numbers (channels) as often as a period has them.
 template <class T>
-std::vector<T> repeated(const T* numbers, std::size_t channels) {
-    std::vector<T> out(period_of(channels));
+Aligned<T> repeated(const T* numbers, std::size_t channels) {
+    Aligned<T> out(period_of(channels));
     for (std::size_t i = 0; i < out.size(); ++i) {
         out[i] = numbers[i % channels];
     }
@@ -30,7 +30,7 @@ std::vector<T> repeated(const T* numbers, std::size_t channels) {
 
 // sums (channels), as double, of numbers (period) that belong to the same.
 template <class T>
-void fold(const std::vector<T>& numbers, std::size_t channels, double* sums) {
+void fold(const Aligned<T>& numbers, std::size_t channels, double* sums) {
     std::fill_n(sums, channels, 0.0);
     for (std::size_t begin = 0; begin < numbers.size(); begin += channels) {
         for (std::size_t c = 0; c < channels; ++c) {

@@ -53,7 +53,7 @@ void relu_depthwise_backward(const DepthwiseShape& shape, const T* grad, const T
     const WeightsGradient<T> of_weights(shape, x, {});
     const std::size_t in_part = std::max(rows_at_once(numbers), (rows + most_parts - 1) / most_parts);
     const std::size_t parts = (rows + in_part - 1) / in_part;
-    std::vector<T> sums(grad_weights == nullptr ? 0 : parts * of_weights.size());
+    Aligned<T> sums(grad_weights == nullptr ? 0 : parts * of_weights.size());
     parallel_for(0, parts, 1, [&](std::size_t first, std::size_t last) {
         auto gradients = of_images.begin();
         auto images = of_weights.begin();
@@ -65,8 +65,10 @@ void relu_depthwise_backward(const DepthwiseShape& shape, const T* grad, const T
             end = std::min({(image + 1) * shape.out_height(), (part + 1) * in_part, rows});
             const std::size_t begin_row = i - image * shape.out_height();
             const std::size_t end_row = end - image * shape.out_height();
-            for (std::size_t row = begin_row; grad_weights != nullptr && row < end_row; ++row) {
-                of_weights(images, here, image, row, sums.data() + part * of_weights.size());
+            const std::size_t at_once = of_weights.rows_at_once();
+            for (std::size_t row = begin_row; grad_weights != nullptr && row < end_row; row += at_once) {
+                of_weights(images, here, image, row, std::min(row + at_once, end_row),
+                           sums.data() + part * of_weights.size());
             }
             const std::size_t last_row = std::min(end_row * shape.stride, shape.height);
             for (std::size_t h = begin_row * shape.stride; grad_x != nullptr && h < last_row; ++h) {

@@ -34,17 +34,20 @@ class Outputs {
           out_(out) {}
 
     // What a thread keeps.
-    RectifiedRows<T> begin() const { return {shape_, layout_, x_, normal_}; }
+    RectifiedRows<T> begin() const { return {shape_, layout_, x_, normal_, 1}; }
 
     // A row of outputs.
     void operator()(RectifiedRows<T>& images, std::size_t image, std::size_t out_row) const {
         const std::size_t period = period_of(shape_.channels), n = shape_.out_width() * shape_.channels;
         std::array<KernelRow<T>, widest_kernel> rows;
         std::size_t count = 0;
-        for_kernel_rows(shape_, out_row, [&](std::size_t k, std::size_t h) {
-            const T* const row = images(image, h);
-            rows[count++] = {row + first_, row + second_, factors_.data() + k * used_.count() * period};
-        });
+        for (std::size_t k = 0; k < shape_.kernel; ++k) {
+            std::size_t h;
+            if (row_of_kernel(shape_, out_row, k, h)) {
+                const T* const row = images(image, h);
+                rows[count++] = {row + first_, row + second_, factors_.data() + k * used_.count() * period};
+            }
+        }
         loops<T>().convolve(used_.taps, rows.data(), count, shape_.channels, period, n, nullptr,
                             out_ + (image * shape_.out_height() + out_row) * n);
     }
@@ -53,7 +56,7 @@ class Outputs {
     DepthwiseShape shape_;
     Layout layout_;
     Used used_;
-    std::vector<T> factors_;
+    Aligned<T> factors_;
     std::size_t first_, second_;
     const T* x_;
     Normal<T> normal_;
@@ -77,12 +80,12 @@ class ImagesGradient {
     // What a thread keeps.
     struct Kept {
         LastRows<T> rows;
-        std::vector<T> sums, normal, found;
+        Aligned<T> sums, normal, found;
     };
     Kept begin() const {
         return {LastRows<T>(layout_.grad_size(), layout_.rows()),
-                std::vector<T>(shape_.out_width() * shape_.channels), std::vector<T>(normal_.room(shape_)),
-                std::vector<T>(add_ ? shape_.width * shape_.channels : 0)};
+                Aligned<T>(shape_.out_width() * shape_.channels), Aligned<T>(normal_.room(shape_)),
+                Aligned<T>(add_ ? shape_.width * shape_.channels : 0)};
     }
 
     // Row h of an image, whose outputs have the gradient `grad`.
@@ -168,7 +171,7 @@ class ImagesGradient {
     bool add_;
     T* grad_x_;
     std::vector<Phase> phases_;
-    std::vector<std::vector<T>> weights_;
+    std::vector<Aligned<T>> weights_;
 };
 
 // The weights' gradients, added up over rows of outputs.
@@ -182,28 +185,41 @@ class WeightsGradient {
     std::size_t size() const { return shape_.kernel * shape_.kernel * period_of(shape_.channels); }
 
     // What a thread keeps.
-    RectifiedRows<T> begin() const { return {shape_, layout_, x_, normal_}; }
+    RectifiedRows<T> begin() const { return {shape_, layout_, x_, normal_, rows_at_once()}; }
 
-    // Adds what a row of outputs says to sums (size); the image's outputs have the gradient `grad`.
-    void operator()(RectifiedRows<T>& images, const T* grad, std::size_t image, std::size_t out_row,
-                    T* sums) const {
+    // Output rows that are taken at once: they stay in the first cache.
+    std::size_t rows_at_once() const { return layout_.rows_at_once(); }
+
+    // Adds what output rows [begin, end), at most rows_at_once(), say to sums (size); the image's outputs
+    // have the gradient `grad`.
+    void operator()(RectifiedRows<T>& images, const T* grad, std::size_t image, std::size_t begin,
+                    std::size_t end, T* sums) const {
         const std::size_t numbers = shape_.out_width() * shape_.channels, period = period_of(shape_.channels);
-        grad += out_row * numbers;
         const auto [first, apart, second] = used_.taps;
-        for_kernel_rows(shape_, out_row, [&](std::size_t k, std::size_t h) {
-            const T* const row = images(image, h);
-            T* const to = sums + k * shape_.kernel * period;
-            loops<T>().multiply(grad, row + layout_.tap(used_.columns[0]), first, apart, shape_.channels,
-                                period, numbers, to);
-            if (second != 0) {
-                loops<T>().multiply(grad, row + layout_.tap(used_.columns[first]), second, 1, shape_.channels,
-                                    period, numbers, to + first * period);
+        for (std::size_t k = 0; k < shape_.kernel; ++k) {
+            std::array<const T*, Layout::most_rows_at_once> grads, at_first, at_second;
+            std::size_t count = 0;
+            for (std::size_t row = begin; row < end; ++row) {
+                std::size_t h;
+                if (row_of_kernel(shape_, row, k, h)) {
+                    const T* const x = images(image, h);
+                    grads[count] = grad + row * numbers;
+                    at_first[count] = x + layout_.tap(used_.columns[0]);
+                    at_second[count++] = second == 0 ? x : x + layout_.tap(used_.columns[first]);
+                }
             }
-        });
+            T* const to = sums + k * shape_.kernel * period;
+            loops<T>().multiply(grads.data(), at_first.data(), count, first, apart, shape_.channels, period,
+                                numbers, to);
+            if (second != 0) {
+                loops<T>().multiply(grads.data(), at_second.data(), count, second, 1, shape_.channels, period,
+                                    numbers, to + first * period);
+            }
+        }
     }
 
     // Adds up such sums of `parts` of the batch.
-    void finish(const std::vector<T>& sums, std::size_t parts, T* grad_weights) const {
+    void finish(const Aligned<T>& sums, std::size_t parts, T* grad_weights) const {
         const std::size_t period = period_of(shape_.channels), kernel = shape_.kernel;
         for (std::size_t channel = 0; channel < shape_.channels; ++channel) {
             for (std::size_t place = 0; place < kernel * kernel; ++place) {

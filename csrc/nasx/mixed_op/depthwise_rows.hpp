@@ -21,7 +21,7 @@ inline constexpr std::size_t widest_kernel = 5;
 
 template <class T>
 const simd::DepthwiseLoops<T>& loops() {
-    return simd::loops_of<T>(NASX_AT_LEVEL(depthwise));
+    return simd::loops_of<T>(NASX_AT_WIDE_LEVEL(depthwise));
 }
 
 // Throws std::invalid_argument for a kernel, stride or dilation that there are no loops for.
@@ -52,6 +52,12 @@ class Layout {
     }
     // Rows that a kernel reaches over.
     std::size_t rows() const { return (shape_.kernel - 1) * shape_.dilation + 1; }
+    // Output rows that are worked on at once where this saves something: few enough for the first cache.
+    static constexpr std::size_t most_rows_at_once = 8;
+    std::size_t rows_at_once() const {
+        const std::size_t numbers = std::max<std::size_t>(1, shape_.out_width() * shape_.channels);
+        return std::clamp<std::size_t>(2048 / numbers, 1, most_rows_at_once);
+    }
 
   private:
     DepthwiseShape shape_;
@@ -81,9 +87,9 @@ inline Used used_forward(const DepthwiseShape& shape) {
 
 // The weights `used` (kernel, used, period): those of one place in the kernel side by side, repeated.
 template <class T>
-std::vector<T> side_by_side(const DepthwiseShape& shape, const Used& used, const T* weights) {
+Aligned<T> side_by_side(const DepthwiseShape& shape, const Used& used, const T* weights) {
     const std::size_t period = period_of(shape.channels), places = shape.kernel * shape.kernel;
-    std::vector<T> out(shape.kernel * used.count() * period);
+    Aligned<T> out(shape.kernel * used.count() * period);
     for (std::size_t k = 0; k < shape.kernel; ++k) {
         for (std::size_t u = 0; u < used.count(); ++u) {
             const T* const from = weights + k * shape.kernel + used.columns[u];
@@ -121,12 +127,14 @@ struct Normal {
 template <class T>
 class RectifiedRows {
   public:
-    RectifiedRows(const DepthwiseShape& shape, const Layout& layout, const T* x, const Normal<T>& normal)
+    // Of which those that a kernel reaches over for so many output rows are kept.
+    RectifiedRows(const DepthwiseShape& shape, const Layout& layout, const T* x, const Normal<T>& normal,
+                  std::size_t out_rows)
         : shape_(shape),
           layout_(layout),
           x_(x),
           normal_(normal),
-          kept_(layout.image_size(), layout.rows()),
+          kept_(layout.image_size(), layout.rows() + (out_rows - 1) * shape.stride),
           room_(normal.room(shape)) {}
 
     // Row h of an image.
@@ -149,18 +157,13 @@ class RectifiedRows {
     const T* x_;
     Normal<T> normal_;
     LastRows<T> kept_;
-    std::vector<T> room_;
+    Aligned<T> room_;
 };
 
-// Calls function(k, row) for the rows of an image that the rows of a kernel meet for an output row.
-template <class Function>
-void for_kernel_rows(const DepthwiseShape& shape, std::size_t out_row, Function function) {
-    for (std::size_t k = 0; k < shape.kernel; ++k) {
-        const std::size_t row = out_row * shape.stride + k * shape.dilation;  // in the padded image
-        if (row >= shape.padding() && row - shape.padding() < shape.height) {
-            function(k, row - shape.padding());
-        }
-    }
+// The row of an image that row k of a kernel meets for an output row: whether there is one, and its number.
+inline bool row_of_kernel(const DepthwiseShape& shape, std::size_t out_row, std::size_t k, std::size_t& row) {
+    row = out_row * shape.stride + k * shape.dilation - shape.padding();  // before the image: a huge number
+    return row < shape.height;
 }
 
 // The output that weight k, of one direction, has to do with input i: whether there is one, and its number

@@ -97,7 +97,7 @@ class ForwardStage {
     PointwiseShape product_;
     Stage<T> stage_;
     depthwise::Outputs<T> outputs_;
-    std::vector<T> matrix_;
+    Aligned<T> matrix_;
     ImageStatistics<T> statistics_;
 };
 
@@ -138,10 +138,10 @@ class BackwardStage {
               images(stage.of_weights_.begin()),
               added(stage.shape_.channels),
               multiplied(stage.shape_.channels) {}
-        std::vector<T> block, convolved;
+        Aligned<T> block, convolved;
         typename depthwise::ImagesGradient<T>::Kept gradients;
         depthwise::RectifiedRows<T> images;
-        std::vector<T> added, multiplied;
+        Aligned<T> added, multiplied;
     };
 
     // What is read of memory alone for an image: both convolutions' outputs.
@@ -171,11 +171,11 @@ class BackwardStage {
                     ask_for(numbers + row * in_row, in_row);
                 }
             }
-            if (grad_depthwise_ == nullptr) {
-                continue;
+            if (grad_depthwise_ != nullptr && row % of_weights_.rows_at_once() == 0) {
+                of_weights_(kept.images, kept.convolved.data(), image, row,
+                            std::min(row + of_weights_.rows_at_once(), shape_.out_height()),
+                            depthwise_sums_.data() + part * of_weights_.size());
             }
-            of_weights_(kept.images, kept.convolved.data(), image, row,
-                        depthwise_sums_.data() + part * of_weights_.size());
         }
         for (std::size_t h = 0; found_ != nullptr && h < shape_.height; ++h) {
             of_images_(kept.gradients, kept.convolved.data(), image, h);
@@ -249,7 +249,7 @@ class BackwardStage {
     std::size_t parts_;
     depthwise::ImagesGradient<T> of_images_;
     depthwise::WeightsGradient<T> of_weights_;
-    std::vector<T> depthwise_sums_, pointwise_sums_;
+    Aligned<T> depthwise_sums_, pointwise_sums_;
     std::vector<double> sums_, products_;
 };
 

@@ -164,7 +164,7 @@ struct BackwardRoom {
     BackwardRoom(const std::deque<BackwardStage<T>>& stages, std::size_t out, std::size_t in)
         : kept(stages.begin(), stages.end()), ends(out), starts(in) {}
     std::deque<typename BackwardStage<T>::Kept> kept;
-    std::vector<T> ends, starts;
+    Aligned<T> ends, starts;
 };
 
 // What chains give, and their statistics if they are wanted.
@@ -218,7 +218,7 @@ template <class T>
 struct Gathered {
     std::vector<const T*> ends;
     std::vector<std::uint8_t> normalized;
-    std::vector<T> means, scales;
+    Aligned<T> means, scales;
 
     Gathered(const MixedShape& shape, std::span<const MixedTerm<T>> terms, const T* x) {
         for (const MixedTerm<T>& term : terms) {
@@ -248,7 +248,7 @@ class Simple {
           grad_x_(grad_x) {}
 
     // `ends` and `starts` have room for an image of outputs and one of inputs.
-    void operator()(std::vector<T>& ends, std::vector<T>& starts, std::size_t image) const {
+    void operator()(Aligned<T>& ends, Aligned<T>& starts, std::size_t image) const {
         const std::size_t at = image * image_.out;
         T* const out = grad_x_ + image * image_.in;
         T* const to = add_ ? starts.data() : out;

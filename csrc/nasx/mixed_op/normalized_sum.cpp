@@ -29,8 +29,8 @@ void check(std::size_t rows, std::size_t terms, std::size_t normalized, std::siz
 
 // numbers (channels) times `factor`.
 template <class T>
-std::vector<T> times(const T* numbers, std::size_t channels, T factor) {
-    std::vector<T> out(numbers, numbers + channels);
+Aligned<T> times(const T* numbers, std::size_t channels, T factor) {
+    Aligned<T> out(numbers, numbers + channels);
     for (T& number : out) {
         number *= factor;
     }
@@ -69,7 +69,7 @@ template <class T>
 void add_terms(std::size_t rows, std::size_t channels, std::span<const T* const> terms,
                std::span<const T> weights, const T* means, const T* scales, bool add, T* out) {
     const Blocks blocks(rows, channels);
-    std::vector<std::vector<T>> shifts, factors;
+    std::vector<Aligned<T>> shifts, factors;
     for (std::size_t k = 0; k < terms.size(); ++k) {
         const std::size_t at = k * channels;
         shifts.push_back(repeated(means + at, channels));
@@ -91,7 +91,7 @@ std::vector<PassBack<T>> pass_to_terms(std::size_t rows, std::size_t channels, c
                                        const T* means, const T* scales, T* grad_weights) {
     const std::size_t count = terms.size();
     const Blocks blocks(rows, channels);
-    std::vector<std::vector<T>> centres;
+    std::vector<Aligned<T>> centres;
     for (std::size_t k = 0; k < count; ++k) {
         centres.push_back(repeated(means + k * channels, channels));
     }
@@ -99,7 +99,7 @@ std::vector<PassBack<T>> pass_to_terms(std::size_t rows, std::size_t channels, c
     std::vector<double> sums(blocks.count * channels), products(blocks.count * count * channels);
     blocks.run([&](std::size_t block) {
         const std::size_t begin = blocks.begin(block), n = blocks.rows_of(block) * channels;
-        std::vector<T> added(blocks.period), multiplied(blocks.period);
+        Aligned<T> added(blocks.period), multiplied(blocks.period);
         for (std::size_t k = 0; k < count; ++k) {
             std::fill(added.begin(), added.end(), T{0});
             std::fill(multiplied.begin(), multiplied.end(), T{0});

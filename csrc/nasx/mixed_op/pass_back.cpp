@@ -8,7 +8,7 @@ template <class T>
 PassBack<T>::PassBack(std::size_t rows, std::size_t channels, const T* means, const T* scales, T weight,
                       const double* sums, const double* products)
     : channels_(channels), normalized_(true), means_(repeated(means, channels)) {
-    std::vector<T> shifts(channels), slopes(channels), factors(channels);
+    Aligned<T> shifts(channels), slopes(channels), factors(channels);
     const auto all = static_cast<double>(rows);
     for (std::size_t c = 0; c < channels; ++c) {
         const auto scale = static_cast<double>(scales[c]);

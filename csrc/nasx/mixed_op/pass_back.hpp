@@ -2,7 +2,8 @@
 #pragma once
 
 #include <cstddef>
-#include <vector>
+
+#include "nasx/mixed_op/rows.hpp"
 
 namespace nasx::mixed_op {
 
@@ -25,7 +26,7 @@ class PassBack {
   private:
     std::size_t channels_;
     bool normalized_;
-    std::vector<T> means_, shifts_, slopes_, factors_;  // repeated: whole vectors of them
+    Aligned<T> means_, shifts_, slopes_, factors_;  // repeated: whole vectors of them
 };
 
 }  // namespace nasx::mixed_op

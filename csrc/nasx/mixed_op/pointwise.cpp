@@ -33,7 +33,7 @@ void pointwise(const PointwiseShape& shape, const T* x, const T* weights, T* out
     if (outs == 0 || shape.pixels == 0) {
         return;
     }
-    const std::vector<T> matrix = turned(shape, weights);
+    const Aligned<T> matrix = turned(shape, weights);
     parallel_for(0, shape.pixels, rows_at_once(outs), [&](std::size_t begin, std::size_t end) {
         for_blocks(shape, begin, end, [&](std::size_t first, std::size_t count) {
             loops<T>().product(x + first * in, matrix.data(), count, in, outs, out + first * outs);
@@ -55,7 +55,7 @@ void pointwise_backward(const PointwiseShape& shape, const T* grad, const T* x, 
     }
     const std::size_t in_part = std::max(rows_at_once(in), (pixels + most_parts - 1) / most_parts);
     const std::size_t parts = (pixels + in_part - 1) / in_part;
-    std::vector<T> sums(grad_weights == nullptr ? 0 : parts * numbers);
+    Aligned<T> sums(grad_weights == nullptr ? 0 : parts * numbers);
     parallel_for(0, parts, 1, [&](std::size_t first_part, std::size_t last_part) {
         for (std::size_t part = first_part; part < last_part; ++part) {
             const std::size_t end = std::min(pixels, (part + 1) * in_part);

@@ -35,9 +35,9 @@ void for_blocks(const PointwiseShape& shape, std::size_t begin, std::size_t end,
 
 // Weights (out_channels, in_channels) with rows and columns exchanged.
 template <class T>
-std::vector<T> turned(const PointwiseShape& shape, const T* weights) {
+Aligned<T> turned(const PointwiseShape& shape, const T* weights) {
     const std::size_t in = shape.in_channels, outs = shape.out_channels;
-    std::vector<T> out(in * outs);
+    Aligned<T> out(in * outs);
     for (std::size_t o = 0; o < outs; ++o) {
         for (std::size_t c = 0; c < in; ++c) {
             out[c * outs + o] = weights[o * in + c];
@@ -48,7 +48,7 @@ std::vector<T> turned(const PointwiseShape& shape, const T* weights) {
 
 // grad_weights (out_channels, in_channels) = the sums of so many parts, as double.
 template <class T>
-void add_parts(const std::vector<T>& sums, std::size_t parts, std::size_t numbers, T* grad_weights) {
+void add_parts(const Aligned<T>& sums, std::size_t parts, std::size_t numbers, T* grad_weights) {
     std::vector<double> all(numbers);
     for (std::size_t part = 0; part < parts; ++part) {
         for (std::size_t i = 0; i < numbers; ++i) {

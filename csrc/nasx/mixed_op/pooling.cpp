@@ -130,11 +130,11 @@ void avg_pool_3x3_backward(const PoolingShape& shape, const T* grad, T* grad_x) 
     check(shape);
     struct Kept {
         LastRows<T> spread;
-        std::vector<T> shares;
+        Aligned<T> shares;
     };
     const PoolingRow row = row_of(shape);
     const std::size_t from = row.out_width * shape.channels, to = shape.width * shape.channels;
-    const auto begin = [&] { return Kept{LastRows<T>(to, 3), std::vector<T>(from)}; };
+    const auto begin = [&] { return Kept{LastRows<T>(to, 3), Aligned<T>(from)}; };
     for_rows(shape.images, shape.height, to, begin,
              [&](Kept& kept, std::size_t image, std::size_t h, std::size_t number) {
                  const Rows windows = windows_of_row(shape, h);

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <new>
 #include <numeric>
 #include <utility>
 #include <vector>
@@ -26,6 +27,25 @@ inline std::size_t rows_at_once(std::size_t numbers) {
 inline std::size_t period_of(std::size_t channels) {
     return channels / std::gcd(channels, std::size_t{8}) * 8;
 }
+
+// Arrays that begin with a line of the cache: no vector of them lies in two.
+template <class T>
+struct LineAllocator {
+    using value_type = T;
+    static constexpr std::align_val_t line{64};
+
+    LineAllocator() = default;
+    template <class Other>
+    LineAllocator(const LineAllocator<Other>&) {}
+    T* allocate(std::size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), line)); }
+    void deallocate(T* numbers, std::size_t) { ::operator delete(numbers, line); }
+    template <class Other>
+    bool operator==(const LineAllocator<Other>&) const {
+        return true;
+    }
+};
+template <class T>
+using Aligned = std::vector<T, LineAllocator<T>>;
 
 // Asks for numbers that are read soon, so that they are in the cache by then.
 template <class T>
@@ -49,15 +69,10 @@ template <class T>
 class LastRows {
   public:
     LastRows(std::size_t size, std::size_t count)
-        : size_((size + in_line - 1) / in_line * in_line),
-          values_(count * size_ + in_line),
-          first_(values_.data() + (in_line - at_in_line(values_.data())) % in_line),
-          held_(count, none) {}
-    LastRows(const LastRows&) = delete;
-    LastRows& operator=(const LastRows&) = delete;
+        : size_((size + in_line - 1) / in_line * in_line), values_(count * size_), held_(count, none) {}
 
     // Where the row of this number goes; `number` counts through all images, `row` in its own.
-    T* slot(std::size_t row) { return first_ + row % held_.size() * size_; }
+    T* slot(std::size_t row) { return values_.data() + row % held_.size() * size_; }
     // Whether it must be made; it counts as made from now on.
     bool lacks(std::size_t row, std::size_t number) {
         return std::exchange(held_[row % held_.size()], number) != number;
@@ -67,13 +82,8 @@ class LastRows {
     static constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
     static constexpr std::size_t in_line = 64 / sizeof(T);
 
-    static std::size_t at_in_line(const T* address) {
-        return reinterpret_cast<std::uintptr_t>(address) / sizeof(T) % in_line;
-    }
-
     std::size_t size_;
-    std::vector<T> values_;
-    T* first_;
+    Aligned<T> values_;
     std::vector<std::size_t> held_;
 };
 

@@ -24,9 +24,9 @@ class Statistics {
 
     // What a thread works with.
     struct Room {
-        std::vector<T> added, centre;
+        Aligned<T> added, centre;
     };
-    Room room() const { return {std::vector<T>(period_), std::vector<T>(period_)}; }
+    Room room() const { return {Aligned<T>(period_), Aligned<T>(period_)}; }
 
     // A block is these pixels (pixels, channels). Means, and squared differences from them, are added up as T
     // in two passes. O(pixels * channels).
@@ -82,7 +82,7 @@ class Statistics {
     std::size_t channels_, period_;
     std::vector<std::size_t> pixels_;
     std::vector<double> sums_, squares_;
-    std::vector<T> centres_;
+    Aligned<T> centres_;
 };
 
 }  // namespace nasx::mixed_op

@@ -44,6 +44,7 @@ struct BatchNormKernels {
 extern const BatchNormKernels baseline_batch_norm;
 #ifdef NASX_HAS_AVX2
 extern const BatchNormKernels avx2_batch_norm;
+extern const BatchNormKernels avx512_batch_norm;
 #endif
 
 }  // namespace nasx::simd

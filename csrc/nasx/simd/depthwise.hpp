@@ -43,10 +43,10 @@ struct DepthwiseLoops {
     // Every step-th pixel of grad_x = that of grad (pixels, channels) where that of x is not <= 0, else zero.
     void (*pass_back)(const T* x, const T* grad, size_t pixels, size_t channels, size_t step, T* grad_x);
 
-    // sums[t * period + i % period] += grad[i] * x[t * apart * channels + i] for i < n and t < `count`, which
-    // is 1, 2, 3 or 5: even and odd periods are first added up by themselves.
-    void (*multiply)(const T* grad, const T* x, size_t count, size_t apart, size_t channels, size_t period,
-                     size_t n, T* sums);
+    // sums[t * period + i % period] += grads[r][i] * xs[r][t * apart * channels + i] for i < n, t < `count`,
+    // which is 1, 2, 3 or 5, and r < rows: even and odd periods of a row are first added up by themselves.
+    void (*multiply)(const T* const* grads, const T* const* xs, size_t rows, size_t count, size_t apart,
+                     size_t channels, size_t period, size_t n, T* sums);
 };
 
 struct DepthwiseKernels {
@@ -57,6 +57,7 @@ struct DepthwiseKernels {
 extern const DepthwiseKernels baseline_depthwise;
 #ifdef NASX_HAS_AVX2
 extern const DepthwiseKernels avx2_depthwise;
+extern const DepthwiseKernels avx512_depthwise;
 #endif
 
 }  // namespace nasx::simd
