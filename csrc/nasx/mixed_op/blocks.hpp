@@ -1,4 +1,4 @@
-// What kernels on pixels with statistics for each channel share: blocks of pixels, and their hot loops.
+// What kernels on pixels with statistics for each channel share: blocks of pixels, and hot loops.
 #pragma once
 
 #include <algorithm>
@@ -10,12 +10,18 @@
 #include "nasx/parallel.hpp"
 #include "nasx/simd/batch_norm.hpp"
 #include "nasx/simd/level.hpp"
+#include "nasx/simd/weighted_sum.hpp"
 
 namespace nasx::mixed_op {
 
 template <class T>
 const simd::BatchNormLoops<T>& norm_loops() {
     return simd::loops_of<T>(NASX_AT_WIDE_LEVEL(batch_norm));
+}
+
+template <class T>
+const simd::WeightedSumLoops<T>& sum_loops() {
+    return simd::loops_of<T>(NASX_AT_LEVEL(weighted_sum));
 }
 
 // Numbers (channels) as often as a period has them.

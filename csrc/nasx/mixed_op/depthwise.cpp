@@ -49,35 +49,24 @@ void relu_depthwise_backward(const DepthwiseShape& shape, const T* grad, const T
         }
         return;
     }
-    const ImagesGradient<T> of_images(shape, x, {}, weights, false, grad_x);
-    const WeightsGradient<T> of_weights(shape, x, {});
+    const Gradients<T> gradients(shape, x, {}, weights, false, grad_x);
     const std::size_t in_part = std::max(rows_at_once(numbers), (rows + most_parts - 1) / most_parts);
     const std::size_t parts = (rows + in_part - 1) / in_part;
-    Aligned<T> sums(grad_weights == nullptr ? 0 : parts * of_weights.size());
+    Aligned<T> sums(grad_weights == nullptr ? 0 : parts * gradients.sum_size());
     parallel_for(0, parts, 1, [&](std::size_t first, std::size_t last) {
-        auto gradients = of_images.begin();
-        auto images = of_weights.begin();
+        auto kept = gradients.begin();
         std::size_t end;
         for (std::size_t i = first * in_part; i < std::min(rows, last * in_part); i = end) {
             // The rest of an image or of a part.
             const std::size_t image = i / shape.out_height(), part = i / in_part;
-            const T* const here = grad + image * shape.out_height() * numbers;
-            end = std::min({(image + 1) * shape.out_height(), (part + 1) * in_part, rows});
-            const std::size_t begin_row = i - image * shape.out_height();
-            const std::size_t end_row = end - image * shape.out_height();
-            const std::size_t at_once = of_weights.rows_at_once();
-            for (std::size_t row = begin_row; grad_weights != nullptr && row < end_row; row += at_once) {
-                of_weights(images, here, image, row, std::min(row + at_once, end_row),
-                           sums.data() + part * of_weights.size());
-            }
-            const std::size_t last_row = std::min(end_row * shape.stride, shape.height);
-            for (std::size_t h = begin_row * shape.stride; grad_x != nullptr && h < last_row; ++h) {
-                of_images(gradients, here, image, h);
-            }
+            const std::size_t before = image * shape.out_height();
+            end = std::min({before + shape.out_height(), (part + 1) * in_part, rows});
+            gradients(kept, grad + before * numbers, image, i - before, end - before,
+                      sums.empty() ? nullptr : sums.data() + part * gradients.sum_size(), [](std::size_t) {});
         }
     });
     if (grad_weights != nullptr) {
-        of_weights.finish(sums, parts, grad_weights);
+        gradients.finish(sums, parts, grad_weights);
     }
 }
 

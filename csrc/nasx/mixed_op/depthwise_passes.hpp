@@ -9,14 +9,8 @@
 #include "nasx/mixed_op/depthwise.hpp"
 #include "nasx/mixed_op/depthwise_rows.hpp"
 #include "nasx/mixed_op/rows.hpp"
-#include "nasx/simd/weighted_sum.hpp"
 
 namespace nasx::mixed_op::depthwise {
-
-template <class T>
-const simd::WeightedSumLoops<T>& sum_loops() {
-    return simd::loops_of<T>(NASX_AT_LEVEL(weighted_sum));
-}
 
 // Outputs, row after row.
 template <class T>
@@ -48,7 +42,7 @@ class Outputs {
                 rows[count++] = {row + first_, row + second_, factors_.data() + k * used_.count() * period};
             }
         }
-        loops<T>().convolve(used_.taps, rows.data(), count, shape_.channels, period, n, nullptr,
+        loops<T>().convolve(used_.taps, rows.data(), count, shape_.channels, period, n, nullptr, false,
                             out_ + (image * shape_.out_height() + out_row) * n);
     }
 
@@ -68,9 +62,8 @@ template <class T>
 class ImagesGradient {
   public:
     // Adds to what is in grad_x if `add`.
-    ImagesGradient(const DepthwiseShape& shape, const T* x, const Normal<T>& normal, const T* weights,
-                   bool add, T* grad_x)
-        : shape_(shape), layout_(shape), x_(x), normal_(normal), add_(add), grad_x_(grad_x) {
+    ImagesGradient(const DepthwiseShape& shape, const T* weights, bool add, T* grad_x)
+        : shape_(shape), layout_(shape), add_(add), grad_x_(grad_x) {
         for (std::size_t phase = 0; phase < shape.stride; ++phase) {
             phases_.push_back(used_by(phase));
             weights_.push_back(side_by_side(shape, phases_.back().used, weights));
@@ -80,17 +73,16 @@ class ImagesGradient {
     // What a thread keeps.
     struct Kept {
         LastRows<T> rows;
-        Aligned<T> sums, normal, found;
+        Aligned<T> sums;
     };
     Kept begin() const {
         return {LastRows<T>(layout_.grad_size(), layout_.rows()),
-                Aligned<T>(shape_.out_width() * shape_.channels), Aligned<T>(normal_.room(shape_)),
-                Aligned<T>(add_ ? shape_.width * shape_.channels : 0)};
+                Aligned<T>(shape_.stride == 1 ? 0 : shape_.out_width() * shape_.channels)};
     }
 
-    // Row h of an image, whose outputs have the gradient `grad`.
-    void operator()(Kept& kept, const T* grad, std::size_t image, std::size_t h) const {
-        const std::size_t number = image * shape_.height + h, period = period_of(shape_.channels);
+    // Row h of an image, which was rectified to `positive`, and whose outputs have the gradient `grad`.
+    void operator()(Kept& kept, const T* positive, const T* grad, std::size_t image, std::size_t h) const {
+        const std::size_t period = period_of(shape_.channels);
         const std::size_t numbers = shape_.out_width() * shape_.channels;
         std::array<const T*, widest_kernel> met{};
         for (std::size_t k = 0; k < shape_.kernel; ++k) {
@@ -106,9 +98,7 @@ class ImagesGradient {
             }
             met[k] = slot;
         }
-        const std::size_t n = shape_.width * shape_.channels;
-        const T* const x = normal_.row(shape_, x_, number, kept.normal.data());
-        T* const out = add_ ? kept.found.data() : grad_x_ + number * n;
+        T* const out = grad_x_ + (image * shape_.height + h) * shape_.width * shape_.channels;
         for (std::size_t phase = 0; phase < std::min(shape_.stride, shape_.width); ++phase) {
             const auto& [used, first] = phases_[phase];
             std::array<KernelRow<T>, widest_kernel> rows;
@@ -120,21 +110,14 @@ class ImagesGradient {
                 }
             }
             const std::size_t columns = layout_.columns(phase);
-            const std::size_t to = phase * shape_.channels;
-            const auto convolve = [&](const T* where, T* sums) {
-                loops<T>().convolve(used.taps, rows.data(), count, shape_.channels, period,
-                                    columns * shape_.channels, where, sums);
-            };
-            if (shape_.stride == 1) {
-                convolve(x, out);
-            } else {
-                convolve(nullptr, kept.sums.data());
-                loops<T>().pass_back(x + to, kept.sums.data(), columns, shape_.channels, shape_.stride,
-                                     out + to);
+            const bool spread = shape_.stride > 1;
+            loops<T>().convolve(used.taps, rows.data(), count, shape_.channels, period,
+                                columns * shape_.channels, positive + layout_.begin(phase), add_ && !spread,
+                                spread ? kept.sums.data() : out);
+            if (spread) {
+                loops<T>().spread(kept.sums.data(), columns, shape_.channels, shape_.stride, add_,
+                                  out + phase * shape_.channels);
             }
-        }
-        if (add_) {
-            sum_loops<T>().add(out, n, grad_x_ + number * n);
         }
     }
 
@@ -166,8 +149,6 @@ class ImagesGradient {
 
     DepthwiseShape shape_;
     Layout layout_;
-    const T* x_;
-    Normal<T> normal_;
     bool add_;
     T* grad_x_;
     std::vector<Phase> phases_;
@@ -178,17 +159,11 @@ class ImagesGradient {
 template <class T>
 class WeightsGradient {
   public:
-    WeightsGradient(const DepthwiseShape& shape, const T* x, const Normal<T>& normal)
-        : shape_(shape), layout_(shape), used_(used_forward(shape)), x_(x), normal_(normal) {}
+    explicit WeightsGradient(const DepthwiseShape& shape)
+        : shape_(shape), layout_(shape), used_(used_forward(shape)) {}
 
     // Numbers of such a sum: (kernel, kernel in the order of use, period).
     std::size_t size() const { return shape_.kernel * shape_.kernel * period_of(shape_.channels); }
-
-    // What a thread keeps.
-    RectifiedRows<T> begin() const { return {shape_, layout_, x_, normal_, rows_at_once()}; }
-
-    // Output rows that are taken at once: they stay in the first cache.
-    std::size_t rows_at_once() const { return layout_.rows_at_once(); }
 
     // Adds what output rows [begin, end), at most rows_at_once(), say to sums (size); the image's outputs
     // have the gradient `grad`.
@@ -240,8 +215,66 @@ class WeightsGradient {
     DepthwiseShape shape_;
     Layout layout_;
     Used used_;
+};
+
+// Both gradients, a few rows after the others, while these are in the cache.
+template <class T>
+class Gradients {
+  public:
+    // Writes that of images to grad_x, or adds it to what is there; null: it is not wanted.
+    Gradients(const DepthwiseShape& shape, const T* x, const Normal<T>& normal, const T* weights, bool add,
+              T* grad_x)
+        : shape_(shape),
+          layout_(shape),
+          x_(x),
+          normal_(normal),
+          wanted_(grad_x != nullptr),
+          of_images_(shape, weights, add, grad_x),
+          of_weights_(shape) {}
+
+    // What a thread keeps.
+    struct Kept {
+        RectifiedRows<T> images;
+        typename ImagesGradient<T>::Kept gradients;
+    };
+    Kept begin() const {
+        return {RectifiedRows<T>(shape_, layout_, x_, normal_, layout_.rows_at_once()), of_images_.begin()};
+    }
+
+    // Numbers of a sum for the weights' gradient.
+    std::size_t sum_size() const { return of_weights_.size(); }
+
+    // Output rows [begin, end) of an image, and the rows of the input from which they begin: its outputs have
+    // the gradient `grad`. Adds to sums, if these are not null, and calls done(h) after each row h.
+    template <class Done>
+    void operator()(Kept& kept, const T* grad, std::size_t image, std::size_t begin, std::size_t end, T* sums,
+                    Done done) const {
+        const std::size_t at_once = layout_.rows_at_once();
+        for (std::size_t first = begin; first < end; first += at_once) {
+            const std::size_t last = std::min(first + at_once, end);
+            if (sums != nullptr) {
+                of_weights_(kept.images, grad, image, first, last, sums);
+            }
+            const std::size_t last_row = std::min(last * shape_.stride, shape_.height);
+            for (std::size_t h = first * shape_.stride; wanted_ && h < last_row; ++h) {
+                of_images_(kept.gradients, kept.images(image, h), grad, image, h);
+                done(h);
+            }
+        }
+    }
+
+    void finish(const Aligned<T>& sums, std::size_t parts, T* grad_weights) const {
+        of_weights_.finish(sums, parts, grad_weights);
+    }
+
+  private:
+    DepthwiseShape shape_;
+    Layout layout_;
     const T* x_;
     Normal<T> normal_;
+    bool wanted_;
+    ImagesGradient<T> of_images_;
+    WeightsGradient<T> of_weights_;
 };
 
 }  // namespace nasx::mixed_op::depthwise

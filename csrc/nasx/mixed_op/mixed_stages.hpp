@@ -123,9 +123,9 @@ class BackwardStage {
           grad_depthwise_(grad_depthwise),
           grad_pointwise_(grad_pointwise),
           parts_(parts),
-          of_images_(shape, input.x, input.normal, stage.depthwise, add, found),
-          of_weights_(shape, input.x, input.normal),
-          depthwise_sums_(grad_depthwise == nullptr ? 0 : parts * of_weights_.size()),
+          rows_at_once_(depthwise::Layout(shape).rows_at_once()),
+          gradients_(shape, input.x, input.normal, stage.depthwise, add, found),
+          depthwise_sums_(grad_depthwise == nullptr ? 0 : parts * gradients_.sum_size()),
           pointwise_sums_(grad_pointwise == nullptr ? 0 : parts * shape.channels * shape.channels),
           sums_(is_normalized() ? parts * shape.channels : 0),
           products_(sums_.size()) {}
@@ -134,13 +134,11 @@ class BackwardStage {
         explicit Kept(const BackwardStage& stage)
             : block(pointwise_passes::pixels_at_once(stage.product_) * stage.shape_.channels),
               convolved(stage.pixels_ * stage.shape_.channels),
-              gradients(stage.of_images_.begin()),
-              images(stage.of_weights_.begin()),
+              gradients(stage.gradients_.begin()),
               added(stage.shape_.channels),
               multiplied(stage.shape_.channels) {}
         Aligned<T> block, convolved;
-        typename depthwise::ImagesGradient<T>::Kept gradients;
-        depthwise::RectifiedRows<T> images;
+        typename depthwise::Gradients<T>::Kept gradients;
         Aligned<T> added, multiplied;
     };
 
@@ -165,23 +163,20 @@ class BackwardStage {
             pointwise_passes::loops<T>().product(kept.block.data(), stage_.pointwise, count, channels,
                                                  channels, kept.convolved.data() + first * channels);
         });
-        for (std::size_t row = 0; row < shape_.out_height(); ++row) {
+        T* const sums =
+            grad_depthwise_ == nullptr ? nullptr : depthwise_sums_.data() + part * gradients_.sum_size();
+        for (std::size_t row = 0; row < shape_.out_height(); row += rows_at_once_) {
+            const std::size_t end = std::min(row + rows_at_once_, shape_.out_height());
             for (const T* const numbers : next) {
                 if (numbers != nullptr) {
-                    ask_for(numbers + row * in_row, in_row);
+                    ask_for(numbers + row * in_row, (end - row) * in_row);
                 }
             }
-            if (grad_depthwise_ != nullptr && row % of_weights_.rows_at_once() == 0) {
-                of_weights_(kept.images, kept.convolved.data(), image, row,
-                            std::min(row + of_weights_.rows_at_once(), shape_.out_height()),
-                            depthwise_sums_.data() + part * of_weights_.size());
-            }
-        }
-        for (std::size_t h = 0; found_ != nullptr && h < shape_.height; ++h) {
-            of_images_(kept.gradients, kept.convolved.data(), image, h);
-        }
-        if (is_normalized()) {
-            add_up(kept, part, image);
+            gradients_(kept.gradients, kept.convolved.data(), image, row, end, sums, [&](std::size_t h) {
+                if (is_normalized()) {
+                    add_up(kept, part, image, h);
+                }
+            });
         }
     }
 
@@ -191,7 +186,7 @@ class BackwardStage {
     // The weights' gradients.
     void finish() const {
         if (grad_depthwise_ != nullptr) {
-            of_weights_.finish(depthwise_sums_, parts_, grad_depthwise_);
+            gradients_.finish(depthwise_sums_, parts_, grad_depthwise_);
         }
         if (grad_pointwise_ != nullptr) {
             pointwise_passes::add_parts(pointwise_sums_, parts_, shape_.channels * shape_.channels,
@@ -219,19 +214,17 @@ class BackwardStage {
   private:
     bool is_normalized() const { return input_.normal.means != nullptr; }
 
-    // The sums that to_input() needs, over what was found in an image.
-    void add_up(Kept& kept, std::size_t part, std::size_t image) {
+    // The sums that to_input() needs, over what was found in row h of an image.
+    void add_up(Kept& kept, std::size_t part, std::size_t image, std::size_t h) {
         const std::size_t channels = shape_.channels, n = shape_.width * channels;
-        for (std::size_t h = 0; h < shape_.height; ++h) {
-            const std::size_t at = (image * shape_.height + h) * n;
-            std::fill(kept.added.begin(), kept.added.end(), T{0});
-            std::fill(kept.multiplied.begin(), kept.multiplied.end(), T{0});
-            norm_loops<T>().add_products(found_ + at, input_.x + at, input_.normal.means, channels, n,
-                                         kept.added.data(), kept.multiplied.data());
-            for (std::size_t c = 0; c < channels; ++c) {
-                sums_[part * channels + c] += static_cast<double>(kept.added[c]);
-                products_[part * channels + c] += static_cast<double>(kept.multiplied[c]);
-            }
+        const std::size_t at = (image * shape_.height + h) * n;
+        std::fill(kept.added.begin(), kept.added.end(), T{0});
+        std::fill(kept.multiplied.begin(), kept.multiplied.end(), T{0});
+        norm_loops<T>().add_products(found_ + at, input_.x + at, input_.normal.means, channels, n,
+                                     kept.added.data(), kept.multiplied.data());
+        for (std::size_t c = 0; c < channels; ++c) {
+            sums_[part * channels + c] += static_cast<double>(kept.added[c]);
+            products_[part * channels + c] += static_cast<double>(kept.multiplied[c]);
         }
     }
 
@@ -246,9 +239,8 @@ class BackwardStage {
     T* found_;
     T* grad_depthwise_;
     T* grad_pointwise_;
-    std::size_t parts_;
-    depthwise::ImagesGradient<T> of_images_;
-    depthwise::WeightsGradient<T> of_weights_;
+    std::size_t parts_, rows_at_once_;
+    depthwise::Gradients<T> gradients_;
     Aligned<T> depthwise_sums_, pointwise_sums_;
     std::vector<double> sums_, products_;
 };

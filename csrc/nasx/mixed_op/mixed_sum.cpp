@@ -260,7 +260,7 @@ class Simple {
             avg_pool_3x3_backward(image_.pooling, passed, to);
         }
         if (add_) {
-            depthwise::sum_loops<T>().add(to, image_.in, out);
+            sum_loops<T>().add(to, image_.in, out);
         }
     }
 

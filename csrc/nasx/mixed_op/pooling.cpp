@@ -17,7 +17,7 @@ using simd::Word;
 
 template <class T>
 const simd::PoolingLoops<T>& loops() {
-    return simd::loops_of<T>(NASX_AT_LEVEL(pooling));
+    return simd::loops_of<T>(NASX_AT_WIDE_LEVEL(pooling));
 }
 
 // Rows [begin, end) of an image.

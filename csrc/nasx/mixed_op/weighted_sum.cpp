@@ -5,9 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "nasx/mixed_op/blocks.hpp"
 #include "nasx/parallel.hpp"
-#include "nasx/simd/level.hpp"
-#include "nasx/simd/weighted_sum.hpp"
 
 namespace nasx::mixed_op {
 namespace {
@@ -16,11 +15,6 @@ namespace {
 constexpr std::size_t block = 2048;
 // Pieces for threads: large beside what it costs to hand one out.
 constexpr std::size_t blocks_at_once = 8;
-
-template <class T>
-const simd::WeightedSumLoops<T>& loops() {
-    return simd::loops_of<T>(NASX_AT_LEVEL(weighted_sum));
-}
 
 void check_length(std::size_t length, std::size_t terms, const char* argument) {
     if (length != terms) {
@@ -42,7 +36,7 @@ template <class T>
 void weighted_sum(std::span<const T* const> terms, std::span<const T> weights, std::size_t n, T* out) {
     check(terms.size(), weights.size());
     parallel_for(0, n, block * blocks_at_once, [&](std::size_t begin, std::size_t end) {
-        loops<T>().sum(terms.data(), weights.data(), terms.size(), begin, end, out);
+        sum_loops<T>().sum(terms.data(), weights.data(), terms.size(), begin, end, out);
     });
 }
 
@@ -67,14 +61,14 @@ void weighted_sum_backward(const T* grad, std::span<const T* const> terms, std::
                     grad_terms.empty() || grad_terms[k] == nullptr ? nullptr : grad_terms[k] + begin;
                 if (products.empty()) {
                     if (scaled != nullptr) {
-                        loops<T>().scale(grad + begin, weights[k], scaled, size);
+                        sum_loops<T>().scale(grad + begin, weights[k], scaled, size);
                     }
                 } else {
                     const T* const term = terms[k] + begin;
                     products[b * count + k] =
                         scaled == nullptr
-                            ? loops<T>().dot(grad + begin, term, size)
-                            : loops<T>().scale_and_dot(grad + begin, term, weights[k], scaled, size);
+                            ? sum_loops<T>().dot(grad + begin, term, size)
+                            : sum_loops<T>().scale_and_dot(grad + begin, term, weights[k], scaled, size);
                 }
             }
         }

@@ -36,12 +36,12 @@ struct DepthwiseLoops {
 
     // out (n) = the sum of the products of numbers and weights of `count` rows, row after row and weight
     // after weight; weights are repeated after `period` numbers. It is zero where numbers of x (n) are <= 0,
-    // if x is not null.
+    // if x is not null, and added to what is in out if `add`.
     void (*convolve)(const Taps& taps, const KernelRow<T>* rows, size_t count, size_t channels, size_t period,
-                     size_t n, const T* x, T* out);
+                     size_t n, const T* x, bool add, T* out);
 
-    // Every step-th pixel of grad_x = that of grad (pixels, channels) where that of x is not <= 0, else zero.
-    void (*pass_back)(const T* x, const T* grad, size_t pixels, size_t channels, size_t step, T* grad_x);
+    // Every step-th pixel of out = one of numbers (pixels, channels), or that is added to it if `add`.
+    void (*spread)(const T* numbers, size_t pixels, size_t channels, size_t step, bool add, T* out);
 
     // sums[t * period + i % period] += grads[r][i] * xs[r][t * apart * channels + i] for i < n, t < `count`,
     // which is 1, 2, 3 or 5, and r < rows: even and odd periods of a row are first added up by themselves.

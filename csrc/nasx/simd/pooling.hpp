@@ -73,6 +73,7 @@ struct PoolingKernels {
 extern const PoolingKernels baseline_pooling;
 #ifdef NASX_HAS_AVX2
 extern const PoolingKernels avx2_pooling;
+extern const PoolingKernels avx512_pooling;
 #endif
 
 }  // namespace nasx::simd

@@ -1,0 +1,2 @@
+#define NASX_POOLING avx512_pooling
+#include "nasx/simd/pooling_body.inc"
