@@ -270,7 +270,7 @@ void bind_normalized_sum_backward(py::ssize_t rows, py::ssize_t channels, Addres
 }
 
 // A stage: kernel, dilation, and the addresses of both weights and of both rooms.
-using StageGiven = std::tuple<py::ssize_t, py::ssize_t, Address, Address, Address, Address>;
+using StageGiven = std::tuple<py::ssize_t, py::ssize_t, Address, Address, Address>;
 // A term: its chain by number, whether it is normalised, its stages, and the addresses of its own rooms.
 using TermGiven = std::tuple<int, bool, std::vector<StageGiven>, Address, Address>;
 // Its gradients' addresses: of depthwise weights, of pointwise weights, of what was given, and of the room
@@ -310,11 +310,11 @@ std::vector<mixed_op::MixedTerm<T>> mixed_terms(const std::vector<TermGiven>& te
             kind == mixed_op::Chain::max_pool ? pointer<std::int8_t>(places, "the room of places") : nullptr,
             row(found.size())};
         for (std::size_t s = 0; s < stages.size(); ++s) {
-            const auto& [kernel, dilation, depthwise, pointwise, convolved, to] = stages[s];
+            const auto& [kernel, dilation, depthwise, pointwise, to] = stages[s];
             term.stages.push_back({count(kernel, "kernel"), count(dilation, "dilation"),
                                    pointer<const T>(depthwise, "depthwise weights"),
                                    pointer<const T>(pointwise, "pointwise weights"),
-                                   pointer<T>(convolved, "a stage's room"), pointer<T>(to, "a stage's room"),
+                                   pointer<T>(to, "a stage's room"),
                                    row(s + 1 == stages.size() ? found.size() : inner++)});
         }
         found.push_back(std::move(term));

@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 
-_Stage = tuple[int, int, int, int, int, int]
+_Stage = tuple[int, int, int, int, int]
 _Term = tuple[int, bool, Sequence[_Stage], int, int]
 
 def set_team(function: int) -> None: ...

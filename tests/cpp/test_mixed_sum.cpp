@@ -43,7 +43,7 @@ struct Owned {
     Chain chain;
     bool normalized;
     std::vector<std::array<std::size_t, 2>> stages;  // kernel and dilation
-    std::vector<std::vector<T>> depthwise, pointwise, convolved, outs, grad_depthwise, grad_pointwise;
+    std::vector<std::vector<T>> depthwise, pointwise, outs, grad_depthwise, grad_pointwise;
     std::vector<std::vector<T>> statistics;  // of the stages, or of the term
     std::vector<T> out, given, between;
     std::vector<std::int8_t> places;
@@ -56,7 +56,6 @@ struct Owned {
             const std::size_t k = stages[s][0];
             depthwise.push_back(random_numbers<T>(c * k * k, seed + 10 * s));
             pointwise.push_back(random_numbers<T>(c * c, seed + 10 * s + 1));
-            convolved.emplace_back(m, T{7});
             outs.emplace_back(m, T{7});
             grad_depthwise.emplace_back(c * k * k, T{7});
             grad_pointwise.emplace_back(c * c, T{7});
@@ -76,7 +75,7 @@ struct Owned {
         mixed_op::MixedTerm<T> found{chain, normalized, {}, out.data(), places.data(), row(0)};
         for (std::size_t s = 0; s < stages.size(); ++s) {
             found.stages.push_back({stages[s][0], stages[s][1], depthwise[s].data(), pointwise[s].data(),
-                                    convolved[s].data(), outs[s].data(), row(s)});
+                                    outs[s].data(), row(s)});
         }
         return found;
     }
@@ -162,7 +161,7 @@ Answers<T> one_by_one(const MixedShape& shape) {
                             shape.images,    shape.out_height(), shape.out_width(), c, one.stages[s][0], 1,
                             one.stages[s][1]};
     };
-    std::vector<std::vector<std::vector<T>>> inputs(count);
+    std::vector<std::vector<std::vector<T>>> inputs(count), convolved(count);
     std::vector<const T*> ends;
     std::vector<std::uint8_t> normalized;
     for (std::size_t k = 0; k < count; ++k) {
@@ -180,11 +179,12 @@ Answers<T> one_by_one(const MixedShape& shape) {
                 mixed_op::batch_norm<T>(pixels, c, one.outs[s - 1].data(), epsilon, input.data(), row,
                                         row + c, row + 2 * c);
             }
+            std::vector<T> between(m);
             mixed_op::relu_depthwise<T>(stage_shape(one, s), input.data(), one.depthwise[s].data(),
-                                        one.convolved[s].data());
-            mixed_op::pointwise<T>(product, one.convolved[s].data(), one.pointwise[s].data(),
-                                   one.outs[s].data());
+                                        between.data());
+            mixed_op::pointwise<T>(product, between.data(), one.pointwise[s].data(), one.outs[s].data());
             inputs[k].push_back(input);
+            convolved[k].push_back(between);
         }
         ends.push_back(one.chain == Chain::identity ? x.data()
                        : one.stages.empty()         ? one.out.data()
@@ -219,7 +219,7 @@ Answers<T> one_by_one(const MixedShape& shape) {
         }
         for (std::size_t s = one.stages.size(); s-- > 0;) {
             std::vector<T> of_convolved(m), of_input(inputs[k][s].size());
-            mixed_op::pointwise_backward<T>(product, passed.data(), one.convolved[s].data(),
+            mixed_op::pointwise_backward<T>(product, passed.data(), convolved[k][s].data(),
                                             one.pointwise[s].data(), of_convolved.data(),
                                             one.grad_pointwise[s].data());
             mixed_op::relu_depthwise_backward<T>(stage_shape(one, s), of_convolved.data(),

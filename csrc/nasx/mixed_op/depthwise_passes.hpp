@@ -16,22 +16,16 @@ namespace nasx::mixed_op::depthwise {
 template <class T>
 class Outputs {
   public:
-    Outputs(const DepthwiseShape& shape, const T* x, const Normal<T>& normal, const T* weights, T* out)
+    Outputs(const DepthwiseShape& shape, const T* weights)
         : shape_(shape),
           layout_(shape),
           used_(used_forward(shape)),
           factors_(side_by_side(shape, used_, weights)),
           first_(layout_.tap(used_.columns[0])),
-          second_(used_.taps.second == 0 ? first_ : layout_.tap(used_.columns[used_.taps.first])),
-          x_(x),
-          normal_(normal),
-          out_(out) {}
+          second_(used_.taps.second == 0 ? first_ : layout_.tap(used_.columns[used_.taps.first])) {}
 
-    // What a thread keeps.
-    RectifiedRows<T> begin() const { return {shape_, layout_, x_, normal_, 1}; }
-
-    // A row of outputs.
-    void operator()(RectifiedRows<T>& images, std::size_t image, std::size_t out_row) const {
+    // A row of outputs of an image.
+    void operator()(RectifiedRows<T>& images, std::size_t image, std::size_t out_row, T* out) const {
         const std::size_t period = period_of(shape_.channels), n = shape_.out_width() * shape_.channels;
         std::array<KernelRow<T>, widest_kernel> rows;
         std::size_t count = 0;
@@ -42,8 +36,7 @@ class Outputs {
                 rows[count++] = {row + first_, row + second_, factors_.data() + k * used_.count() * period};
             }
         }
-        loops<T>().convolve(used_.taps, rows.data(), count, shape_.channels, period, n, nullptr, false,
-                            out_ + (image * shape_.out_height() + out_row) * n);
+        loops<T>().convolve(used_.taps, rows.data(), count, shape_.channels, period, n, nullptr, false, out);
     }
 
   private:
@@ -52,9 +45,6 @@ class Outputs {
     Used used_;
     Aligned<T> factors_;
     std::size_t first_, second_;
-    const T* x_;
-    Normal<T> normal_;
-    T* out_;
 };
 
 // Images' gradients, row after row.
@@ -222,24 +212,16 @@ template <class T>
 class Gradients {
   public:
     // Writes that of images to grad_x, or adds it to what is there; null: it is not wanted.
-    Gradients(const DepthwiseShape& shape, const T* x, const Normal<T>& normal, const T* weights, bool add,
-              T* grad_x)
+    Gradients(const DepthwiseShape& shape, const T* weights, bool add, T* grad_x)
         : shape_(shape),
           layout_(shape),
-          x_(x),
-          normal_(normal),
           wanted_(grad_x != nullptr),
           of_images_(shape, weights, add, grad_x),
           of_weights_(shape) {}
 
     // What a thread keeps.
-    struct Kept {
-        RectifiedRows<T> images;
-        typename ImagesGradient<T>::Kept gradients;
-    };
-    Kept begin() const {
-        return {RectifiedRows<T>(shape_, layout_, x_, normal_, layout_.rows_at_once()), of_images_.begin()};
-    }
+    using Kept = typename ImagesGradient<T>::Kept;
+    Kept begin() const { return of_images_.begin(); }
 
     // Numbers of a sum for the weights' gradient.
     std::size_t sum_size() const { return of_weights_.size(); }
@@ -247,17 +229,17 @@ class Gradients {
     // Output rows [begin, end) of an image, and the rows of the input from which they begin: its outputs have
     // the gradient `grad`. Adds to sums, if these are not null, and calls done(h) after each row h.
     template <class Done>
-    void operator()(Kept& kept, const T* grad, std::size_t image, std::size_t begin, std::size_t end, T* sums,
-                    Done done) const {
+    void operator()(Kept& kept, RectifiedRows<T>& images, const T* grad, std::size_t image, std::size_t begin,
+                    std::size_t end, T* sums, Done done) const {
         const std::size_t at_once = layout_.rows_at_once();
         for (std::size_t first = begin; first < end; first += at_once) {
             const std::size_t last = std::min(first + at_once, end);
             if (sums != nullptr) {
-                of_weights_(kept.images, grad, image, first, last, sums);
+                of_weights_(images, grad, image, first, last, sums);
             }
             const std::size_t last_row = std::min(last * shape_.stride, shape_.height);
             for (std::size_t h = first * shape_.stride; wanted_ && h < last_row; ++h) {
-                of_images_(kept.gradients, kept.images(image, h), grad, image, h);
+                of_images_(kept, images(image, h), grad, image, h);
                 done(h);
             }
         }
@@ -270,8 +252,6 @@ class Gradients {
   private:
     DepthwiseShape shape_;
     Layout layout_;
-    const T* x_;
-    Normal<T> normal_;
     bool wanted_;
     ImagesGradient<T> of_images_;
     WeightsGradient<T> of_weights_;

@@ -127,14 +127,14 @@ struct Normal {
 template <class T>
 class RectifiedRows {
   public:
-    // Of which those that a kernel reaches over for so many output rows are kept.
-    RectifiedRows(const DepthwiseShape& shape, const Layout& layout, const T* x, const Normal<T>& normal,
-                  std::size_t out_rows)
+    // Of which those that a kernel reaches over for so many output rows are kept, or of a whole image.
+    RectifiedRows(const DepthwiseShape& shape, const T* x, const Normal<T>& normal, std::size_t out_rows)
         : shape_(shape),
-          layout_(layout),
+          layout_(shape),
           x_(x),
           normal_(normal),
-          kept_(layout.image_size(), layout.rows() + (out_rows - 1) * shape.stride),
+          kept_(layout_.image_size(), std::min(layout_.rows() + (out_rows - 1) * shape.stride,
+                                               std::max<std::size_t>(1, shape.height))),
           room_(normal.room(shape)) {}
 
     // Row h of an image.

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <vector>
 
@@ -52,51 +51,102 @@ class ImageStatistics {
     Statistics<T> statistics_;
 };
 
+// A stage's images in memory, and how they are worked on: a few output rows at once, through both
+// convolutions while they are in the cache. What the depthwise one gives is never kept: it is made anew for
+// its gradients.
+template <class T>
+class StageRows {
+  public:
+    StageRows(const DepthwiseShape& shape, const StageInput<T>& input, const Stage<T>& stage)
+        : shape_(shape), input_(input), at_once_(rows_of_tiles(shape)), outputs_(shape, stage.depthwise) {}
+
+    // What a thread keeps.
+    struct Kept {
+        depthwise::RectifiedRows<T> images;
+        Aligned<T> convolved;
+    };
+    // With rectified rows of so many numbers, if that is more than is needed in any case.
+    Kept begin(std::size_t numbers) const {
+        const std::size_t rows = numbers / depthwise::Layout(shape_).image_size() / shape_.stride;
+        return {depthwise::RectifiedRows<T>(shape_, input_.x, input_.normal, std::max(at_once_, rows)),
+                Aligned<T>(at_once_ * in_row())};
+    }
+
+    // Calls function(first, count, convolved) for blocks of an image's output pixels, all of it in order:
+    // what the depthwise convolution gives of so many of them from the first on.
+    template <class Function>
+    void run(Kept& kept, std::size_t image, Function function) const {
+        const std::size_t width = shape_.out_width(), height = shape_.out_height();
+        for (std::size_t begin = 0; begin < height; begin += at_once_) {
+            const std::size_t end = std::min(begin + at_once_, height);
+            for (std::size_t row = begin; row < end; ++row) {
+                outputs_(kept.images, image, row, kept.convolved.data() + (row - begin) * in_row());
+            }
+            function(begin * width, (end - begin) * width, kept.convolved.data());
+        }
+    }
+
+    std::size_t at_once() const { return at_once_; }
+    std::size_t in_row() const { return shape_.out_width() * shape_.channels; }
+
+  private:
+    // Where a few rows less are whole tiles of six pixels, these are taken.
+    static std::size_t rows_of_tiles(const DepthwiseShape& shape) {
+        const std::size_t most = depthwise::Layout(shape).rows_at_once();
+        for (std::size_t rows = most; rows > most / 2; --rows) {
+            if (rows * shape.out_width() % 6 == 0) {
+                return rows;
+            }
+        }
+        return most;
+    }
+
+    DepthwiseShape shape_;
+    StageInput<T> input_;
+    std::size_t at_once_;
+    depthwise::Outputs<T> outputs_;
+};
+
 template <class T>
 class ForwardStage {
   public:
     ForwardStage(const DepthwiseShape& shape, const StageInput<T>& input, const Stage<T>& stage)
-        : pixels_(shape.out_height() * shape.out_width()),
-          height_(shape.out_height()),
-          product_{pixels_, shape.channels, shape.channels},
+        : channels_(shape.channels),
+          pixels_(shape.out_height() * shape.out_width()),
           stage_(stage),
-          outputs_(shape, input.x, input.normal, stage.depthwise, stage.convolved),
-          matrix_(pointwise_passes::turned(product_, stage.pointwise)),
-          statistics_(shape.images, pixels_, shape.channels) {}
+          rows_(shape, input, stage),
+          matrix_(pointwise_passes::turned({pixels_, channels_, channels_}, stage.pointwise)),
+          statistics_(shape.images, pixels_, channels_) {}
 
     // What a thread keeps.
     struct Kept {
         explicit Kept(const ForwardStage& stage)
-            : images(stage.outputs_.begin()), room(stage.statistics_.room()) {}
-        depthwise::RectifiedRows<T> images;
+            : rows(stage.rows_.begin(0)), room(stage.statistics_.room()) {}
+        typename StageRows<T>::Kept rows;
         typename ImageStatistics<T>::Room room;
     };
 
     void operator()(Kept& kept, std::size_t image, bool statistics_too) {
-        const std::size_t channels = product_.in_channels, begin = image * pixels_ * channels;
-        const std::size_t in_row = pixels_ / height_ * channels;
-        for (std::size_t row = 0; row < height_; ++row) {
-            ask_for_room(stage_.out + begin + row * in_row, in_row);
-            ask_for_room(stage_.convolved + begin + std::min(row + 2, height_ - 1) * in_row, in_row);
-            outputs_(kept.images, image, row);
-        }
-        pointwise_passes::for_blocks(product_, 0, pixels_, [&](std::size_t first, std::size_t count) {
-            const std::size_t at = begin + first * channels;
-            pointwise_passes::loops<T>().product(stage_.convolved + at, matrix_.data(), count, channels,
-                                                 channels, stage_.out + at);
+        T* const out = stage_.out + image * pixels_ * channels_;
+        const std::size_t at_once = rows_.at_once() * rows_.in_row();
+        ask_for_room(out, std::min(at_once, pixels_ * channels_));
+        rows_.run(kept.rows, image, [&](std::size_t first, std::size_t count, const T* convolved) {
+            const std::size_t at = first * channels_, end = at + count * channels_;
+            ask_for_room(out + end, std::min(at_once, pixels_ * channels_ - end));
+            pointwise_passes::loops<T>().product(convolved, matrix_.data(), count, channels_, channels_,
+                                                 out + at);
         });
         if (statistics_too) {
-            statistics_.set(image, stage_.out + begin, kept.room);
+            statistics_.set(image, out, kept.room);
         }
     }
 
     void finish(double epsilon) const { statistics_.finish(epsilon, stage_.statistics); }
 
   private:
-    std::size_t pixels_, height_;
-    PointwiseShape product_;
+    std::size_t channels_, pixels_;
     Stage<T> stage_;
-    depthwise::Outputs<T> outputs_;
+    StageRows<T> rows_;
     Aligned<T> matrix_;
     ImageStatistics<T> statistics_;
 };
@@ -113,7 +163,6 @@ class BackwardStage {
                   T* grad_pointwise, std::size_t parts)
         : shape_(shape),
           pixels_(shape.out_height() * shape.out_width()),
-          product_{pixels_, shape.channels, shape.channels},
           input_(input),
           stage_(stage),
           grad_(grad),
@@ -123,8 +172,8 @@ class BackwardStage {
           grad_depthwise_(grad_depthwise),
           grad_pointwise_(grad_pointwise),
           parts_(parts),
-          rows_at_once_(depthwise::Layout(shape).rows_at_once()),
-          gradients_(shape, input.x, input.normal, stage.depthwise, add, found),
+          rows_(shape, input, stage),
+          gradients_(shape, stage.depthwise, add, found),
           depthwise_sums_(grad_depthwise == nullptr ? 0 : parts * gradients_.sum_size()),
           pointwise_sums_(grad_pointwise == nullptr ? 0 : parts * shape.channels * shape.channels),
           sums_(is_normalized() ? parts * shape.channels : 0),
@@ -132,51 +181,47 @@ class BackwardStage {
 
     struct Kept {
         explicit Kept(const BackwardStage& stage)
-            : block(pointwise_passes::pixels_at_once(stage.product_) * stage.shape_.channels),
-              convolved(stage.pixels_ * stage.shape_.channels),
+            : rows(stage.rows_.begin(at_hand)),
+              passed(rows.convolved.size()),
+              of_convolved(stage.pixels_ * stage.shape_.channels),
               gradients(stage.gradients_.begin()),
               added(stage.shape_.channels),
               multiplied(stage.shape_.channels) {}
-        Aligned<T> block, convolved;
+        typename StageRows<T>::Kept rows;
+        Aligned<T> passed, of_convolved;
         typename depthwise::Gradients<T>::Kept gradients;
         Aligned<T> added, multiplied;
     };
 
-    // What is read of memory alone for an image: both convolutions' outputs.
-    std::array<const T*, 2> read_for(std::size_t image) const {
-        const std::size_t at = image * pixels_ * shape_.channels;
-        return {stage_.out + at, stage_.convolved + at};
-    }
+    // What is read of memory alone for an image.
+    const T* read_for(std::size_t image) const { return stage_.out + image * pixels_ * shape_.channels; }
 
     // `next` is what is read for the image and stage that are next, or null.
-    void operator()(Kept& kept, std::size_t part, std::size_t image, const std::array<const T*, 2>& next) {
+    void operator()(Kept& kept, std::size_t part, std::size_t image, const T* next) {
         const std::size_t channels = shape_.channels, begin = image * pixels_ * channels;
-        const std::size_t in_row = shape_.out_width() * channels;
-        pointwise_passes::for_blocks(product_, 0, pixels_, [&](std::size_t first, std::size_t count) {
+        rows_.run(kept.rows, image, [&](std::size_t first, std::size_t count, const T* convolved) {
             const std::size_t at = begin + first * channels;
-            passed_(grad_ + at, stage_.out + at, count, kept.block.data());
+            passed_(grad_ + at, stage_.out + at, count, kept.passed.data());
             if (grad_pointwise_ != nullptr) {
-                pointwise_passes::loops<T>().outer(kept.block.data(), stage_.convolved + at, count, channels,
-                                                   channels,
+                pointwise_passes::loops<T>().outer(kept.passed.data(), convolved, count, channels, channels,
                                                    pointwise_sums_.data() + part * channels * channels);
             }
-            pointwise_passes::loops<T>().product(kept.block.data(), stage_.pointwise, count, channels,
-                                                 channels, kept.convolved.data() + first * channels);
+            pointwise_passes::loops<T>().product(kept.passed.data(), stage_.pointwise, count, channels,
+                                                 channels, kept.of_convolved.data() + first * channels);
         });
         T* const sums =
             grad_depthwise_ == nullptr ? nullptr : depthwise_sums_.data() + part * gradients_.sum_size();
-        for (std::size_t row = 0; row < shape_.out_height(); row += rows_at_once_) {
-            const std::size_t end = std::min(row + rows_at_once_, shape_.out_height());
-            for (const T* const numbers : next) {
-                if (numbers != nullptr) {
-                    ask_for(numbers + row * in_row, (end - row) * in_row);
-                }
+        for (std::size_t row = 0; row < shape_.out_height(); row += rows_.at_once()) {
+            const std::size_t end = std::min(row + rows_.at_once(), shape_.out_height());
+            if (next != nullptr) {
+                ask_for(next + row * rows_.in_row(), (end - row) * rows_.in_row());
             }
-            gradients_(kept.gradients, kept.convolved.data(), image, row, end, sums, [&](std::size_t h) {
-                if (is_normalized()) {
-                    add_up(kept, part, image, h);
-                }
-            });
+            gradients_(kept.gradients, kept.rows.images, kept.of_convolved.data(), image, row, end, sums,
+                       [&](std::size_t h) {
+                           if (is_normalized()) {
+                               add_up(kept, part, image, h);
+                           }
+                       });
         }
     }
 
@@ -228,9 +273,11 @@ class BackwardStage {
         }
     }
 
+    // Numbers of rectified rows that are read twice, for which there is room in the second cache.
+    static constexpr std::size_t at_hand = 32768;
+
     DepthwiseShape shape_;
     std::size_t pixels_;
-    PointwiseShape product_;
     StageInput<T> input_;
     Stage<T> stage_;
     const T* grad_;
@@ -239,7 +286,8 @@ class BackwardStage {
     T* found_;
     T* grad_depthwise_;
     T* grad_pointwise_;
-    std::size_t parts_, rows_at_once_;
+    std::size_t parts_;
+    StageRows<T> rows_;
     depthwise::Gradients<T> gradients_;
     Aligned<T> depthwise_sums_, pointwise_sums_;
     std::vector<double> sums_, products_;

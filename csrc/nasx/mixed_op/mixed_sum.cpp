@@ -1,7 +1,6 @@
 #include "nasx/mixed_op/mixed_sum.hpp"
 
 #include <algorithm>
-#include <array>
 #include <deque>
 #include <stdexcept>
 #include <string>
@@ -329,7 +328,7 @@ bool chains_backward(const MixedShape& shape, const T* grad, const T* x, std::sp
                 const bool stages_first = !stages.empty() && stages.front().writes();
                 const auto run_stages = [&, &kept = kept] {
                     for (std::size_t i = 0; i < stages.size(); ++i) {
-                        std::array<const T*, 2> next{};
+                        const T* next = nullptr;
                         if (i + 1 < stages.size()) {
                             next = stages[i + 1].read_for(image);
                         } else if (image + 1 < last) {

@@ -5,9 +5,10 @@
 // convolution, a pointwise one and a batch normalisation; a pooling, too, may be normalised. Terms that were
 // computed elsewhere go into the same sum. Results are those of the kernels of depthwise.hpp, pointwise.hpp,
 // pooling.hpp, batch_norm.hpp and normalized_sum.hpp one after another, but for the rounding of statistics,
-// which are added up over other blocks. What is normalised is never in memory: it is made anew by who reads
-// it, and its gradient as well. Statistics alone make the batch wait: between two of them each image goes
-// through all chains while it is in the cache, and what chains say of the input is added up there.
+// which are added up over other blocks. What is normalised is never in memory, nor what a depthwise
+// convolution gives: it is made anew by who reads it, and its gradient as well. Statistics alone make the
+// batch wait: between two of them each image goes through all chains while it is in the cache, and what
+// chains say of the input is added up there.
 //
 // Images lie with their channels last, contiguous, and have a multiple of 8 channels, as many after each
 // stage as before. T is float or double. Neither the CPU level nor the number of threads changes a bit of
@@ -60,8 +61,7 @@ struct Stage {
     std::size_t dilation;
     const T* depthwise;  // (channels, kernel, kernel)
     const T* pointwise;  // (channels, channels)
-    T* convolved;        // room for what the depthwise convolution gives (out_pixels, channels)
-    T* out;              // and the pointwise one
+    T* out;              // room for what comes out (out_pixels, channels)
     ChannelStatistics<T> statistics;
 };
 

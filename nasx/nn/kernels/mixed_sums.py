@@ -208,13 +208,13 @@ def _rooms(settings: _Settings, x: Tensor) -> list[Tensor]:
     places = [tensors.outputs_like(x, stride, torch.int8) for term in terms if term.kind == "max_pool"]
     pools = [term for term in terms if term.kind in ("max_pool", "avg_pool")]
     if not settings.recompute:
-        return [images() for term in terms for _ in range(2 * len(term.dilations))] + [
+        return [images() for term in terms for _ in term.dilations] + [
             *(images() for _ in pools),
             *places,
         ]
     deepest = max([len(term.dilations) for term in terms])
-    shared = [images() for _ in range(2 * deepest)] or [images()]
-    of_stages = [room for term in terms for room in shared[: 2 * len(term.dilations)]]
+    shared = [images() for _ in range(deepest)] or [images()]
+    of_stages = [room for term in terms for room in shared[: len(term.dilations)]]
     return of_stages + [shared[0] for _ in pools] + [places[0] for _ in places]
 
 
@@ -224,11 +224,9 @@ def _addresses(
     """Describe terms as the native function reads them."""
     terms = settings.terms
     stages = sum(len(term.dilations) for term in terms)
-    each = zip(
-        parameters[::2], parameters[1::2], rooms[: 2 * stages : 2], rooms[1 : 2 * stages : 2], strict=True
-    )
-    pools, others = iter(rooms[2 * stages :]), iter(given)
-    places = iter([room for room in rooms[2 * stages :] if room.dtype == torch.int8])
+    each = zip(parameters[::2], parameters[1::2], rooms[:stages], strict=True)
+    pools, others = iter(rooms[stages:]), iter(given)
+    places = iter([room for room in rooms[stages:] if room.dtype == torch.int8])
     described = []
     for term in terms:
         own = [

@@ -190,8 +190,8 @@ def test_nothing_that_is_normalised_is_kept_and_recomputation_keeps_the_input_al
             layer(x, weights)
         kept[recompute] = sum(size for size in seen.values() if size >= x.numel())
     size = x.numel() * x.element_size()
-    # The input, six times two outputs of convolutions, two poolings, and a byte for each place of one.
-    assert kept[False] == 15 * size + size // 4
+    # The input, six outputs of pointwise convolutions, two poolings, and a byte for each place of one.
+    assert kept[False] == 9 * size + size // 4
     assert kept[True] == size
 
 
@@ -338,7 +338,7 @@ def test_what_does_not_fit_is_refused():
     x, weights = torch.ones(1, 8, 2, 2).contiguous(memory_format=LAST), torch.ones(1)
     at = np.zeros(4096, np.float32).ctypes.data
     pool, none = (2, False, [], at, at), ([], [], 0, 0)
-    stage = (3, 1, at, at, at, at)
+    stage = (3, 1, at, at, at)
     for call, message in (
         (
             lambda: mixed_sums.mixed_sum(x, [Term("given", False)], [], [x[:, :, :1]], weights),
