@@ -27,10 +27,16 @@ using namespace depthwise;
 template <class T>
 void relu_depthwise(const DepthwiseShape& shape, const T* x, const T* weights, T* out) {
     check(shape);
-    const Outputs<T> outputs(shape, weights);
+    const Layout layout(shape);
+    const Outputs<T> outputs(shape, layout, weights);
     const std::size_t numbers = shape.out_width() * shape.channels;
     for_rows(
-        shape.images, shape.out_height(), numbers, [&] { return RectifiedRows<T>(shape, x, {}, 1); },
+        shape.images, shape.out_height(), numbers,
+        [&] {
+            RectifiedRows<T> images(shape, layout, layout.rows());
+            images.read(x, {});
+            return images;
+        },
         [&](RectifiedRows<T>& images, std::size_t image, std::size_t out_row, std::size_t number) {
             outputs(images, image, out_row, out + number * numbers);
         });
@@ -50,13 +56,15 @@ void relu_depthwise_backward(const DepthwiseShape& shape, const T* grad, const T
         }
         return;
     }
-    const Gradients<T> gradients(shape, weights, false, grad_x);
+    const Layout layout(shape);
+    const Gradients<T> gradients(shape, layout, weights, false, grad_x);
     const std::size_t in_part = std::max(rows_at_once(numbers), (rows + most_parts - 1) / most_parts);
     const std::size_t parts = (rows + in_part - 1) / in_part;
     Aligned<T> sums(grad_weights == nullptr ? 0 : parts * gradients.sum_size());
     parallel_for(0, parts, 1, [&](std::size_t first, std::size_t last) {
-        auto kept = gradients.begin();
-        RectifiedRows<T> images(shape, x, {}, Layout(shape).rows_at_once());
+        GradientRows<T> kept(shape, layout, layout.rows());
+        RectifiedRows<T> images(shape, layout, layout.rows_for(layout.rows_at_once()));
+        images.read(x, {});
         std::size_t end;
         for (std::size_t i = first * in_part; i < std::min(rows, last * in_part); i = end) {
             // The rest of an image or of a part.

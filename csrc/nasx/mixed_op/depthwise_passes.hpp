@@ -16,9 +16,9 @@ namespace nasx::mixed_op::depthwise {
 template <class T>
 class Outputs {
   public:
-    Outputs(const DepthwiseShape& shape, const T* weights)
+    Outputs(const DepthwiseShape& shape, const Layout& layout, const T* weights)
         : shape_(shape),
-          layout_(shape),
+          layout_(layout),
           used_(used_forward(shape)),
           factors_(side_by_side(shape, used_, weights)),
           first_(layout_.tap(used_.columns[0])),
@@ -47,31 +47,34 @@ class Outputs {
     std::size_t first_, second_;
 };
 
+// What a thread keeps for images' gradients: padded rows of the outputs' gradients, and a row of sums.
+template <class T>
+struct GradientRows {
+    LastRows<T> padded;
+    Aligned<T> sums;
+
+    // For kernels that reach over at most so many rows.
+    GradientRows(const DepthwiseShape& shape, const Layout& layout, std::size_t rows)
+        : padded(layout.grad_size(), rows),
+          sums(shape.stride == 1 ? 0 : shape.out_width() * shape.channels) {}
+};
+
 // Images' gradients, row after row.
 template <class T>
 class ImagesGradient {
   public:
     // Adds to what is in grad_x if `add`.
-    ImagesGradient(const DepthwiseShape& shape, const T* weights, bool add, T* grad_x)
-        : shape_(shape), layout_(shape), add_(add), grad_x_(grad_x) {
+    ImagesGradient(const DepthwiseShape& shape, const Layout& layout, const T* weights, bool add, T* grad_x)
+        : shape_(shape), layout_(layout), add_(add), grad_x_(grad_x) {
         for (std::size_t phase = 0; phase < shape.stride; ++phase) {
             phases_.push_back(used_by(phase));
             weights_.push_back(side_by_side(shape, phases_.back().used, weights));
         }
     }
 
-    // What a thread keeps.
-    struct Kept {
-        LastRows<T> rows;
-        Aligned<T> sums;
-    };
-    Kept begin() const {
-        return {LastRows<T>(layout_.grad_size(), layout_.rows()),
-                Aligned<T>(shape_.stride == 1 ? 0 : shape_.out_width() * shape_.channels)};
-    }
-
     // Row h of an image, which was rectified to `positive`, and whose outputs have the gradient `grad`.
-    void operator()(Kept& kept, const T* positive, const T* grad, std::size_t image, std::size_t h) const {
+    void operator()(GradientRows<T>& kept, const T* positive, const T* grad, std::size_t image,
+                    std::size_t h) const {
         const std::size_t period = period_of(shape_.channels);
         const std::size_t numbers = shape_.out_width() * shape_.channels;
         std::array<const T*, widest_kernel> met{};
@@ -82,8 +85,8 @@ class ImagesGradient {
             }
             row -= added();
             const std::size_t out_row = image * shape_.out_height() + row;
-            T* const slot = kept.rows.slot(row);
-            if (kept.rows.lacks(row, out_row)) {
+            T* const slot = kept.padded.slot(row);
+            if (kept.padded.lacks(row, out_row)) {
                 std::copy_n(grad + row * numbers, numbers, slot + layout_.begin(0));
             }
             met[k] = slot;
@@ -149,8 +152,8 @@ class ImagesGradient {
 template <class T>
 class WeightsGradient {
   public:
-    explicit WeightsGradient(const DepthwiseShape& shape)
-        : shape_(shape), layout_(shape), used_(used_forward(shape)) {}
+    WeightsGradient(const DepthwiseShape& shape, const Layout& layout)
+        : shape_(shape), layout_(layout), used_(used_forward(shape)) {}
 
     // Numbers of such a sum: (kernel, kernel in the order of use, period).
     std::size_t size() const { return shape_.kernel * shape_.kernel * period_of(shape_.channels); }
@@ -212,16 +215,12 @@ template <class T>
 class Gradients {
   public:
     // Writes that of images to grad_x, or adds it to what is there; null: it is not wanted.
-    Gradients(const DepthwiseShape& shape, const T* weights, bool add, T* grad_x)
+    Gradients(const DepthwiseShape& shape, const Layout& layout, const T* weights, bool add, T* grad_x)
         : shape_(shape),
-          layout_(shape),
+          layout_(layout),
           wanted_(grad_x != nullptr),
-          of_images_(shape, weights, add, grad_x),
-          of_weights_(shape) {}
-
-    // What a thread keeps.
-    using Kept = typename ImagesGradient<T>::Kept;
-    Kept begin() const { return of_images_.begin(); }
+          of_images_(shape, layout, weights, add, grad_x),
+          of_weights_(shape, layout) {}
 
     // Numbers of a sum for the weights' gradient.
     std::size_t sum_size() const { return of_weights_.size(); }
@@ -229,8 +228,8 @@ class Gradients {
     // Output rows [begin, end) of an image, and the rows of the input from which they begin: its outputs have
     // the gradient `grad`. Adds to sums, if these are not null, and calls done(h) after each row h.
     template <class Done>
-    void operator()(Kept& kept, RectifiedRows<T>& images, const T* grad, std::size_t image, std::size_t begin,
-                    std::size_t end, T* sums, Done done) const {
+    void operator()(GradientRows<T>& kept, RectifiedRows<T>& images, const T* grad, std::size_t image,
+                    std::size_t begin, std::size_t end, T* sums, Done done) const {
         const std::size_t at_once = layout_.rows_at_once();
         for (std::size_t first = begin; first < end; first += at_once) {
             const std::size_t last = std::min(first + at_once, end);

@@ -28,13 +28,18 @@ const simd::DepthwiseLoops<T>& loops() {
 void check(const DepthwiseShape& shape);
 
 // How rows lie while they are worked on: the columns that are equal modulo the stride side by side, zeros
-// before and after them. A tap then reads, for all outputs of a row, pixels side by side.
+// before and after them, of as many columns as kernels reach. A tap then reads, for all outputs of a row,
+// pixels side by side.
 class Layout {
   public:
-    explicit Layout(const DepthwiseShape& shape)
-        : shape_(shape),
-          reach_((shape.padding() + shape.stride - 1) / shape.stride),
-          segment_((shape.out_width() + 2 * reach_) * shape.channels) {}
+    // `reach` is that of this kernel, or a longer one of another that reads the same rows.
+    Layout(const DepthwiseShape& shape, std::size_t reach)
+        : shape_(shape), reach_(reach), segment_((shape.out_width() + 2 * reach_) * shape.channels) {}
+    explicit Layout(const DepthwiseShape& shape) : Layout(shape, reach_of(shape)) {}
+
+    static std::size_t reach_of(const DepthwiseShape& shape) {
+        return (shape.padding() + shape.stride - 1) / shape.stride;
+    }
 
     // Numbers of a row of images, and of a row of gradients, which has no columns to part.
     std::size_t image_size() const { return shape_.stride * segment_; }
@@ -50,8 +55,9 @@ class Layout {
         const std::size_t column = k * shape_.dilation + reach_ * shape_.stride - shape_.padding();
         return column % shape_.stride * segment_ + column / shape_.stride * shape_.channels;
     }
-    // Rows that a kernel reaches over.
+    // Rows that a kernel reaches over, for one output row or for several.
     std::size_t rows() const { return (shape_.kernel - 1) * shape_.dilation + 1; }
+    std::size_t rows_for(std::size_t out_rows) const { return rows() + (out_rows - 1) * shape_.stride; }
     // Output rows that are worked on at once where this saves something: few enough for the first cache.
     static constexpr std::size_t most_rows_at_once = 8;
     std::size_t rows_at_once() const {
@@ -127,15 +133,22 @@ struct Normal {
 template <class T>
 class RectifiedRows {
   public:
-    // Of which those that a kernel reaches over for so many output rows are kept, or of a whole image.
-    RectifiedRows(const DepthwiseShape& shape, const T* x, const Normal<T>& normal, std::size_t out_rows)
+    // So many are kept, at most all of an image.
+    RectifiedRows(const DepthwiseShape& shape, const Layout& layout, std::size_t rows)
         : shape_(shape),
-          layout_(shape),
-          x_(x),
-          normal_(normal),
-          kept_(layout_.image_size(), std::min(layout_.rows() + (out_rows - 1) * shape.stride,
-                                               std::max<std::size_t>(1, shape.height))),
-          room_(normal.room(shape)) {}
+          layout_(layout),
+          kept_(layout.image_size(),
+                std::clamp<std::size_t>(rows, 1, std::max<std::size_t>(1, shape.height))) {}
+
+    // Which images are read from now on: those that were read before are kept if these are the same.
+    void read(const T* x, const Normal<T>& normal) {
+        if (x != x_ || normal.means != normal_.means) {
+            x_ = x;
+            normal_ = normal;
+            room_.resize(normal.room(shape_));
+            kept_.forget();
+        }
+    }
 
     // Row h of an image.
     const T* operator()(std::size_t image, std::size_t h) {
@@ -154,7 +167,7 @@ class RectifiedRows {
   private:
     DepthwiseShape shape_;
     Layout layout_;
-    const T* x_;
+    const T* x_ = nullptr;
     Normal<T> normal_;
     LastRows<T> kept_;
     Aligned<T> room_;

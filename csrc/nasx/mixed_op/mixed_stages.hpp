@@ -51,104 +51,138 @@ class ImageStatistics {
     Statistics<T> statistics_;
 };
 
-// A stage's images in memory, and how they are worked on: a few output rows at once, through both
-// convolutions while they are in the cache. What the depthwise one gives is never kept: it is made anew for
-// its gradients.
-template <class T>
-class StageRows {
-  public:
-    StageRows(const DepthwiseShape& shape, const StageInput<T>& input, const Stage<T>& stage)
-        : shape_(shape), input_(input), at_once_(rows_of_tiles(shape)), outputs_(shape, stage.depthwise) {}
+// What stages that are worked on side by side have in common: sizes of images, and room for the widest
+// kernel.
+struct Sizes {
+    DepthwiseShape shape{};  // but for the kernel
+    std::size_t reach = 0, rows = 0;
 
-    // What a thread keeps.
-    struct Kept {
-        depthwise::RectifiedRows<T> images;
-        Aligned<T> convolved;
-    };
-    // With rectified rows of so many numbers, if that is more than is needed in any case.
-    Kept begin(std::size_t numbers) const {
-        const std::size_t rows = numbers / depthwise::Layout(shape_).image_size() / shape_.stride;
-        return {depthwise::RectifiedRows<T>(shape_, input_.x, input_.normal, std::max(at_once_, rows)),
-                Aligned<T>(at_once_ * in_row())};
+    void include(const DepthwiseShape& stage) {
+        shape = stage;
+        reach = std::max(reach, depthwise::Layout::reach_of(stage));
+        rows = std::max(rows, depthwise::Layout(stage).rows());
     }
 
-    // Calls function(first, count, convolved) for blocks of an image's output pixels, all of it in order:
-    // what the depthwise convolution gives of so many of them from the first on.
-    template <class Function>
-    void run(Kept& kept, std::size_t image, Function function) const {
-        const std::size_t width = shape_.out_width(), height = shape_.out_height();
-        for (std::size_t begin = 0; begin < height; begin += at_once_) {
-            const std::size_t end = std::min(begin + at_once_, height);
-            for (std::size_t row = begin; row < end; ++row) {
-                outputs_(kept.images, image, row, kept.convolved.data() + (row - begin) * in_row());
-            }
-            function(begin * width, (end - begin) * width, kept.convolved.data());
-        }
-    }
+    // How rows lie in that room; taps are another matter, of each kernel.
+    depthwise::Layout layout() const { return {shape, reach}; }
+    std::size_t in_row() const { return shape.out_width() * shape.channels; }
 
-    std::size_t at_once() const { return at_once_; }
-    std::size_t in_row() const { return shape_.out_width() * shape_.channels; }
-
-  private:
-    // Where a few rows less are whole tiles of six pixels, these are taken.
-    static std::size_t rows_of_tiles(const DepthwiseShape& shape) {
+    // Output rows that go through both convolutions while they are in the cache. Where a few less are whole
+    // tiles of six pixels, these are taken.
+    std::size_t rows_at_once() const {
         const std::size_t most = depthwise::Layout(shape).rows_at_once();
-        for (std::size_t rows = most; rows > most / 2; --rows) {
-            if (rows * shape.out_width() % 6 == 0) {
-                return rows;
+        for (std::size_t found = most; found > most / 2; --found) {
+            if (found * shape.out_width() % 6 == 0) {
+                return found;
             }
         }
         return most;
     }
+};
 
-    DepthwiseShape shape_;
+// What a thread works in, one stage after another.
+template <class T>
+struct StageRoom {
+    depthwise::RectifiedRows<T> images;
+    Aligned<T> convolved;
+
+    explicit StageRoom(const Sizes& sizes)
+        : images(sizes.shape, sizes.layout(),
+                 std::max(sizes.rows + sizes.rows_at_once() * sizes.shape.stride,
+                          at_hand / sizes.layout().image_size())),
+          convolved(sizes.rows_at_once() * sizes.in_row()) {}
+
+  private:
+    // Numbers of rectified rows that are read again, by another stage or for gradients: in the second cache.
+    static constexpr std::size_t at_hand = 32768;
+};
+
+// The depthwise convolution of a stage. What it gives is never kept: it is made anew for its gradients.
+template <class T>
+class StageRows {
+  public:
+    StageRows(const DepthwiseShape& shape, const Sizes& sizes, const StageInput<T>& input,
+              const Stage<T>& stage)
+        : width_(shape.out_width()),
+          height_(shape.out_height()),
+          channels_(shape.channels),
+          at_once_(sizes.rows_at_once()),
+          input_(input),
+          outputs_(shape, {shape, sizes.reach}, stage.depthwise) {}
+
+    // Calls function(first, count) for blocks of an image's output pixels, one after another: what the
+    // convolution gives of so many of them, from the first on, is in room.convolved.
+    template <class Function>
+    void run(StageRoom<T>& room, std::size_t image, Function function) const {
+        room.images.read(input_.x, input_.normal);
+        for (std::size_t begin = 0; begin < height_; begin += at_once_) {
+            const std::size_t end = std::min(begin + at_once_, height_);
+            for (std::size_t row = begin; row < end; ++row) {
+                outputs_(room.images, image, row, room.convolved.data() + (row - begin) * width_ * channels_);
+            }
+            function(begin * width_, (end - begin) * width_);
+        }
+    }
+
+  private:
+    std::size_t width_, height_, channels_, at_once_;
     StageInput<T> input_;
-    std::size_t at_once_;
     depthwise::Outputs<T> outputs_;
 };
 
 template <class T>
 class ForwardStage {
   public:
-    ForwardStage(const DepthwiseShape& shape, const StageInput<T>& input, const Stage<T>& stage)
+    ForwardStage(const DepthwiseShape& shape, const Sizes& sizes, const StageInput<T>& input,
+                 const Stage<T>& stage)
         : channels_(shape.channels),
-          pixels_(shape.out_height() * shape.out_width()),
+          numbers_(shape.out_height() * sizes.in_row()),
+          at_once_(sizes.rows_at_once() * sizes.in_row()),
           stage_(stage),
-          rows_(shape, input, stage),
-          matrix_(pointwise_passes::turned({pixels_, channels_, channels_}, stage.pointwise)),
-          statistics_(shape.images, pixels_, channels_) {}
+          rows_(shape, sizes, input, stage),
+          matrix_(pointwise_passes::turned({numbers_ / channels_, channels_, channels_}, stage.pointwise)),
+          statistics_(shape.images, numbers_ / channels_, channels_) {}
 
-    // What a thread keeps.
-    struct Kept {
-        explicit Kept(const ForwardStage& stage)
-            : rows(stage.rows_.begin(0)), room(stage.statistics_.room()) {}
-        typename StageRows<T>::Kept rows;
-        typename ImageStatistics<T>::Room room;
-    };
-
-    void operator()(Kept& kept, std::size_t image, bool statistics_too) {
-        T* const out = stage_.out + image * pixels_ * channels_;
-        const std::size_t at_once = rows_.at_once() * rows_.in_row();
-        ask_for_room(out, std::min(at_once, pixels_ * channels_));
-        rows_.run(kept.rows, image, [&](std::size_t first, std::size_t count, const T* convolved) {
-            const std::size_t at = first * channels_, end = at + count * channels_;
-            ask_for_room(out + end, std::min(at_once, pixels_ * channels_ - end));
-            pointwise_passes::loops<T>().product(convolved, matrix_.data(), count, channels_, channels_,
-                                                 out + at);
+    void operator()(StageRoom<T>& room, typename ImageStatistics<T>::Room& of_statistics, std::size_t image,
+                    bool statistics_too) {
+        T* const out = stage_.out + image * numbers_;
+        ask_for_room(out, std::min(at_once_, numbers_));
+        rows_.run(room, image, [&](std::size_t first, std::size_t count) {
+            const std::size_t end = (first + count) * channels_;
+            ask_for_room(out + end, std::min(at_once_, numbers_ - end));
+            pointwise_passes::loops<T>().product(room.convolved.data(), matrix_.data(), count, channels_,
+                                                 channels_, out + first * channels_);
         });
         if (statistics_too) {
-            statistics_.set(image, out, kept.room);
+            statistics_.set(image, out, of_statistics);
         }
     }
 
     void finish(double epsilon) const { statistics_.finish(epsilon, stage_.statistics); }
 
   private:
-    std::size_t channels_, pixels_;
+    std::size_t channels_, numbers_, at_once_;  // numbers of an image
     Stage<T> stage_;
     StageRows<T> rows_;
     Aligned<T> matrix_;
     ImageStatistics<T> statistics_;
+};
+
+// What a thread works in backward.
+template <class T>
+struct BackwardStageRoom {
+    StageRoom<T> stage;
+    Aligned<T> passed, of_convolved;
+    depthwise::GradientRows<T> gradients;
+    Aligned<T> added, multiplied;
+
+    explicit BackwardStageRoom(const Sizes& sizes)
+        : stage(sizes),
+          passed(stage.convolved.size()),
+          of_convolved(sizes.shape.out_height() * sizes.in_row()),
+          gradients(sizes.shape, sizes.layout(), sizes.rows),
+          added(sizes.shape.channels),
+          multiplied(sizes.shape.channels) {}
 };
 
 // The gradient `grad` of what a stage gives, normalised, goes on to its output as `passed` says.
@@ -158,9 +192,9 @@ class BackwardStage {
     // Writes the gradient of the input as it is read, after its normalisation, to `found`, or adds to what is
     // there; null: it is not wanted, nor are the weights' gradients where these are null. Sums are kept apart
     // for each of so many parts of the batch.
-    BackwardStage(const DepthwiseShape& shape, const StageInput<T>& input, const Stage<T>& stage,
-                  const T* grad, const PassBack<T>& passed, bool add, T* found, T* grad_depthwise,
-                  T* grad_pointwise, std::size_t parts)
+    BackwardStage(const DepthwiseShape& shape, const Sizes& sizes, const StageInput<T>& input,
+                  const Stage<T>& stage, const T* grad, const PassBack<T>& passed, bool add, T* found,
+                  T* grad_depthwise, T* grad_pointwise, std::size_t parts)
         : shape_(shape),
           pixels_(shape.out_height() * shape.out_width()),
           input_(input),
@@ -172,54 +206,44 @@ class BackwardStage {
           grad_depthwise_(grad_depthwise),
           grad_pointwise_(grad_pointwise),
           parts_(parts),
-          rows_(shape, input, stage),
-          gradients_(shape, stage.depthwise, add, found),
+          at_once_(sizes.rows_at_once()),
+          rows_(shape, sizes, input, stage),
+          gradients_(shape, {shape, sizes.reach}, stage.depthwise, add, found),
           depthwise_sums_(grad_depthwise == nullptr ? 0 : parts * gradients_.sum_size()),
           pointwise_sums_(grad_pointwise == nullptr ? 0 : parts * shape.channels * shape.channels),
           sums_(is_normalized() ? parts * shape.channels : 0),
           products_(sums_.size()) {}
 
-    struct Kept {
-        explicit Kept(const BackwardStage& stage)
-            : rows(stage.rows_.begin(at_hand)),
-              passed(rows.convolved.size()),
-              of_convolved(stage.pixels_ * stage.shape_.channels),
-              gradients(stage.gradients_.begin()),
-              added(stage.shape_.channels),
-              multiplied(stage.shape_.channels) {}
-        typename StageRows<T>::Kept rows;
-        Aligned<T> passed, of_convolved;
-        typename depthwise::Gradients<T>::Kept gradients;
-        Aligned<T> added, multiplied;
-    };
-
     // What is read of memory alone for an image.
     const T* read_for(std::size_t image) const { return stage_.out + image * pixels_ * shape_.channels; }
 
     // `next` is what is read for the image and stage that are next, or null.
-    void operator()(Kept& kept, std::size_t part, std::size_t image, const T* next) {
+    void operator()(BackwardStageRoom<T>& room, std::size_t part, std::size_t image, const T* next) {
         const std::size_t channels = shape_.channels, begin = image * pixels_ * channels;
-        rows_.run(kept.rows, image, [&](std::size_t first, std::size_t count, const T* convolved) {
+        const std::size_t in_row = shape_.out_width() * channels;
+        rows_.run(room.stage, image, [&](std::size_t first, std::size_t count) {
             const std::size_t at = begin + first * channels;
-            passed_(grad_ + at, stage_.out + at, count, kept.passed.data());
+            passed_(grad_ + at, stage_.out + at, count, room.passed.data());
             if (grad_pointwise_ != nullptr) {
-                pointwise_passes::loops<T>().outer(kept.passed.data(), convolved, count, channels, channels,
+                pointwise_passes::loops<T>().outer(room.passed.data(), room.stage.convolved.data(), count,
+                                                   channels, channels,
                                                    pointwise_sums_.data() + part * channels * channels);
             }
-            pointwise_passes::loops<T>().product(kept.passed.data(), stage_.pointwise, count, channels,
-                                                 channels, kept.of_convolved.data() + first * channels);
+            pointwise_passes::loops<T>().product(room.passed.data(), stage_.pointwise, count, channels,
+                                                 channels, room.of_convolved.data() + first * channels);
         });
         T* const sums =
             grad_depthwise_ == nullptr ? nullptr : depthwise_sums_.data() + part * gradients_.sum_size();
-        for (std::size_t row = 0; row < shape_.out_height(); row += rows_.at_once()) {
-            const std::size_t end = std::min(row + rows_.at_once(), shape_.out_height());
+        room.gradients.padded.forget();  // these are another stage's
+        for (std::size_t row = 0; row < shape_.out_height(); row += at_once_) {
+            const std::size_t end = std::min(row + at_once_, shape_.out_height());
             if (next != nullptr) {
-                ask_for(next + row * rows_.in_row(), (end - row) * rows_.in_row());
+                ask_for(next + row * in_row, (end - row) * in_row);
             }
-            gradients_(kept.gradients, kept.rows.images, kept.of_convolved.data(), image, row, end, sums,
+            gradients_(room.gradients, room.stage.images, room.of_convolved.data(), image, row, end, sums,
                        [&](std::size_t h) {
                            if (is_normalized()) {
-                               add_up(kept, part, image, h);
+                               add_up(room, part, image, h);
                            }
                        });
         }
@@ -260,21 +284,18 @@ class BackwardStage {
     bool is_normalized() const { return input_.normal.means != nullptr; }
 
     // The sums that to_input() needs, over what was found in row h of an image.
-    void add_up(Kept& kept, std::size_t part, std::size_t image, std::size_t h) {
+    void add_up(BackwardStageRoom<T>& room, std::size_t part, std::size_t image, std::size_t h) {
         const std::size_t channels = shape_.channels, n = shape_.width * channels;
         const std::size_t at = (image * shape_.height + h) * n;
-        std::fill(kept.added.begin(), kept.added.end(), T{0});
-        std::fill(kept.multiplied.begin(), kept.multiplied.end(), T{0});
+        std::fill(room.added.begin(), room.added.end(), T{0});
+        std::fill(room.multiplied.begin(), room.multiplied.end(), T{0});
         norm_loops<T>().add_products(found_ + at, input_.x + at, input_.normal.means, channels, n,
-                                     kept.added.data(), kept.multiplied.data());
+                                     room.added.data(), room.multiplied.data());
         for (std::size_t c = 0; c < channels; ++c) {
-            sums_[part * channels + c] += static_cast<double>(kept.added[c]);
-            products_[part * channels + c] += static_cast<double>(kept.multiplied[c]);
+            sums_[part * channels + c] += static_cast<double>(room.added[c]);
+            products_[part * channels + c] += static_cast<double>(room.multiplied[c]);
         }
     }
-
-    // Numbers of rectified rows that are read twice, for which there is room in the second cache.
-    static constexpr std::size_t at_hand = 32768;
 
     DepthwiseShape shape_;
     std::size_t pixels_;
@@ -286,7 +307,7 @@ class BackwardStage {
     T* found_;
     T* grad_depthwise_;
     T* grad_pointwise_;
-    std::size_t parts_;
+    std::size_t parts_, at_once_;
     StageRows<T> rows_;
     depthwise::Gradients<T> gradients_;
     Aligned<T> depthwise_sums_, pointwise_sums_;

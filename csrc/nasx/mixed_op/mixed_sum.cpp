@@ -148,21 +148,32 @@ class Pooled {
     ImageStatistics<T> statistics_;
 };
 
+// Sizes of the stages of this number, of all chains.
+template <class T>
+Sizes sizes_of(const MixedShape& shape, std::span<const MixedTerm<T>> terms, std::size_t stage) {
+    Sizes sizes{{shape.images, shape.height, shape.width, shape.channels, 1, shape.stride, 1}};
+    for (const MixedTerm<T>& term : terms) {
+        if (stage < term.stages.size()) {
+            sizes.include(shape_of(shape, term, stage));
+        }
+    }
+    return sizes;
+}
+
 // What a thread works in, forward and backward.
 template <class T>
 struct ForwardRoom {
-    ForwardRoom(const std::deque<ForwardStage<T>>& stages, std::size_t channels)
-        : kept(stages.begin(), stages.end()), statistics(Statistics<T>(0, channels).room()) {}
-    std::deque<typename ForwardStage<T>::Kept> kept;
+    explicit ForwardRoom(const Sizes& sizes)
+        : stage(sizes), statistics(Statistics<T>(0, sizes.shape.channels).room()) {}
+    StageRoom<T> stage;
     typename ImageStatistics<T>::Room statistics;
 };
 
 template <class T>
 struct BackwardRoom {
     // The last two have room for an image of outputs and for one of inputs.
-    BackwardRoom(const std::deque<BackwardStage<T>>& stages, std::size_t out, std::size_t in)
-        : kept(stages.begin(), stages.end()), ends(out), starts(in) {}
-    std::deque<typename BackwardStage<T>::Kept> kept;
+    BackwardRoom(const Sizes& sizes, std::size_t out, std::size_t in) : stage(sizes), ends(out), starts(in) {}
+    BackwardStageRoom<T> stage;
     Aligned<T> ends, starts;
 };
 
@@ -181,25 +192,26 @@ void run_chains(const MixedShape& shape, const T* x, std::span<const MixedTerm<T
     }
     const OneImage one(shape);
     for (std::size_t s = 0; s == 0 || s < most_stages(terms); ++s) {
+        const Sizes sizes = sizes_of(shape, terms, s);
         std::deque<ForwardStage<T>> stages;
         std::deque<Pooled<T>> pooled;
         for (const MixedTerm<T>& term : terms) {
             if (s < term.stages.size()) {
-                stages.emplace_back(shape_of(shape, term, s), input_of(term, s, x), term.stages[s]);
+                stages.emplace_back(shape_of(shape, term, s), sizes, input_of(term, s, x), term.stages[s]);
             } else if (s == 0 && is_pooling(term.chain)) {
                 pooled.emplace_back(shape, x, term);
             }
         }
         Rooms<ForwardRoom<T>> rooms;
         parallel_for(0, shape.images, one.at_once, [&](std::size_t first, std::size_t last) {
-            const auto lease = rooms.take(stages, shape.channels);
-            auto& [kept, room] = *lease;
+            const auto lease = rooms.take(sizes);
+            auto& [room, of_statistics] = *lease;
             for (std::size_t image = first; image < last; ++image) {
                 for (Pooled<T>& pooling : pooled) {
-                    pooling(room, image, statistics_too);
+                    pooling(of_statistics, image, statistics_too);
                 }
-                for (std::size_t i = 0; i < stages.size(); ++i) {
-                    stages[i](kept[i], image, statistics_too);
+                for (ForwardStage<T>& stage : stages) {
+                    stage(room, of_statistics, image, statistics_too);
                 }
             }
         });
@@ -302,6 +314,7 @@ bool chains_backward(const MixedShape& shape, const T* grad, const T* x, std::sp
     const Parts parts(shape);
     std::vector<PassBack<T>> passed(to_terms);  // to the stage that is next
     for (std::size_t s = std::max<std::size_t>(1, most_stages(terms)); s-- > 0;) {
+        const Sizes sizes = sizes_of(shape, terms, s);
         std::deque<BackwardStage<T>> stages;
         std::vector<std::size_t> owners;
         std::deque<Simple<T>> simple;
@@ -309,8 +322,8 @@ bool chains_backward(const MixedShape& shape, const T* grad, const T* x, std::sp
             const MixedTerm<T>& term = terms[k];
             if (s < term.stages.size()) {
                 const T* const from = s + 1 == term.stages.size() ? grad : gradients[k].between;
-                stages.emplace_back(shape_of(shape, term, s), input_of(term, s, x), term.stages[s], from,
-                                    passed[k], s == 0 && add, s == 0 ? grad_x : gradients[k].between,
+                stages.emplace_back(shape_of(shape, term, s), sizes, input_of(term, s, x), term.stages[s],
+                                    from, passed[k], s == 0 && add, s == 0 ? grad_x : gradients[k].between,
                                     gradients[k].depthwise[s], gradients[k].pointwise[s], parts.count);
                 owners.push_back(k);
                 add |= s == 0;
@@ -321,12 +334,12 @@ bool chains_backward(const MixedShape& shape, const T* grad, const T* x, std::sp
         }
         Rooms<BackwardRoom<T>> rooms;
         parts.run([&](std::size_t first, std::size_t last) {
-            const auto lease = rooms.take(stages, simple.empty() ? 0 : one.out, simple.empty() ? 0 : one.in);
-            auto& [kept, ends, starts] = *lease;
+            const auto lease = rooms.take(sizes, simple.empty() ? 0 : one.out, simple.empty() ? 0 : one.in);
+            auto& [room, ends, starts] = *lease;
             for (std::size_t image = first; image < last; ++image) {
                 // The one that writes, and then those that add.
                 const bool stages_first = !stages.empty() && stages.front().writes();
-                const auto run_stages = [&, &kept = kept] {
+                const auto run_stages = [&, &room = room] {
                     for (std::size_t i = 0; i < stages.size(); ++i) {
                         const T* next = nullptr;
                         if (i + 1 < stages.size()) {
@@ -334,7 +347,7 @@ bool chains_backward(const MixedShape& shape, const T* grad, const T* x, std::sp
                         } else if (image + 1 < last) {
                             next = stages[0].read_for(image + 1);
                         }
-                        stages[i](kept[i], image / parts.in_part, image, next);
+                        stages[i](room, image / parts.in_part, image, next);
                     }
                 };
                 if (stages_first) {

@@ -78,6 +78,9 @@ class LastRows {
         return std::exchange(held_[row % held_.size()], number) != number;
     }
 
+    // All must be made.
+    void forget() { std::fill(held_.begin(), held_.end(), none); }
+
   private:
     static constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
     static constexpr std::size_t in_line = 64 / sizeof(T);
