@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <span>
 #include <stdexcept>
 #include <vector>
 
@@ -61,6 +62,15 @@ struct Blocks {
 
     std::size_t begin(std::size_t block) const { return block * in_block * channels; }
     std::size_t rows_of(std::size_t block) const { return std::min(in_block, rows - block * in_block); }
+
+    // Asks for what is read after term k of a block where terms are read one after another.
+    template <class T>
+    void ask_for_next(std::span<const T* const> terms, std::size_t block, std::size_t k) const {
+        const std::size_t next = (k + 1) % terms.size(), of = k + 1 < terms.size() ? block : block + 1;
+        if (of < count) {
+            ask_for(terms[next] + begin(of), rows_of(of) * channels);
+        }
+    }
 
     // Calls function(block) for all of them.
     template <class Function>

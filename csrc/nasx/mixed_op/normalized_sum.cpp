@@ -78,6 +78,10 @@ void add_terms(std::size_t rows, std::size_t channels, std::span<const T* const>
     blocks.run([&](std::size_t block) {
         const std::size_t begin = blocks.begin(block), n = blocks.rows_of(block) * channels;
         for (std::size_t k = 0; k < terms.size(); ++k) {
+            blocks.ask_for_next(terms, block, k);
+            if (k + 1 == terms.size() && block + 1 < blocks.count) {
+                ask_for_room(out + begin + n, blocks.rows_of(block + 1) * channels);
+            }
             const auto loop = k == 0 && !add ? norm_loops<T>().normalize : norm_loops<T>().add_normalized;
             loop(terms[k] + begin, shifts[k].data(), factors[k].data(), blocks.period, n, out + begin);
         }
@@ -101,6 +105,10 @@ std::vector<PassBack<T>> pass_to_terms(std::size_t rows, std::size_t channels, c
         const std::size_t begin = blocks.begin(block), n = blocks.rows_of(block) * channels;
         Aligned<T> added(blocks.period), multiplied(blocks.period);
         for (std::size_t k = 0; k < count; ++k) {
+            blocks.ask_for_next(terms, block, k);
+            if (k + 1 == count && block + 1 < blocks.count) {
+                ask_for(grad + begin + n, blocks.rows_of(block + 1) * channels);
+            }
             std::fill(added.begin(), added.end(), T{0});
             std::fill(multiplied.begin(), multiplied.end(), T{0});
             norm_loops<T>().add_products(grad + begin, terms[k] + begin, centres[k].data(), blocks.period, n,
