@@ -35,8 +35,15 @@ void check(std::size_t terms, std::size_t weights) {
 template <class T>
 void weighted_sum(std::span<const T* const> terms, std::span<const T> weights, std::size_t n, T* out) {
     check(terms.size(), weights.size());
-    parallel_for(0, n, block * blocks_at_once, [&](std::size_t begin, std::size_t end) {
-        sum_loops<T>().sum(terms.data(), weights.data(), terms.size(), begin, end, out);
+    parallel_for(0, n, block * blocks_at_once, [&](std::size_t first, std::size_t last) {
+        for (std::size_t begin = first; begin < last; begin += block) {
+            const std::size_t end = std::min(begin + block, last), next = std::min(block, n - end);
+            for (const T* const term : terms) {
+                ask_for(term + end, next);
+            }
+            ask_for_room(out + end, next);
+            sum_loops<T>().sum(terms.data(), weights.data(), terms.size(), begin, end, out);
+        }
     });
 }
 
@@ -59,12 +66,17 @@ void weighted_sum_backward(const T* grad, std::span<const T* const> terms, std::
             for (std::size_t k = 0; k < count; ++k) {
                 T* const scaled =
                     grad_terms.empty() || grad_terms[k] == nullptr ? nullptr : grad_terms[k] + begin;
+                const std::size_t next = std::min(block, n - begin - size);  // numbers of the block after it
+                if (scaled != nullptr) {
+                    ask_for_room(scaled + size, next);
+                }
                 if (products.empty()) {
                     if (scaled != nullptr) {
                         sum_loops<T>().scale(grad + begin, weights[k], scaled, size);
                     }
                 } else {
                     const T* const term = terms[k] + begin;
+                    ask_for(term + size, next);
                     products[b * count + k] =
                         scaled == nullptr
                             ? sum_loops<T>().dot(grad + begin, term, size)
