@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -88,7 +89,11 @@ def as_one(
         norms = [layer for layer in layers if isinstance(layer, BatchNorm)]
         ends.append(norms.pop() if term.normalized else None)
         inner += norms
-        parameters += [layer.weight for layer in layers if isinstance(layer, nn.Conv2d)]
+        parameters += [
+            _ones(layer_after.in_channels, x.dtype) if type(layer) is nn.ReLU else layer.weight
+            for layer, layer_after in itertools.pairwise(layers)
+            if type(layer) is nn.ReLU or isinstance(layer, nn.Conv2d)
+        ]
     epsilons = {norm.eps for norm in (*inner, *ends) if norm is not None}
     if len(strides) != 1 or len(epsilons) > 1:
         return None
@@ -123,6 +128,12 @@ def _is_watched(modules: Sequence[nn.Module]) -> bool:
     return False
 
 
+@functools.cache
+def _ones(channels: int, dtype: torch.dtype) -> Tensor:
+    """Make the weights of a depthwise convolution that changes nothing."""
+    return torch.ones(channels, 1, 1, 1, dtype=dtype)
+
+
 def _chain_of(operation: nn.Module) -> tuple[Term, int, list[Any]] | None:
     """Describe an operation as a chain, with its stride and its layers; None if it is another one."""
     every: list[Any] = list(operation.children()) if type(operation) is nn.Sequential else [operation]
@@ -136,6 +147,8 @@ def _chain_of(operation: nn.Module) -> tuple[Term, int, list[Any]] | None:
         return Term("identity", False), 1, layers
     if kinds[0] in _POOLINGS and kinds[1:] in ([], [BatchNorm]):
         return Term(_POOLINGS[kinds[0]], len(kinds) == 2), layers[0].step, layers
+    if kinds == [nn.ReLU, Pointwise, BatchNorm] and not layers[0].inplace:
+        return Term("convolutions", True, (1,)), 1, layers
     stages = len(kinds) // 3
     if kinds != [ReLUDepthwise, Pointwise, BatchNorm] * stages:
         return None

@@ -53,8 +53,8 @@ struct ChannelStatistics {
     T* scales;
 };
 
-// ReLU, a depthwise convolution, which has the mixed operation's stride in the first stage of a chain and
-// stride 1 in others, a pointwise one, and the statistics of what comes out.
+// ReLU, a depthwise convolution of 1x1, 3x3 or 5x5, which has the mixed operation's stride in the first stage
+// of a chain and stride 1 in others, a pointwise one, and the statistics of what comes out.
 template <class T>
 struct Stage {
     std::size_t kernel;

@@ -82,7 +82,7 @@ def mixed_sum(
         K of them.
     parameters : sequence of Tensor
         Weights of depthwise and pointwise convolutions, ``(C, 1, k, k)`` and ``(C, C, 1, 1)``, in turn, in
-        the order of terms and stages.
+        the order of terms and stages; k is 3 or 5, or 1 with ones for a stage that has no depthwise one.
     given : sequence of Tensor of shape (B, C, ceil(H / stride), ceil(W / stride))
         The terms that are given, in order.
     weights : Tensor of shape (K,)
@@ -186,7 +186,7 @@ def _fits(
         and all(tensors.fits(one, x.dtype, torch.contiguous_format) for one in parameters)
         and len(parameters) == 2 * sum(len(term.dilations) for term in terms)
         and all(one.shape == (channels, channels, 1, 1) for one in parameters[1::2])
-        and all(one.shape in [(channels, 1, k, k) for k in (3, 5)] for one in parameters[::2])
+        and all(one.shape in [(channels, 1, k, k) for k in (1, 3, 5)] for one in parameters[::2])
     )
 
 

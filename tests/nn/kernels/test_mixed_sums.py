@@ -17,6 +17,7 @@ from nasx.nn.kernels import mixed_sums
 from nasx.nn.kernels.mixed_sums import Term
 from nasx.nn.layers import AvgPool3x3, BatchNorm, MaxPool3x3, Pointwise, ReLUDepthwise
 from nasx.nn.mixed import recompute_operations
+from nasx.nn.nasbench201 import nasbench201_block
 
 LAST = torch.channels_last
 NAMES = (
@@ -174,6 +175,26 @@ def test_gradients_are_right_once_and_twice(recompute):
         torch.testing.assert_close(found, whole[k])
 
 
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("shape", [(1, 8, 4, 5), (3, 16, 5, 4), (2, 24, 9, 1)])
+def test_a_stage_may_have_no_depthwise_convolution(shape, stride, recompute, calls):
+    x, weights, channels = images(*shape), torch.randn(2, requires_grad=True), shape[1]
+    dense = torch.randn(channels, channels, 1, 1).requires_grad_()
+    ones = torch.ones(channels, 1, 1, 1)
+    terms = [Term("convolutions", True, (1,)), Term("avg_pool", False)]
+    found = mixed_sums.mixed_sum(x, terms, [ones, dense], [], weights, stride=stride, recompute=recompute)
+    grad = torch.randn_like(found.total)
+    gradients = torch.autograd.grad(found.total, (x, weights, dense), grad)
+    assert set(calls) == ONE
+    value = nn.functional.conv2d(torch.relu(x), dense, None, stride)
+    value = nn.functional.batch_norm(value, None, None, training=True)
+    pooled = nn.functional.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
+    expected = weights[0] * value + weights[1] * pooled
+    wanted = torch.autograd.grad(expected, (x, weights, dense), grad)
+    assert_near([found.total, *gradients], [expected, *wanted])
+
+
 def test_nothing_that_is_normalised_is_kept_and_recomputation_keeps_the_input_alone():
     x, weights = images(4, 16, 16, 16), torch.randn(8).softmax(0).requires_grad_()
     layer = darts_mixed(16)
@@ -193,6 +214,18 @@ def test_nothing_that_is_normalised_is_kept_and_recomputation_keeps_the_input_al
     # The input, six outputs of pointwise convolutions, two poolings, and a byte for each place of one.
     assert kept[False] == 9 * size + size // 4
     assert kept[True] == size
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_edges_of_nasbench201_are_as_one_by_one(recompute, calls):
+    names = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+    layer = MixedOp({name: nasbench201_block(name, 16, affine=False) for name in names})
+    layer.recompute = recompute
+    x, weights = images(4, 16, 9, 7), torch.randn(5).softmax(0).requires_grad_()
+    expected = one_by_one(layer, x, weights)
+    calls.clear()
+    assert_near(step(layer, x, weights), expected)
+    assert set(calls) == ONE
 
 
 def test_running_statistics_follow_as_each_layers_would(calls):
@@ -445,5 +478,9 @@ def test_layers_say_what_chain_they_are():
         2,
     )
     assert chain(darts_operation("dil_conv_5x5", 8, affine=False)) == (Term("convolutions", True, (2,)), 1)
+    pointwise = nasbench201_block("nor_conv_1x1", 8, affine=False)
+    assert chain(pointwise) == (Term("convolutions", True, (1,)), 1)
+    pointwise[0].inplace = True  # others read the input too
+    assert chain(pointwise) is None
     assert chain(darts_operation("dil_conv_5x5", 8)) is None  # a scale and a shift
     assert chain(darts_operation("dil_conv_5x5", 8, affine=False).eval()) is None

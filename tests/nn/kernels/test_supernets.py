@@ -38,7 +38,7 @@ KERNELS = {
         "avg_pool_3x3",
         "batch_norm",
     },
-    nasbench: {"normalized_sum", "avg_pool_3x3"},
+    nasbench: {"mixed_sum", "normalized_sum", "avg_pool_3x3"},
 }
 OF_PARTS = {"take_channels": "join_channels", "shuffle_channels": "unshuffle_channels"}
 
