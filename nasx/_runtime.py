@@ -85,11 +85,11 @@ def simd_level() -> str:
     Returns
     -------
     str
-        ``"baseline"`` or ``"avx2"``.
+        ``"baseline"``, ``"avx2"`` or ``"avx512"``.
 
     Examples
     --------
-    >>> simd_level() in ("baseline", "avx2")
+    >>> simd_level() in ("baseline", "avx2", "avx512")
     True
     """
     return runtime.simd_level()
