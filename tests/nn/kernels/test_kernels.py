@@ -364,7 +364,14 @@ def fingerprint() -> str:
         return (x.contiguous(memory_format=LAST) if len(shape) == 4 else x).requires_grad_()
 
     for dtype in (torch.float32, torch.float64):
-        for shape in [(1, 1, 1, 1), (2, 3, 7, 5), (1, 17, 9, 8), (8, 16, 32, 31)]:
+        for shape in [
+            (1, 1, 1, 1),
+            (2, 3, 7, 5),
+            (1, 17, 9, 8),
+            (3, 24, 6, 9),
+            (8, 16, 32, 31),
+            (2, 32, 5, 12),
+        ]:
             terms = [numbers(*shape, dtype=dtype) for _ in range(5)]
             weights = numbers(5, dtype=dtype)
             answers = [kernels.weighted_sum(terms, weights)]
