@@ -89,11 +89,11 @@ def as_one(
         norms = [layer for layer in layers if isinstance(layer, BatchNorm)]
         ends.append(norms.pop() if term.normalized else None)
         inner += norms
-        parameters += [
-            _ones(layer_after.in_channels, x.dtype) if type(layer) is nn.ReLU else layer.weight
-            for layer, layer_after in itertools.pairwise(layers)
-            if type(layer) is nn.ReLU or isinstance(layer, nn.Conv2d)
-        ]
+        for layer, following in itertools.pairwise(layers):
+            if isinstance(layer, nn.Conv2d):
+                parameters.append(layer.weight)
+            elif type(layer) is nn.ReLU:
+                parameters.append(_ones(following.in_channels, x.dtype))
     epsilons = {norm.eps for norm in (*inner, *ends) if norm is not None}
     if len(strides) != 1 or len(epsilons) > 1:
         return None
