@@ -335,7 +335,7 @@ TEST_CASE("mixed sums refuse what does not fit") {
     const mixed_op::MixedTerm<float> same{Chain::identity, false, {}, nullptr, nullptr, row};
     const mixed_op::MixedTerm<float> empty{Chain::convolutions, true, {}, nullptr, nullptr, row};
     const mixed_op::MixedTerm<float> wide{
-        Chain::convolutions, true, {{7, 1, at, at, at, at, row}}, nullptr, nullptr, row};
+        Chain::convolutions, true, {{7, 1, at, at, at, row}}, nullptr, nullptr, row};
     CHECK(test::has(refused({1, 2, 2, 12, 1}, {same}, 1), "channels must be a multiple of 8; got 12"));
     CHECK(test::has(refused({1, 2, 2, 0, 1}, {same}, 1), "channels must be a multiple of 8; got 0"));
     CHECK(test::has(refused({1, 2, 2, 8, 3}, {same}, 1), "stride must be 1 or 2; got 3"));

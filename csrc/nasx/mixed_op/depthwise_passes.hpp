@@ -158,8 +158,8 @@ class WeightsGradient {
     // Numbers of such a sum: (kernel, kernel in the order of use, period).
     std::size_t size() const { return shape_.kernel * shape_.kernel * period_of(shape_.channels); }
 
-    // Adds what output rows [begin, end), at most rows_at_once(), say to sums (size); the image's outputs
-    // have the gradient `grad`.
+    // Adds what output rows [begin, end), at most Layout::most_rows_at_once, say to sums (size); the image's
+    // outputs have the gradient `grad`.
     void operator()(RectifiedRows<T>& images, const T* grad, std::size_t image, std::size_t begin,
                     std::size_t end, T* sums) const {
         const std::size_t numbers = shape_.out_width() * shape_.channels, period = period_of(shape_.channels);

@@ -361,6 +361,13 @@ bool chains_backward(const MixedShape& shape, const T* grad, const T* x, std::sp
                 if (!stages_first) {
                     run_stages();
                 }
+                for (std::size_t k = 0; s == 0 && k < terms.size(); ++k) {
+                    if (terms[k].chain == Chain::given && gradients[k].given != nullptr) {
+                        const std::size_t at = image * one.out;
+                        to_terms[k](grad + at, terms[k].out + at, one.out / shape.channels,
+                                    gradients[k].given + at);
+                    }
+                }
             }
         });
         for (std::size_t i = 0; i < stages.size(); ++i) {
@@ -368,16 +375,6 @@ bool chains_backward(const MixedShape& shape, const T* grad, const T* x, std::sp
             if (s > 0) {
                 passed[owners[i]] = stages[i].to_input();
             }
-        }
-    }
-    for (std::size_t k = 0; k < terms.size(); ++k) {
-        if (terms[k].chain == Chain::given && gradients[k].given != nullptr) {
-            const Blocks blocks(shape.out_pixels(), shape.channels);
-            blocks.run([&](std::size_t block) {
-                const std::size_t begin = blocks.begin(block);
-                to_terms[k](grad + begin, terms[k].out + begin, blocks.rows_of(block),
-                            gradients[k].given + begin);
-            });
         }
     }
     return add;
