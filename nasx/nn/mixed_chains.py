@@ -128,6 +128,17 @@ def _is_watched(modules: Sequence[nn.Module]) -> bool:
     return False
 
 
+def _is_pointwise(layer: nn.Conv2d) -> bool:
+    """Whether a convolution is one of single pixels, without bias."""
+    return (
+        layer.kernel_size == (1, 1)
+        and layer.stride == (1, 1)
+        and layer.padding == (0, 0)
+        and layer.groups == 1
+        and layer.bias is None
+    )
+
+
 @functools.cache
 def _ones(channels: int, dtype: torch.dtype) -> Tensor:
     """Make the weights of a depthwise convolution that changes nothing."""
@@ -147,7 +158,7 @@ def _chain_of(operation: nn.Module) -> tuple[Term, int, list[Any]] | None:
         return Term("identity", False), 1, layers
     if kinds[0] in _POOLINGS and kinds[1:] in ([], [BatchNorm]):
         return Term(_POOLINGS[kinds[0]], len(kinds) == 2), layers[0].step, layers
-    if kinds == [nn.ReLU, Pointwise, BatchNorm] and not layers[0].inplace:
+    if kinds == [nn.ReLU, nn.Conv2d, BatchNorm] and not layers[0].inplace and _is_pointwise(layers[1]):
         return Term("convolutions", True, (1,)), 1, layers
     stages = len(kinds) // 3
     if kinds != [ReLUDepthwise, Pointwise, BatchNorm] * stages:

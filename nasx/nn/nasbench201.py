@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nasx.errors import unknown
 from nasx.nn.blocks import Classifier
-from nasx.nn.layers import AvgPool3x3, BatchNorm, Pointwise
+from nasx.nn.layers import AvgPool3x3, BatchNorm
 from nasx.nn.mixed import Zero
 
 __all__ = ["NASBench201Cell", "NASBench201Module", "nasbench201_block"]
@@ -223,13 +223,12 @@ def _relu_conv_norm(
     channels: int, kernel_size: int, out_channels: int | None = None, stride: int = 1, affine: bool = True
 ) -> nn.Module:
     out_channels = out_channels or channels
-    if kernel_size == 1:
-        convolution: nn.Module = Pointwise(channels, out_channels)
-    else:
-        padding = kernel_size // 2
-        convolution = nn.Conv2d(channels, out_channels, kernel_size, stride, padding, bias=False)
     # The first ReLU must not work in place: other edges read the same node.
-    return nn.Sequential(nn.ReLU(), convolution, BatchNorm(out_channels, affine=affine))
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False),
+        BatchNorm(out_channels, affine=affine),
+    )
 
 
 _OPERATIONS: dict[str, Callable[[int, bool], nn.Module]] = {

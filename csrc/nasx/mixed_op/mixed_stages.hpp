@@ -201,7 +201,6 @@ class BackwardStage {
           stage_(stage),
           grad_(grad),
           passed_(passed),
-          add_(add),
           found_(found),
           grad_depthwise_(grad_depthwise),
           grad_pointwise_(grad_pointwise),
@@ -248,9 +247,6 @@ class BackwardStage {
                        });
         }
     }
-
-    // Whether it writes what it finds, and does not add to it.
-    bool writes() const { return !add_; }
 
     // The weights' gradients.
     void finish() const {
@@ -303,7 +299,6 @@ class BackwardStage {
     Stage<T> stage_;
     const T* grad_;
     PassBack<T> passed_;
-    bool add_;
     T* found_;
     T* grad_depthwise_;
     T* grad_pointwise_;

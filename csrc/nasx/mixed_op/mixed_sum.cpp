@@ -320,6 +320,7 @@ bool chains_backward(const MixedShape& shape, const T* grad, const T* x, std::sp
         std::deque<BackwardStage<T>> stages;
         std::vector<std::size_t> owners;
         std::deque<Simple<T>> simple;
+        std::vector<bool> in_order;  // whether it is a stage: terms are added as they come, kept or not
         for (std::size_t k = 0; k < terms.size(); ++k) {
             const MixedTerm<T>& term = terms[k];
             if (s < term.stages.size()) {
@@ -328,9 +329,11 @@ bool chains_backward(const MixedShape& shape, const T* grad, const T* x, std::sp
                                     from, passed[k], s == 0 && add, s == 0 ? grad_x : gradients[k].between,
                                     gradients[k].depthwise[s], gradients[k].pointwise[s], parts.count);
                 owners.push_back(k);
+                in_order.push_back(true);
                 add |= s == 0;
             } else if (s == 0 && grad_x != nullptr && term.chain != Chain::given && term.stages.empty()) {
                 simple.emplace_back(shape, grad, x, term, passed[k], add, grad_x);
+                in_order.push_back(false);
                 add = true;
             }
         }
@@ -339,27 +342,19 @@ bool chains_backward(const MixedShape& shape, const T* grad, const T* x, std::sp
             const auto lease = rooms.take(sizes, simple.empty() ? 0 : one.out, simple.empty() ? 0 : one.in);
             auto& [room, ends, starts] = *lease;
             for (std::size_t image = first; image < last; ++image) {
-                // The one that writes, and then those that add.
-                const bool stages_first = !stages.empty() && stages.front().writes();
-                const auto run_stages = [&, &room = room] {
-                    for (std::size_t i = 0; i < stages.size(); ++i) {
-                        const T* next = nullptr;
-                        if (i + 1 < stages.size()) {
-                            next = stages[i + 1].read_for(image);
-                        } else if (image + 1 < last) {
-                            next = stages[0].read_for(image + 1);
-                        }
-                        stages[i](room, image / parts.in_part, image, next);
+                std::size_t stage = 0, other = 0;
+                for (const bool is_stage : in_order) {
+                    if (!is_stage) {
+                        simple[other++](ends, starts, image);
+                        continue;
                     }
-                };
-                if (stages_first) {
-                    run_stages();
-                }
-                for (const Simple<T>& term : simple) {
-                    term(ends, starts, image);
-                }
-                if (!stages_first) {
-                    run_stages();
+                    const T* next = nullptr;
+                    if (stage + 1 < stages.size()) {
+                        next = stages[stage + 1].read_for(image);
+                    } else if (image + 1 < last) {
+                        next = stages[0].read_for(image + 1);
+                    }
+                    stages[stage++](room, image / parts.in_part, image, next);
                 }
                 for (std::size_t k = 0; s == 0 && k < terms.size(); ++k) {
                     if (terms[k].chain == Chain::given && gradients[k].given != nullptr) {
