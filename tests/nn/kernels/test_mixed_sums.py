@@ -230,6 +230,19 @@ def test_edges_of_nasbench201_are_as_one_by_one_and_the_same_bits_if_computed_ag
     assert all(torch.equal(one, other) for one, other in zip(found, same, strict=True))
 
 
+def test_an_edge_learns_after_it_was_looked_at_without_gradients(calls):
+    layer = MixedOp(
+        {name: nasbench201_block(name, 8, affine=False) for name in ("skip_connect", "nor_conv_1x1")}
+    )
+    x, weights = images(2, 8, 6, 5), torch.randn(2).requires_grad_()
+    with torch.inference_mode():
+        seen = layer(x.detach().clone(memory_format=torch.preserve_format), weights.detach().clone())
+    with torch.device("meta"):
+        layer(x, weights)
+    torch.testing.assert_close(step(layer, x, weights)[0], seen.clone())
+    assert set(calls) == ONE
+
+
 def test_running_statistics_follow_as_each_layers_would(calls):
     layer = darts_mixed(8)
     norms = [module for module in layer.modules() if isinstance(module, BatchNorm)]
