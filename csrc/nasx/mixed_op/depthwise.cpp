@@ -30,6 +30,8 @@ void relu_depthwise(const DepthwiseShape& shape, const T* x, const T* weights, T
     const Layout layout(shape);
     const Outputs<T> outputs(shape, layout, weights);
     const std::size_t numbers = shape.out_width() * shape.channels;
+    const RowsAhead<const T> next{x, shape.images * shape.height, shape.width * shape.channels};
+    const RowsAhead<T> next_out{out, shape.images * shape.out_height(), numbers};
     for_rows(
         shape.images, shape.out_height(), numbers,
         [&] {
@@ -38,6 +40,9 @@ void relu_depthwise(const DepthwiseShape& shape, const T* x, const T* weights, T
             return images;
         },
         [&](RectifiedRows<T>& images, std::size_t image, std::size_t out_row, std::size_t number) {
+            const std::size_t row = image * shape.height + out_row * shape.stride + shape.padding();
+            next.ask_ahead(row, shape.stride);
+            next_out.ask_ahead(number, 1);
             outputs(images, image, out_row, out + number * numbers);
         });
 }
@@ -58,6 +63,10 @@ void relu_depthwise_backward(const DepthwiseShape& shape, const T* grad, const T
     }
     const Layout layout(shape);
     const Gradients<T> gradients(shape, layout, weights, false, grad_x);
+    const RowsAhead<const T> next{x, shape.images * shape.height, shape.width * shape.channels};
+    const RowsAhead<const T> next_grad{grad, rows, numbers};
+    const RowsAhead<T> next_grad_x{grad_x, next.count, next.numbers};
+    const std::size_t reach = layout.rows_at_once() + shape.padding() / shape.stride;
     const std::size_t in_part = std::max(rows_at_once(numbers), (rows + most_parts - 1) / most_parts);
     const std::size_t parts = (rows + in_part - 1) / in_part;
     Aligned<T> sums(grad_weights == nullptr ? 0 : parts * gradients.sum_size());
@@ -72,7 +81,14 @@ void relu_depthwise_backward(const DepthwiseShape& shape, const T* grad, const T
             const std::size_t before = image * shape.out_height();
             end = std::min({before + shape.out_height(), (part + 1) * in_part, rows});
             gradients(kept, images, grad + before * numbers, image, i - before, end - before,
-                      sums.empty() ? nullptr : sums.data() + part * gradients.sum_size(), [](std::size_t) {});
+                      sums.empty() ? nullptr : sums.data() + part * gradients.sum_size(), [&](std::size_t h) {
+                          const std::size_t row = image * shape.height + h;
+                          next.ask_ahead(row + reach * shape.stride, 1);
+                          next_grad_x.ask_ahead(row, 1);
+                          if (h % shape.stride == 0) {
+                              next_grad.ask_ahead(before + h / shape.stride + reach, 1);
+                          }
+                      });
         }
     });
     if (grad_weights != nullptr) {

@@ -107,38 +107,64 @@ struct OneImage {
     PoolingShape pooling;
     std::size_t in, out;  // numbers of the input and of the sum
     std::size_t at_once;  // images that make up a piece
+    std::size_t images;
 
     explicit OneImage(const MixedShape& shape)
         : pooling{1, shape.height, shape.width, shape.channels, shape.stride},
           in(shape.height * shape.width * shape.channels),
           out(shape.out_height() * shape.out_width() * shape.channels),
-          at_once(rows_at_once(out)) {}
+          at_once(rows_at_once(out)),
+          images(shape.images) {}
+
+    // Asks for what an output row has to do with, in images of inputs and of outputs.
+    template <class U>
+    void ask_for_inputs(U* x, std::size_t image, std::size_t out_row) const {
+        const RowsAhead<U> rows{x, images * pooling.height, in / pooling.height};
+        rows.ask_of_image(image, pooling.height, pooling.stride, out_row);
+    }
+    template <class U>
+    void ask_for_outputs(U* x, std::size_t image, std::size_t out_row) const {
+        const RowsAhead<U> rows{x, images * pooling.out_height(), out / pooling.out_height()};
+        rows.ask_of_image(image, pooling.out_height(), 1, out_row);
+    }
 };
 
 // A pooling, image by image.
 template <class T>
-class Pooled {
+class Pooled : public Work<ForwardRoom<T>> {
   public:
-    Pooled(const MixedShape& shape, const T* x, const MixedTerm<T>& term)
+    Pooled(const MixedShape& shape, const T* x, const MixedTerm<T>& term, bool statistics_too)
         : image_(shape),
           x_(x),
           term_(term),
+          statistics_too_(statistics_too && term.normalized),
           statistics_(shape.images, image_.out / shape.channels, shape.channels) {}
 
-    void operator()(typename ImageStatistics<T>::Room& room, std::size_t image, bool statistics_too) {
+    void run(ForwardRoom<T>& room, std::size_t image,
+             const typename Work<ForwardRoom<T>>::Ahead& ahead) override {
+        for (std::size_t row = 0; row < ahead.rows; ++row) {
+            ahead.in_next(row);
+        }
         T* const out = term_.out + image * image_.out;
         if (term_.chain == Chain::max_pool) {
             max_pool_3x3(image_.pooling, x_ + image * image_.in, out, term_.places + image * image_.out);
         } else {
             avg_pool_3x3(image_.pooling, x_ + image * image_.in, out);
         }
-        if (statistics_too && term_.normalized) {
-            statistics_.set(image, out, room);
+        if (statistics_too_) {
+            statistics_.set(image, out, room.statistics);
+        }
+    }
+    void ask_for_row(std::size_t image, std::size_t row) const override {
+        image_.ask_for_inputs(x_, image, row);
+        image_.ask_for_outputs(term_.out, image, row);
+        if (term_.chain == Chain::max_pool) {
+            image_.ask_for_outputs(term_.places, image, row);
         }
     }
 
     void finish(double epsilon) const {
-        if (term_.normalized) {
+        if (statistics_too_) {
             statistics_.finish(epsilon, term_.statistics);
         }
     }
@@ -147,6 +173,7 @@ class Pooled {
     OneImage image_;
     const T* x_;
     MixedTerm<T> term_;
+    bool statistics_too_;
     ImageStatistics<T> statistics_;
 };
 
@@ -161,23 +188,6 @@ Sizes sizes_of(const MixedShape& shape, std::span<const MixedTerm<T>> terms, std
     }
     return sizes;
 }
-
-// What a thread works in, forward and backward.
-template <class T>
-struct ForwardRoom {
-    explicit ForwardRoom(const Sizes& sizes)
-        : stage(sizes), statistics(Statistics<T>(0, sizes.shape.channels).room()) {}
-    StageRoom<T> stage;
-    typename ImageStatistics<T>::Room statistics;
-};
-
-template <class T>
-struct BackwardRoom {
-    // The last two have room for an image of outputs and for one of inputs.
-    BackwardRoom(const Sizes& sizes, std::size_t out, std::size_t in) : stage(sizes), ends(out), starts(in) {}
-    BackwardStageRoom<T> stage;
-    Aligned<T> ends, starts;
-};
 
 // What chains give, and their statistics if they are wanted.
 template <class T>
@@ -197,31 +207,27 @@ void run_chains(const MixedShape& shape, const T* x, std::span<const MixedTerm<T
         const Sizes sizes = sizes_of(shape, terms, s);
         std::deque<ForwardStage<T>> stages;
         std::deque<Pooled<T>> pooled;
+        std::vector<Work<ForwardRoom<T>>*> works;
         for (const MixedTerm<T>& term : terms) {
             if (s < term.stages.size()) {
-                stages.emplace_back(shape_of(shape, term, s), sizes, input_of(term, s, x), term.stages[s]);
+                works.push_back(&stages.emplace_back(shape_of(shape, term, s), sizes, input_of(term, s, x),
+                                                     term.stages[s], statistics_too));
             } else if (s == 0 && is_pooling(term.chain)) {
-                pooled.emplace_back(shape, x, term);
+                works.push_back(&pooled.emplace_back(shape, x, term, statistics_too));
             }
         }
         Rooms<ForwardRoom<T>> rooms;
         parallel_for(0, shape.images, one.at_once, [&](std::size_t first, std::size_t last) {
             const auto lease = rooms.take(sizes);
-            auto& [room, of_statistics] = *lease;
             for (std::size_t image = first; image < last; ++image) {
-                for (Pooled<T>& pooling : pooled) {
-                    pooling(of_statistics, image, statistics_too);
-                }
-                for (ForwardStage<T>& stage : stages) {
-                    stage(room, of_statistics, image, statistics_too);
-                }
+                run_all(works, *lease, image, last, shape.out_height(), sizes.in_row());
             }
         });
-        for (std::size_t i = 0; statistics_too && i < stages.size(); ++i) {
-            stages[i].finish(epsilon);
+        for (const ForwardStage<T>& stage : stages) {
+            stage.finish(epsilon);
         }
-        for (std::size_t i = 0; statistics_too && i < pooled.size(); ++i) {
-            pooled[i].finish(epsilon);
+        for (const Pooled<T>& pooling : pooled) {
+            pooling.finish(epsilon);
         }
     }
 }
@@ -247,12 +253,11 @@ struct Gathered {
 
 // Writes, or adds to grad_x, what a term without stages says of an image.
 template <class T>
-class Simple {
+class Simple : public Work<BackwardRoom<T>> {
   public:
     Simple(const MixedShape& shape, const T* grad, const T* x, const MixedTerm<T>& term,
            const PassBack<T>& passed, bool add, T* grad_x)
         : image_(shape),
-          pixels_(image_.out / shape.channels),
           grad_(grad),
           end_(end_of(term, x)),
           term_(term),
@@ -260,13 +265,16 @@ class Simple {
           add_(add),
           grad_x_(grad_x) {}
 
-    // `ends` and `starts` have room for an image of outputs and one of inputs.
-    void operator()(Aligned<T>& ends, Aligned<T>& starts, std::size_t image) const {
+    void run(BackwardRoom<T>& room, std::size_t image,
+             const typename Work<BackwardRoom<T>>::Ahead& ahead) override {
+        for (std::size_t row = 0; row < ahead.rows; ++row) {
+            ahead.in_next(row);
+        }
         const std::size_t at = image * image_.out;
         T* const out = grad_x_ + image * image_.in;
-        T* const to = add_ ? starts.data() : out;
-        T* const passed = is_pooling(term_.chain) ? ends.data() : to;
-        passed_(grad_ + at, end_ + at, pixels_, passed);
+        T* const to = add_ ? room.starts.data() : out;
+        T* const passed = is_pooling(term_.chain) ? room.ends.data() : to;
+        passed_(grad_ + at, end_ + at, image_.out / image_.pooling.channels, passed);
         if (term_.chain == Chain::max_pool) {
             max_pool_3x3_backward(image_.pooling, passed, term_.places + at, to);
         } else if (term_.chain == Chain::avg_pool) {
@@ -276,10 +284,17 @@ class Simple {
             sum_loops<T>().add(to, image_.in, out);
         }
     }
+    void ask_for_row(std::size_t image, std::size_t row) const override {
+        image_.ask_for_outputs(grad_, image, row);
+        image_.ask_for_outputs(end_, image, row);
+        if (term_.chain == Chain::max_pool) {
+            image_.ask_for_outputs<const std::int8_t>(term_.places, image, row);
+        }
+        image_.ask_for_inputs(grad_x_, image, row);
+    }
 
   private:
     OneImage image_;
-    std::size_t pixels_;
     const T* grad_;
     const T* end_;
     MixedTerm<T> term_;
@@ -320,42 +335,27 @@ bool chains_backward(const MixedShape& shape, const T* grad, const T* x, std::sp
         std::deque<BackwardStage<T>> stages;
         std::vector<std::size_t> owners;
         std::deque<Simple<T>> simple;
-        std::vector<bool> in_order;  // whether it is a stage: terms are added as they come, kept or not
+        std::vector<Work<BackwardRoom<T>>*> works;  // terms are added as they come, kept or not
         for (std::size_t k = 0; k < terms.size(); ++k) {
             const MixedTerm<T>& term = terms[k];
             if (s < term.stages.size()) {
                 const T* const from = s + 1 == term.stages.size() ? grad : gradients[k].between;
-                stages.emplace_back(shape_of(shape, term, s), sizes, input_of(term, s, x), term.stages[s],
-                                    from, passed[k], s == 0 && add, s == 0 ? grad_x : gradients[k].between,
-                                    gradients[k].depthwise[s], gradients[k].pointwise[s], parts.count);
+                works.push_back(&stages.emplace_back(
+                    shape_of(shape, term, s), sizes, input_of(term, s, x), term.stages[s], from, passed[k],
+                    s == 0 && add, s == 0 ? grad_x : gradients[k].between, gradients[k].depthwise[s],
+                    gradients[k].pointwise[s], parts.count, parts.in_part));
                 owners.push_back(k);
-                in_order.push_back(true);
                 add |= s == 0;
             } else if (s == 0 && grad_x != nullptr && term.chain != Chain::given && term.stages.empty()) {
-                simple.emplace_back(shape, grad, x, term, passed[k], add, grad_x);
-                in_order.push_back(false);
+                works.push_back(&simple.emplace_back(shape, grad, x, term, passed[k], add, grad_x));
                 add = true;
             }
         }
         Rooms<BackwardRoom<T>> rooms;
         parts.run([&](std::size_t first, std::size_t last) {
             const auto lease = rooms.take(sizes, simple.empty() ? 0 : one.out, simple.empty() ? 0 : one.in);
-            auto& [room, ends, starts] = *lease;
             for (std::size_t image = first; image < last; ++image) {
-                std::size_t stage = 0, other = 0;
-                for (const bool is_stage : in_order) {
-                    if (!is_stage) {
-                        simple[other++](ends, starts, image);
-                        continue;
-                    }
-                    const T* next = nullptr;
-                    if (stage + 1 < stages.size()) {
-                        next = stages[stage + 1].read_for(image);
-                    } else if (image + 1 < last) {
-                        next = stages[0].read_for(image + 1);
-                    }
-                    stages[stage++](room, image / parts.in_part, image, next);
-                }
+                run_all(works, *lease, image, last, shape.out_height(), sizes.in_row());
                 for (std::size_t k = 0; s == 0 && k < terms.size(); ++k) {
                     if (terms[k].chain == Chain::given && gradients[k].given != nullptr) {
                         const std::size_t at = image * one.out;

@@ -43,6 +43,16 @@ PoolingRow row_of(const PoolingShape& shape) {
     return {shape.width, shape.channels, shape.stride, shape.out_width()};
 }
 
+// Rows of images, and of outputs.
+template <class T>
+RowsAhead<T> rows_in(const PoolingShape& shape, T* x) {
+    return {x, shape.images * shape.height, shape.width * shape.channels};
+}
+template <class T>
+RowsAhead<T> rows_out(const PoolingShape& shape, T* out) {
+    return {out, shape.images * shape.out_height(), shape.out_width() * shape.channels};
+}
+
 void check(const PoolingShape& shape) {
     if (shape.stride != 1 && shape.stride != 2) {
         throw std::invalid_argument("stride must be 1 or 2; got " + std::to_string(shape.stride));
@@ -86,9 +96,18 @@ void max_pool_3x3_backward(const PoolingShape& shape, const T* grad, const std::
     struct Nothing {};
     const PoolingRow row = row_of(shape);
     const std::size_t from = row.out_width * shape.channels, to = shape.width * shape.channels;
+    const auto next = rows_out(shape, grad);
+    const auto next_places = rows_out(shape, places);
+    const auto next_x = rows_in(shape, grad_x);
     for_rows(
         shape.images, shape.height, to, [] { return Nothing{}; },
         [&](Nothing, std::size_t image, std::size_t h, std::size_t number) {
+            if (h % shape.stride == 0) {
+                const std::size_t out_row = image * shape.out_height() + h / shape.stride + 1;
+                next.ask_ahead(out_row, 1);
+                next_places.ask_ahead(out_row, 1);
+            }
+            next_x.ask_ahead(number, 1);
             const Rows windows = windows_of_row(shape, h);
             const T* rows[3];
             const std::int8_t* row_places[3];
@@ -109,9 +128,11 @@ void avg_pool_3x3(const PoolingShape& shape, const T* x, T* out) {
     check(shape);
     const PoolingRow row = row_of(shape);
     const std::size_t from = shape.width * shape.channels, to = row.out_width * shape.channels;
+    const auto next = rows_in(shape, x);
     for_rows(
         shape.images, shape.out_height(), to, [&] { return LastRows<T>(to, 3); },
         [&](LastRows<T>& sums, std::size_t image, std::size_t out_row, std::size_t number) {
+            next.ask_ahead(image * shape.height + out_row * shape.stride + 1, shape.stride);
             const Rows window = rows_of_windows(shape, out_row);
             const T* rows[3];
             for (std::size_t h = window.begin; h < window.end; ++h) {
@@ -135,8 +156,14 @@ void avg_pool_3x3_backward(const PoolingShape& shape, const T* grad, T* grad_x) 
     const PoolingRow row = row_of(shape);
     const std::size_t from = row.out_width * shape.channels, to = shape.width * shape.channels;
     const auto begin = [&] { return Kept{LastRows<T>(to, 3), Aligned<T>(from)}; };
+    const auto next = rows_out(shape, grad);
+    const auto next_x = rows_in(shape, grad_x);
     for_rows(shape.images, shape.height, to, begin,
              [&](Kept& kept, std::size_t image, std::size_t h, std::size_t number) {
+                 if (h % shape.stride == 0) {
+                     next.ask_ahead(image * shape.out_height() + h / shape.stride + 1, 1);
+                 }
+                 next_x.ask_ahead(number, 1);
                  const Rows windows = windows_of_row(shape, h);
                  const T* rows[3];
                  for (std::size_t o = windows.begin; o < windows.end; ++o) {

@@ -3,10 +3,10 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdint>
 #include <limits>
 #include <new>
 #include <numeric>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -47,12 +47,14 @@ struct LineAllocator {
 template <class T>
 using Aligned = std::vector<T, LineAllocator<T>>;
 
-// Asks for numbers that are read soon, so that they are in the cache by then.
+// Asks for numbers that are read soon, so that they are in the cache by then. Compilers take functions that
+// only ask for ones without effects, and leave out their calls: hence the empty instruction.
 template <class T>
 inline void ask_for(const T* numbers, std::size_t n) {
     for (std::size_t i = 0; i < n; i += 64 / sizeof(T)) {
         __builtin_prefetch(numbers + i, 0, 2);
     }
+    __asm__ volatile("");
 }
 
 // The same for numbers that are written soon.
@@ -61,7 +63,42 @@ inline void ask_for_room(const T* numbers, std::size_t n) {
     for (std::size_t i = 0; i < n; i += 64 / sizeof(T)) {
         __builtin_prefetch(numbers + i, 1, 2);
     }
+    __asm__ volatile("");
 }
+
+// Rows of images, one after another in memory, that are asked for a little before they are worked on.
+template <class T>
+struct RowsAhead {
+    T* first;
+    std::size_t count, numbers;  // rows, and numbers of each
+
+    // So many rows before they are needed: memory takes as long to answer as to send so much.
+    std::size_t distance() const { return std::max<std::size_t>(1, at_once / numbers); }
+
+    // Rows [row, row + some), as far as there are any: to be read, or to be written if T is not const.
+    void ask(std::size_t row, std::size_t some) const {
+        if (row >= count) {
+            return;
+        }
+        const std::size_t n = std::min(some, count - row) * numbers;
+        if constexpr (std::is_const_v<T>) {
+            ask_for(first + row * numbers, n);
+        } else {
+            ask_for_room(first + row * numbers, n);
+        }
+    }
+
+    // The same where row `row` is the next that is needed.
+    void ask_ahead(std::size_t row, std::size_t some) const { ask(row + distance() * some, some); }
+
+    // Those that an output row has to do with, as far as there are any, in an image of so many rows.
+    void ask_of_image(std::size_t image, std::size_t rows, std::size_t stride, std::size_t out_row) const {
+        ask(image * rows + out_row * stride, std::min(stride, rows - out_row * stride));
+    }
+
+  private:
+    static constexpr std::size_t at_once = 1024;
+};
 
 // The last `count` rows that were worked on, of which the next output needs most again. They begin as zeros,
 // each at the beginning of a line of the cache.

@@ -54,11 +54,11 @@ struct PoolingLoops {
     // For each window of a row the sum of its columns.
     void (*sum_in_row)(const PoolingRow& row, const T* x, T* sums);
 
-    // Means of windows of `count` (1 to 3) rows of such sums.
+    // Means of windows of `count` (1 to 3) rows of such sums: sums times 1 / n, as T.
     void (*mean_over_rows)(const PoolingRow& row, const T* const* rows, size_t count, T* out);
 
-    // For each column the sum of the gradients of windows that it is in, each divided by the numbers in the
-    // window, which has `count` rows. `shares` is room for a row of outputs.
+    // For each column the sum of the gradients of windows that it is in, each times 1 / n for the n numbers
+    // in the window, which has `count` rows. `shares` is room for a row of outputs.
     void (*spread_in_row)(const PoolingRow& row, const T* grad, size_t count, T* shares, T* spread);
 
     // out (n) = the sum of `count` (1 to 3) rows.
