@@ -156,7 +156,7 @@ def worthwhile(kernel: str, numbers: int) -> bool:
 def fits(x: Tensor, dtype: torch.dtype, layout: torch.memory_format) -> bool:
     """Say whether a kernel may read a tensor's memory as numbers of this dtype, in this order."""
     return (
-        x.device.type == "cpu"
+        x.is_cpu
         and x.dtype == dtype
         and dtype in NATIVE
         and x.layout is torch.strided
@@ -235,6 +235,8 @@ def images_like(x: Tensor, height: int, width: int, dtype: torch.dtype) -> Tenso
 
 def outputs_like(x: Tensor, stride: int, dtype: torch.dtype) -> Tensor:
     """Make room for what an operation of this stride gives of images, channels last."""
+    if stride == 1:
+        return torch.empty_like(x, dtype=dtype, memory_format=torch.channels_last)
     height, width = x.shape[2:]
     return images_like(x, (height + stride - 1) // stride, (width + stride - 1) // stride, dtype)
 
