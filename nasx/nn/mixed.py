@@ -135,8 +135,11 @@ def _working(
     found = [k for k, operation in enumerate(operations) if not isinstance(operation, Zero)]
     if not found or len(found) == len(operations):
         return [operations[k] for k in found], choice
+    working = [operations[k] for k in found]
+    if len(found) == found[-1] - found[0] + 1:
+        return working, choice[found[0] : found[-1] + 1]
     each = choice.unbind()
-    return [operations[k] for k in found], torch.stack([each[k] for k in found])
+    return working, torch.stack([each[k] for k in found])
 
 
 def _add_up(terms: list[Tensor], norms: list[BatchNorm | None], weights: Tensor) -> Tensor:

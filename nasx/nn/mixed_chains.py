@@ -35,7 +35,7 @@ def without_norm(operation: nn.Module) -> tuple[Callable[..., Tensor], BatchNorm
         return operation, None
     if _is_watched([operation, last]):
         return operation, None
-    layers = list(operation.children())[:-1]
+    layers = list(operation)[:-1]
     return lambda x: functools.reduce(lambda value, layer: layer(value), layers, x), last
 
 
@@ -141,7 +141,7 @@ def _is_pointwise(layer: nn.Conv2d) -> bool:
 
 def _chain_of(operation: nn.Module) -> tuple[Term, int, list[Any]] | None:
     """Describe an operation as a chain, with its stride and its layers; None if it is another one."""
-    every: list[Any] = list(operation.children()) if type(operation) is nn.Sequential else [operation]
+    every: list[Any] = list(operation) if type(operation) is nn.Sequential else [operation]
     layers = [layer for layer in every if type(layer) is not nn.Identity]
     if _is_watched([operation, *every]):
         return None
