@@ -109,16 +109,19 @@ class LastRows {
         : size_((size + in_line - 1) / in_line * in_line), values_(count * size_), held_(count, none) {}
 
     // Where the row of this number goes; `number` counts through all images, `row` in its own.
-    T* slot(std::size_t row) { return values_.data() + row % held_.size() * size_; }
+    T* slot(std::size_t row) { return values_.data() + place(row) * size_; }
     // Whether it must be made; it counts as made from now on.
     bool lacks(std::size_t row, std::size_t number) {
-        return std::exchange(held_[row % held_.size()], number) != number;
+        return std::exchange(held_[place(row)], number) != number;
     }
 
     // All must be made.
     void forget() { std::fill(held_.begin(), held_.end(), none); }
 
   private:
+    // Divisions are slow, and where all rows of an image are kept, none is needed.
+    std::size_t place(std::size_t row) const { return row < held_.size() ? row : row % held_.size(); }
+
     static constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
     static constexpr std::size_t in_line = 64 / sizeof(T);
 
