@@ -61,9 +61,10 @@ def batch_norm(x: Tensor, epsilon: float = 1e-5) -> tuple[Tensor, Tensor, Tensor
 
 def takes(x: Tensor) -> bool:
     """Say whether the kernel takes images."""
+    kernel = "batch_norm" if x.shape[1] >= 32 else "batch_norm of few channels"
     return (
         tensors.active()
-        and tensors.worthwhile("batch_norm", x.numel())
+        and tensors.worthwhile(kernel, x.numel())
         and x.numel() >= 2 * x.shape[1]  # one number for a channel is an error
         and tensors.fits(x, x.dtype, torch.channels_last)
     )
