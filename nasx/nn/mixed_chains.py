@@ -94,9 +94,10 @@ def as_one(
                 parameters.append(layer.weight)
             elif type(layer) is nn.ReLU:
                 parameters.append(x.new_ones(following.in_channels, 1, 1, 1))  # changes nothing
-    epsilons = {norm.eps for norm in (*inner, *ends) if norm is not None}
-    if len(strides) != 1 or len(epsilons) > 1:
-        return None
+    every = [norm for norm in (*inner, *ends) if norm is not None]
+    epsilons = {norm.eps for norm in every}
+    if len(strides) != 1 or len(epsilons) > 1 or len(set(every)) < len(every):
+        return None  # a layer that is there twice follows statistics in order
     (stride,) = strides
     if not mixed_sums.takes(x, terms, parameters, weights, stride):
         return None

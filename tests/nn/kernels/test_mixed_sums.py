@@ -259,6 +259,24 @@ def test_running_statistics_follow_as_each_layers_would(calls):
     assert int(norms[0].num_batches_tracked) == 3
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_layers_that_are_there_twice_run_twice(shared, calls):
+    stage = [ReLUDepthwise(8, 3), Pointwise(8, 8), BatchNorm(8, affine=False)]
+    again = [*stage[:2], stage[2] if shared else BatchNorm(8, affine=False)]
+    layer = MixedOp({"twice": nn.Sequential(*stage, *again), "skip": nn.Identity()})
+    x, weights = images(3, 8, 5, 4), torch.randn(2, requires_grad=True)
+    before = kernels.kernels_in_use()
+    kernels.use_kernels(False)
+    try:
+        expected = step(copy.deepcopy(layer), x, weights)
+    finally:
+        kernels.use_kernels(before)
+    assert not calls
+    assert_near(step(layer, x, weights), expected)
+    # Statistics that one layer keeps of both must follow in order.
+    assert (set(calls) == ONE) is not shared
+
+
 def test_nan_shows_where_it_does_one_by_one():
     x, weights = images(2, 8, 6, 5), torch.randn(8).softmax(0).requires_grad_()
     with torch.no_grad():
