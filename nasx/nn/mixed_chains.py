@@ -30,12 +30,11 @@ Body = Callable[[Tensor], Tensor]
 
 def without_norm(operation: nn.Module) -> tuple[Callable[..., Tensor], BatchNorm | None]:
     """Take a batch normalisation off the end of an operation, if it may be computed with the sum."""
-    last = operation[-1] if type(operation) is nn.Sequential and len(operation) else None
-    if type(last) is not BatchNorm or not last.alone or not kernels_in_use():
+    if type(operation) is not nn.Sequential or not len(operation) or not kernels_in_use():
         return operation, None
-    if _is_watched([operation, last]):
+    *layers, last = operation
+    if type(last) is not BatchNorm or not last.alone or _is_watched([operation, last]):
         return operation, None
-    layers = list(operation)[:-1]
     return lambda x: functools.reduce(lambda value, layer: layer(value), layers, x), last
 
 
