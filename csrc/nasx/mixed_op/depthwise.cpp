@@ -92,7 +92,7 @@ void relu_depthwise_backward(const DepthwiseShape& shape, const T* grad, const T
         }
     });
     if (grad_weights != nullptr) {
-        gradients.finish(sums, parts, grad_weights);
+        gradients.finish(sums, grad_weights);
     }
 }
 

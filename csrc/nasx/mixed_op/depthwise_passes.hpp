@@ -186,20 +186,19 @@ class WeightsGradient {
         }
     }
 
-    // Adds up such sums of `parts` of the batch.
-    void finish(const Aligned<T>& sums, std::size_t parts, T* grad_weights) const {
-        const std::size_t period = period_of(shape_.channels), kernel = shape_.kernel;
-        for (std::size_t channel = 0; channel < shape_.channels; ++channel) {
-            for (std::size_t place = 0; place < kernel * kernel; ++place) {
+    // Adds up such sums of parts of the batch.
+    void finish(const Aligned<T>& sums, T* grad_weights) const {
+        const std::size_t period = period_of(shape_.channels), places = shape_.kernel * shape_.kernel;
+        const std::vector<double> all = add_parts(sums, size());
+        for (std::size_t place = 0; place < places; ++place) {
+            const std::size_t column = used_.columns[place % shape_.kernel];
+            const std::size_t at = place / shape_.kernel * shape_.kernel + column;
+            for (std::size_t channel = 0; channel < shape_.channels; ++channel) {
                 double sum = 0;
-                for (std::size_t part = 0; part < parts; ++part) {
-                    for (std::size_t i = channel; i < period; i += shape_.channels) {
-                        sum += static_cast<double>(sums[part * size() + place * period + i]);
-                    }
+                for (std::size_t i = channel; i < period; i += shape_.channels) {
+                    sum += all[place * period + i];
                 }
-                const std::size_t column = used_.columns[place % kernel];
-                grad_weights[channel * kernel * kernel + place / kernel * kernel + column] =
-                    static_cast<T>(sum);
+                grad_weights[channel * places + at] = static_cast<T>(sum);
             }
         }
     }
@@ -244,9 +243,7 @@ class Gradients {
         }
     }
 
-    void finish(const Aligned<T>& sums, std::size_t parts, T* grad_weights) const {
-        of_weights_.finish(sums, parts, grad_weights);
-    }
+    void finish(const Aligned<T>& sums, T* grad_weights) const { of_weights_.finish(sums, grad_weights); }
 
   private:
     DepthwiseShape shape_;

@@ -289,7 +289,6 @@ class BackwardStage : public Work<BackwardRoom<T>> {
           found_(found),
           grad_depthwise_(grad_depthwise),
           grad_pointwise_(grad_pointwise),
-          parts_(parts),
           in_part_(in_part),
           at_once_(sizes.rows_at_once()),
           rows_(shape, sizes, input, stage),
@@ -347,11 +346,10 @@ class BackwardStage : public Work<BackwardRoom<T>> {
     // The weights' gradients.
     void finish() const {
         if (grad_depthwise_ != nullptr) {
-            gradients_.finish(depthwise_sums_, parts_, grad_depthwise_);
+            gradients_.finish(depthwise_sums_, grad_depthwise_);
         }
         if (grad_pointwise_ != nullptr) {
-            pointwise_passes::add_parts(pointwise_sums_, parts_, shape_.channels * shape_.channels,
-                                        grad_pointwise_);
+            pointwise_passes::finish(pointwise_sums_, shape_.channels * shape_.channels, grad_pointwise_);
         }
     }
 
@@ -398,7 +396,7 @@ class BackwardStage : public Work<BackwardRoom<T>> {
     T* found_;
     T* grad_depthwise_;
     T* grad_pointwise_;
-    std::size_t parts_, in_part_, at_once_;
+    std::size_t in_part_, at_once_;
     StageRows<T> rows_;
     depthwise::Gradients<T> gradients_;
     RowsAhead<const T> grads_, outputs_;

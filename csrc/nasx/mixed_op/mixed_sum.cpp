@@ -365,12 +365,14 @@ bool chains_backward(const MixedShape& shape, const T* grad, const T* x, std::sp
                 }
             }
         });
-        for (std::size_t i = 0; i < stages.size(); ++i) {
-            stages[i].finish();
-            if (s > 0) {
-                passed[owners[i]] = stages[i].to_input();
+        parallel_for(0, stages.size(), 1, [&](std::size_t first, std::size_t last) {
+            for (std::size_t i = first; i < last; ++i) {
+                stages[i].finish();
+                if (s > 0) {
+                    passed[owners[i]] = stages[i].to_input();
+                }
             }
-        }
+        });
     }
     return add;
 }

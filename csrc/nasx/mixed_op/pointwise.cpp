@@ -71,7 +71,7 @@ void pointwise_backward(const PointwiseShape& shape, const T* grad, const T* x, 
         }
     });
     if (grad_weights != nullptr) {
-        add_parts(sums, parts, numbers, grad_weights);
+        finish(sums, numbers, grad_weights);
     }
 }
 

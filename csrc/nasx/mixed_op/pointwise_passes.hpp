@@ -46,18 +46,11 @@ Aligned<T> turned(const PointwiseShape& shape, const T* weights) {
     return out;
 }
 
-// grad_weights (out_channels, in_channels) = the sums of so many parts, as double.
+// grad_weights (out_channels, in_channels) = the sums of parts.
 template <class T>
-void add_parts(const Aligned<T>& sums, std::size_t parts, std::size_t numbers, T* grad_weights) {
-    std::vector<double> all(numbers);
-    for (std::size_t part = 0; part < parts; ++part) {
-        for (std::size_t i = 0; i < numbers; ++i) {
-            all[i] += static_cast<double>(sums[part * numbers + i]);
-        }
-    }
-    for (std::size_t i = 0; i < numbers; ++i) {
-        grad_weights[i] = static_cast<T>(all[i]);
-    }
+void finish(const Aligned<T>& sums, std::size_t numbers, T* grad_weights) {
+    const std::vector<double> all = add_parts(sums, numbers);
+    std::transform(all.begin(), all.end(), grad_weights, [](double sum) { return static_cast<T>(sum); });
 }
 
 }  // namespace nasx::mixed_op::pointwise_passes

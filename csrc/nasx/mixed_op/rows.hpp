@@ -100,6 +100,18 @@ struct RowsAhead {
     static constexpr std::size_t at_once = 1024;
 };
 
+// The sums, as double, of arrays of so many numbers that lie one after another. O(sums.size()).
+template <class T>
+std::vector<double> add_parts(const Aligned<T>& sums, std::size_t numbers) {
+    std::vector<double> all(numbers);
+    for (std::size_t begin = 0; begin < sums.size(); begin += numbers) {
+        for (std::size_t i = 0; i < numbers; ++i) {
+            all[i] += static_cast<double>(sums[begin + i]);
+        }
+    }
+    return all;
+}
+
 // The last `count` rows that were worked on, of which the next output needs most again. They begin as zeros,
 // each at the beginning of a line of the cache.
 template <class T>
