@@ -125,10 +125,12 @@ class Work {
     virtual ~Work() = default;
 
     virtual void run(Room& room, std::size_t image, const Ahead& ahead) = 0;
+    // Asks for all that a row of an image takes.
     virtual void ask_for_row(std::size_t image, std::size_t row) const = 0;
 };
 
-// All works on images [first, last), whose sum has so many rows of so many numbers.
+// All works on an image, one after another; images before `last` follow. The sum has so many rows, of so many
+// numbers.
 template <class Room>
 void run_all(const std::vector<Work<Room>*>& works, Room& room, std::size_t image, std::size_t last,
              std::size_t rows, std::size_t in_row) {

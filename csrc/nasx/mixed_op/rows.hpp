@@ -97,7 +97,7 @@ struct RowsAhead {
     }
 
   private:
-    static constexpr std::size_t at_once = 1024;
+    static constexpr std::size_t at_once = 1024;  // numbers
 };
 
 // The sums, as double, of arrays of so many numbers that lie one after another. O(sums.size()).
