@@ -309,6 +309,30 @@ TEST_CASE_TEMPLATE("weighted sums and their gradients are those of the definitio
     }
 }
 
+TEST_CASE_TEMPLATE("gradients that are written past the caches are the same", T, float, double) {
+    const std::size_t n = (std::size_t{14} << 20) / sizeof(T) + 37;  // more than the least in one array
+    const auto grad = random_numbers<T>(n, 1), term = random_numbers<T>(n, 2);
+    const std::vector<const T*> arrays{term.data()};
+    const std::vector<T> weights{T(0.3)};
+    std::vector<T> scaled(n + 32 / sizeof(T)), expected(n);
+    std::transform(grad.begin(), grad.end(), expected.begin(), [&](T g) { return weights[0] * g; });
+    for (const std::size_t threads : {1, 2}) {
+        set_num_threads(threads);
+        for (std::size_t from = 0; from < 32 / sizeof(T); ++from) {  // one of these is a multiple of 32 bytes
+            CAPTURE(from);
+            const std::vector<T*> places{scaled.data() + from};
+            std::vector<T> products(1), alone(1);
+            mixed_op::weighted_sum_backward<T>(grad.data(), arrays, weights, n, places, products);
+            CHECK(std::equal(expected.begin(), expected.end(), places[0]));
+            mixed_op::weighted_sum_backward<T>(grad.data(), arrays, weights, n, {}, alone);
+            CHECK(same_bits(alone, products));
+            std::fill(scaled.begin(), scaled.end(), T{7});
+            mixed_op::weighted_sum_backward<T>(grad.data(), arrays, weights, n, places, {});
+            CHECK(std::equal(expected.begin(), expected.end(), places[0]));
+        }
+    }
+}
+
 TEST_CASE("the number of threads changes no bit of an inner product") {
     const std::size_t n = 300'001;
     const std::vector<std::vector<float>> terms{random_numbers<float>(n, 1), random_numbers<float>(n, 2)};

@@ -1,6 +1,7 @@
 #include "nasx/mixed_op/weighted_sum.hpp"
 
 #include <algorithm>
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -13,6 +14,8 @@ namespace {
 
 // The gradient's numbers of a block stay in the first cache while all terms pass.
 constexpr std::size_t block = 2048;
+// So many bytes of gradients no cache holds until they are read: they are written past it.
+constexpr std::size_t past_caches = std::size_t{12} << 20;
 // Pieces for threads: large beside what it costs to hand one out.
 constexpr std::size_t blocks_at_once = 8;
 
@@ -35,15 +38,9 @@ void check(std::size_t terms, std::size_t weights) {
 template <class T>
 void weighted_sum(std::span<const T* const> terms, std::span<const T> weights, std::size_t n, T* out) {
     check(terms.size(), weights.size());
-    parallel_for(0, n, block * blocks_at_once, [&](std::size_t first, std::size_t last) {
-        for (std::size_t begin = first; begin < last; begin += block) {
-            const std::size_t end = std::min(begin + block, last), next = std::min(block, n - end);
-            for (const T* const term : terms) {
-                ask_for(term + end, next);
-            }
-            ask_for_room(out + end, next);
-            sum_loops<T>().sum(terms.data(), weights.data(), terms.size(), begin, end, out);
-        }
+    // All terms are read side by side: of that, hardware asks for memory by itself.
+    parallel_for(0, n, block * blocks_at_once, [&](std::size_t begin, std::size_t end) {
+        sum_loops<T>().sum(terms.data(), weights.data(), terms.size(), begin, end, out);
     });
 }
 
@@ -59,6 +56,7 @@ void weighted_sum_backward(const T* grad, std::span<const T* const> terms, std::
         check_length(grad_weights.size(), count, "grad_weights");
     }
     const std::size_t blocks = n / block + (n % block != 0);
+    const bool large = grad_terms.size() * n * sizeof(T) > past_caches;
     std::vector<double> products(grad_weights.empty() ? 0 : blocks * count);
     parallel_for(0, blocks, blocks_at_once, [&](std::size_t first, std::size_t last) {
         for (std::size_t b = first; b < last; ++b) {
@@ -67,20 +65,21 @@ void weighted_sum_backward(const T* grad, std::span<const T* const> terms, std::
                 T* const scaled =
                     grad_terms.empty() || grad_terms[k] == nullptr ? nullptr : grad_terms[k] + begin;
                 const std::size_t next = std::min(block, n - begin - size);  // numbers of the block after it
-                if (scaled != nullptr) {
+                const bool past = large && reinterpret_cast<std::uintptr_t>(scaled) % 32 == 0;
+                if (scaled != nullptr && !past) {
                     ask_for_room(scaled + size, next);
                 }
                 if (products.empty()) {
                     if (scaled != nullptr) {
-                        sum_loops<T>().scale(grad + begin, weights[k], scaled, size);
+                        sum_loops<T>().scale(grad + begin, weights[k], scaled, size, past);
                     }
                 } else {
                     const T* const term = terms[k] + begin;
                     ask_for(term + size, next);
-                    products[b * count + k] =
-                        scaled == nullptr
-                            ? sum_loops<T>().dot(grad + begin, term, size)
-                            : sum_loops<T>().scale_and_dot(grad + begin, term, weights[k], scaled, size);
+                    products[b * count + k] = scaled == nullptr
+                                                  ? sum_loops<T>().dot(grad + begin, term, size)
+                                                  : sum_loops<T>().scale_and_dot(
+                                                        grad + begin, term, weights[k], scaled, size, past);
                 }
             }
         }

@@ -18,15 +18,16 @@ struct WeightedSumLoops {
     // out[i] += term[i] for i < n.
     void (*add)(const T* term, size_t n, T* out);
 
-    // scaled (n) = weight * grad (n).
-    void (*scale)(const T* grad, T weight, T* scaled, size_t n);
+    // scaled (n) = weight * grad (n). It is written past the caches if `past`: it must then begin at a
+    // multiple of 32 bytes.
+    void (*scale)(const T* grad, T weight, T* scaled, size_t n, bool past);
 
     // The inner product of grad (n) and term (n): products are added up as T in runs of 512, at most 16 in a
     // row, and what comes of that as double.
     double (*dot)(const T* grad, const T* term, size_t n);
 
     // Both, in one pass.
-    double (*scale_and_dot)(const T* grad, const T* term, T weight, T* scaled, size_t n);
+    double (*scale_and_dot)(const T* grad, const T* term, T weight, T* scaled, size_t n, bool past);
 };
 
 struct WeightedSumKernels {
