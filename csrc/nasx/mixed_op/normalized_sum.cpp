@@ -75,15 +75,16 @@ void add_terms(std::size_t rows, std::size_t channels, std::span<const T* const>
         shifts.push_back(repeated(means + at, channels));
         factors.push_back(repeated(times(scales + at, channels, weights[k]).data(), channels));
     }
+    // All terms move on together, a little of each at a time: of that, hardware asks for memory by itself.
+    const std::size_t at_once = std::max<std::size_t>(1, 128 / blocks.period) * blocks.period;
     blocks.run([&](std::size_t block) {
-        const std::size_t begin = blocks.begin(block), n = blocks.rows_of(block) * channels;
-        for (std::size_t k = 0; k < terms.size(); ++k) {
-            blocks.ask_for_next(terms, block, k);
-            if (k + 1 == terms.size() && block + 1 < blocks.count) {
-                ask_for_room(out + begin + n, blocks.rows_of(block + 1) * channels);
+        const std::size_t end = blocks.begin(block) + blocks.rows_of(block) * channels;
+        for (std::size_t at = blocks.begin(block); at < end; at += at_once) {
+            const std::size_t n = std::min(at_once, end - at);
+            for (std::size_t k = 0; k < terms.size(); ++k) {
+                const auto loop = k == 0 && !add ? norm_loops<T>().normalize : norm_loops<T>().add_normalized;
+                loop(terms[k] + at, shifts[k].data(), factors[k].data(), blocks.period, n, out + at);
             }
-            const auto loop = k == 0 && !add ? norm_loops<T>().normalize : norm_loops<T>().add_normalized;
-            loop(terms[k] + begin, shifts[k].data(), factors[k].data(), blocks.period, n, out + begin);
         }
     });
 }
