@@ -276,6 +276,10 @@ using TermGiven = std::tuple<int, bool, std::vector<StageGiven>, Address, Addres
 // Its gradients' addresses: of depthwise weights, of pointwise weights, of what was given, and of the room
 // between its stages.
 using GradientsGiven = std::tuple<std::vector<Address>, std::vector<Address>, Address, Address>;
+// A sum: its terms by number, and the addresses of its weights and of what it gives.
+using SumGiven = std::tuple<std::vector<std::size_t>, Address, Address>;
+// The same with the address of its gradient, and then of its weights' gradient.
+using SumGradientGiven = std::tuple<std::vector<std::size_t>, Address, Address, Address>;
 
 mixed_op::MixedShape mixed_shape(const std::array<py::ssize_t, 5>& sizes) {
     return {count(sizes[0], "images"), count(sizes[1], "height"), count(sizes[2], "width"),
@@ -323,28 +327,38 @@ std::vector<mixed_op::MixedTerm<T>> mixed_terms(const std::vector<TermGiven>& te
 }
 
 template <class T>
-void bind_mixed_sum(const std::array<py::ssize_t, 5>& sizes, Address x, const std::vector<TermGiven>& terms,
-                    Address weights, Address statistics, double epsilon, bool kept, Address out) {
+void bind_mixed_sums(const std::array<py::ssize_t, 5>& sizes, Address x, const std::vector<TermGiven>& terms,
+                     const std::vector<SumGiven>& sums, Address statistics, double epsilon, bool kept) {
     const auto shape = mixed_shape(sizes);
     const auto chains = mixed_terms<T>(terms, shape.channels, statistics);
     const T* const from = pointer<const T>(x, "x");
-    const auto factors = numbers<T>(weights, chains.size(), "weights");
-    T* const to = pointer<T>(out, "out");
+    std::vector<mixed_op::WeightedTerms<T>> weighted;
+    std::vector<T*> to;
+    for (const auto& [of_sum, weights, out] : sums) {
+        weighted.push_back({of_sum, numbers<T>(weights, of_sum.size(), "weights")});
+        to.push_back(pointer<T>(out, "out"));
+    }
     const Released released;
-    mixed_op::mixed_sum<T>(shape, from, chains, factors, epsilon, kept, to);
+    mixed_op::mixed_sums<T>(shape, from, chains, weighted, epsilon, kept, to);
 }
 
 // A zero among gradients, or as grad_x, says that this gradient is not wanted.
 template <class T>
-void bind_mixed_sum_backward(const std::array<py::ssize_t, 5>& sizes, Address grad, Address x,
-                             const std::vector<TermGiven>& terms, Address weights, Address statistics,
-                             bool kept, const std::vector<GradientsGiven>& gradients, Address grad_x,
-                             Address grad_weights) {
+void bind_mixed_sums_backward(const std::array<py::ssize_t, 5>& sizes, Address x,
+                              const std::vector<TermGiven>& terms, const std::vector<SumGradientGiven>& sums,
+                              Address statistics, bool kept, const std::vector<GradientsGiven>& gradients,
+                              Address grad_x) {
     const auto shape = mixed_shape(sizes);
     const auto chains = mixed_terms<T>(terms, shape.channels, statistics);
-    const T* const passed = pointer<const T>(grad, "grad");
     const T* const from = pointer<const T>(x, "x");
-    const auto factors = numbers<T>(weights, chains.size(), "weights");
+    std::vector<mixed_op::WeightedTerms<T>> weighted;
+    std::vector<const T*> passed;
+    std::vector<T*> of_weights;
+    for (const auto& [of_sum, weights, grad, grad_weights] : sums) {
+        weighted.push_back({of_sum, numbers<T>(weights, of_sum.size(), "weights")});
+        passed.push_back(pointer<const T>(grad, "grad"));
+        of_weights.push_back(pointer<T>(grad_weights, "grad_weights"));
+    }
     std::vector<mixed_op::MixedTermGradients<T>> found;
     for (const auto& [depthwise, pointwise, given, between] : gradients) {
         mixed_op::MixedTermGradients<T> of_term{{}, {}, maybe_pointer<T>(given), maybe_pointer<T>(between)};
@@ -360,9 +374,8 @@ void bind_mixed_sum_backward(const std::array<py::ssize_t, 5>& sizes, Address gr
         found.push_back(std::move(of_term));
     }
     T* const of_x = maybe_pointer<T>(grad_x);
-    T* const of_weights = pointer<T>(grad_weights, "grad_weights");
     const Released released;
-    mixed_op::mixed_sum_backward<T>(shape, passed, from, chains, factors, kept, found, of_x, of_weights);
+    mixed_op::mixed_sums_backward<T>(shape, passed, from, chains, weighted, kept, found, of_x, of_weights);
 }
 
 template <class T>
@@ -456,12 +469,11 @@ void register_for(py::module_& module, const std::string& type) {
                py::arg("channels"), py::arg("grad"), py::arg("terms"), py::arg("normalized"),
                py::arg("weights"), py::arg("means"), py::arg("scales"), py::arg("grad_terms"),
                py::arg("grad_weights"));
-    module.def(name("mixed_sum").c_str(), &bind_mixed_sum<T>, py::arg("sizes"), py::arg("x"),
-               py::arg("terms"), py::arg("weights"), py::arg("statistics"), py::arg("epsilon"),
-               py::arg("kept"), py::arg("out"));
-    module.def(name("mixed_sum_backward").c_str(), &bind_mixed_sum_backward<T>, py::arg("sizes"),
-               py::arg("grad"), py::arg("x"), py::arg("terms"), py::arg("weights"), py::arg("statistics"),
-               py::arg("kept"), py::arg("gradients"), py::arg("grad_x"), py::arg("grad_weights"));
+    module.def(name("mixed_sums").c_str(), &bind_mixed_sums<T>, py::arg("sizes"), py::arg("x"),
+               py::arg("terms"), py::arg("sums"), py::arg("statistics"), py::arg("epsilon"), py::arg("kept"));
+    module.def(name("mixed_sums_backward").c_str(), &bind_mixed_sums_backward<T>, py::arg("sizes"),
+               py::arg("x"), py::arg("terms"), py::arg("sums"), py::arg("statistics"), py::arg("kept"),
+               py::arg("gradients"), py::arg("grad_x"));
     module.def(name("take_channels").c_str(), &bind_take_channels<T>, py::arg("pixels"), py::arg("channels"),
                py::arg("width"), py::arg("x"), py::arg("part"));
     module.def(name("join_channels").c_str(), &bind_join_channels<T>, py::arg("pixels"), py::arg("width"),

@@ -174,49 +174,43 @@ def normalized_sum_backward_float64(
     grad_terms: Sequence[int],
     grad_weights: int,
 ) -> None: ...
-def mixed_sum_float32(
+def mixed_sums_float32(
     sizes: Sequence[int],
     x: int,
     terms: Sequence[_Term],
-    weights: int,
+    sums: Sequence[tuple[Sequence[int], int, int]],
     statistics: int,
     epsilon: float,
     kept: bool,
-    out: int,
 ) -> None: ...
-def mixed_sum_backward_float32(
+def mixed_sums_backward_float32(
     sizes: Sequence[int],
-    grad: int,
     x: int,
     terms: Sequence[_Term],
-    weights: int,
+    sums: Sequence[tuple[Sequence[int], int, int, int]],
     statistics: int,
     kept: bool,
     gradients: Sequence[tuple[Sequence[int], Sequence[int], int, int]],
     grad_x: int,
-    grad_weights: int,
 ) -> None: ...
-def mixed_sum_float64(
+def mixed_sums_float64(
     sizes: Sequence[int],
     x: int,
     terms: Sequence[_Term],
-    weights: int,
+    sums: Sequence[tuple[Sequence[int], int, int]],
     statistics: int,
     epsilon: float,
     kept: bool,
-    out: int,
 ) -> None: ...
-def mixed_sum_backward_float64(
+def mixed_sums_backward_float64(
     sizes: Sequence[int],
-    grad: int,
     x: int,
     terms: Sequence[_Term],
-    weights: int,
+    sums: Sequence[tuple[Sequence[int], int, int, int]],
     statistics: int,
     kept: bool,
     gradients: Sequence[tuple[Sequence[int], Sequence[int], int, int]],
     grad_x: int,
-    grad_weights: int,
 ) -> None: ...
 def take_channels_float32(pixels: int, channels: int, width: int, x: int, part: int) -> None: ...
 def join_channels_float32(

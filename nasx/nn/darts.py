@@ -23,7 +23,7 @@ from nasx.nn.layers import (
     is_traced,
 )
 from nasx.nn.mixed import Zero
-from nasx.nn.supernet import EdgeChoices
+from nasx.nn.supernet import EdgeChoices, run_edges
 
 __all__ = [
     "DARTSCell",
@@ -181,19 +181,21 @@ class DARTSCell(nn.Module):
         """
         values: list[Tensor | None] = [self.from_before(before), self.from_previous(previous)]
         values += [None] * self.nodes
-        for place, ((node, source), operation) in enumerate(zip(self.places, self.operations, strict=True)):
+        for source in range(self.nodes + 1):
             value = values[source]
+            leaving = [edge for edge, (_, begin) in enumerate(self.places) if begin == source]
+            if not leaving:
+                continue
             assert value is not None  # a node is zero, not nothing, before the next one reads it
             if chosen is None:
-                brought: Tensor = operation(value)
-            elif (choice := chosen.choices[place]) is None:
-                continue
+                found: list[Tensor | None] = [self.operations[edge](value) for edge in leaving]
             else:
-                brought = operation(value, choice)
-                if chosen.scales is not None:
-                    brought = brought * chosen.scales[place]
-            before_it = values[node]
-            values[node] = brought if before_it is None else before_it + brought
+                found = run_edges(self.operations, leaving, chosen, value)
+            for edge, brought in zip(leaving, found, strict=True):
+                if brought is not None:
+                    node = self.places[edge][0]
+                    before_it = values[node]
+                    values[node] = brought if before_it is None else before_it + brought
         return torch.cat([value for value in values[2:] if value is not None], 1)
 
 

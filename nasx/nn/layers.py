@@ -173,29 +173,31 @@ class BatchNorm(nn.BatchNorm2d):
         count : int
             Numbers of each channel, at least 2.
         """
-        keep_statistics([self], means[None], variances[None], count)
+        keep_statistics([(self, 0)], means[None], variances[None], count)
 
 
-def keep_statistics(norms: Sequence[BatchNorm | None], means: Tensor, variances: Tensor, count: int) -> None:
+def keep_statistics(
+    norms: Sequence[tuple[BatchNorm, int]], means: Tensor, variances: Tensor, count: int
+) -> None:
     """Do what `BatchNorm.keep` does for several layers at once: a few calls where they would be many.
 
     Parameters
     ----------
-    norms : sequence of BatchNorm or None
-        K layers; None for what is not normalised.
+    norms : sequence of (BatchNorm, int)
+        Layers, and for each the row of the statistics that it follows.
     means, variances : Tensor of shape (K, C)
-        Of the batch, for each.
+        Of the batch.
     count : int
         Numbers of each channel, at least 2.
     """
     with torch.no_grad():
-        rows = zip(norms, means.unbind(), (variances * (count / (count - 1))).unbind(), strict=True)
+        rows = list(zip(means.unbind(), (variances * (count / (count - 1))).unbind(), strict=True))
         of_share: dict[float | None, list[tuple[Tensor, ...]]] = {}
-        for norm, mean, variance in rows:
-            if norm is None or not norm.track_running_stats or norm.running_mean is None:
+        for norm, row in norms:
+            if not norm.track_running_stats or norm.running_mean is None:
                 continue
             buffers = norm.num_batches_tracked, norm.running_mean, norm.running_var
-            of_share.setdefault(norm.momentum, []).append((*buffers, mean, variance))  # type: ignore[arg-type]
+            of_share.setdefault(norm.momentum, []).append((*buffers, *rows[row]))  # type: ignore[arg-type]
         for share, found in of_share.items():
             batches, running_means, running_variances, new_means, new_variances = zip(*found, strict=True)
             torch._foreach_add_(batches, 1)

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from nasx.nn.kernels import normalized_sums, shuffle_channels, split_channels, weighted_sum
 from nasx.nn.layers import BatchNorm, keep_statistics
-from nasx.nn.mixed_chains import as_one, without_norm
+from nasx.nn.mixed_chains import as_one, is_watched, without_norm
 
 __all__ = [
     "Choice",
@@ -23,6 +23,7 @@ __all__ = [
     "PartialChannels",
     "Zero",
     "mix",
+    "mix_each",
     "mixed_op",
     "recompute_operations",
 ]
@@ -113,9 +114,9 @@ def mix(operations: Sequence[nn.Module] | nn.ModuleList, choice: Choice, *args: 
     if not working:
         return mix(operations, 0, *args, **kwargs)
     if len(args) == 1 and not kwargs and isinstance(args[0], Tensor):
-        total = as_one(working, args[0], weights)
-        if total is not None:
-            return total
+        found = as_one([(working, weights)], args[0])
+        if found is not None:
+            return found[0]
     terms, norms = [], []
     for operation in working:
         body, norm = without_norm(operation)
@@ -133,9 +134,9 @@ def _working(
             f"choice must hold one weight for each of the {len(operations)} operations; got {len(choice)}"
         )
     found = [k for k, operation in enumerate(operations) if not isinstance(operation, Zero)]
+    working = [operation for operation in operations if not isinstance(operation, Zero)]
     if not found or len(found) == len(operations):
-        return [operations[k] for k in found], choice
-    working = [operations[k] for k in found]
+        return working, choice
     if len(found) == found[-1] - found[0] + 1:
         return working, choice[found[0] : found[-1] + 1]
     each = choice.unbind()
@@ -152,7 +153,8 @@ def _add_up(terms: list[Tensor], norms: list[BatchNorm | None], weights: Tensor)
     total, means, variances = normalized_sums.normalized_sum(
         terms, [norm is not None for norm in norms], weights, epsilons.pop()
     )
-    keep_statistics(norms, means, variances, total.numel() // total.shape[1])
+    rows = [(norm, row) for row, norm in enumerate(norms) if norm is not None]
+    keep_statistics(rows, means, variances, total.numel() // total.shape[1])
     return total
 
 
@@ -224,9 +226,9 @@ class MixedOp(nn.Module):
             return mix(self.operations, choice, x, *more, **named)
         if isinstance(x, Tensor) and not more and not named:
             working, weights = _working(self.operations, choice)
-            total = as_one(working, x, weights, recompute=True, run=self._compute_again)
-            if total is not None:
-                return total
+            found = as_one([(working, weights)], x, recompute=True, run=self._compute_again)
+            if found is not None:
+                return found[0]
         return self._compute_again(functools.partial(mix, self.operations, **named), choice, x, *more)
 
     def _compute_again(self, function: Callable[..., Tensor], *args: Any) -> Tensor:
@@ -242,6 +244,51 @@ class MixedOp(nn.Module):
     def extra_repr(self) -> str:
         """Name the candidates."""
         return ", ".join(self.names)
+
+
+def mix_each(mixed: Sequence[nn.Module], choices: Sequence[Choice], x: Tensor) -> list[Tensor]:
+    """Compute mixed operations of one input, and once what is the same in several of them.
+
+    Parameters
+    ----------
+    mixed : sequence of torch.nn.Module
+        M of `MixedOp` or `PartialChannels`.
+    choices : sequence of Tensor, int or Pair
+        What runs of each.
+    x : Tensor
+        The input of all.
+
+    Returns
+    -------
+    list of Tensor
+        What each gives.
+
+    Examples
+    --------
+    >>> mixed = [MixedOp({"skip": nn.Identity()}), MixedOp({"relu": nn.ReLU()})]
+    >>> mix_each(mixed, [torch.ones(1), 0], torch.tensor([-1.0]))
+    [tensor([-1.]), tensor([0.])]
+    """
+    together = [
+        place
+        for place, (one, choice) in enumerate(zip(mixed, choices, strict=True))
+        if type(one) is MixedOp and isinstance(choice, Tensor) and not one.recompute and not is_watched([one])
+    ]
+    if len(together) > 1:
+        groups = []
+        for place in together:
+            one, choice = mixed[place], choices[place]
+            assert isinstance(one, MixedOp)
+            assert isinstance(choice, Tensor)
+            groups.append(_working(one.operations, choice))
+        found = as_one(groups, x) if all(working for working, _ in groups) else None
+        if found is not None:
+            totals = dict(zip(together, found, strict=True))
+            return [
+                totals[place] if place in totals else one(x, choice)
+                for place, (one, choice) in enumerate(zip(mixed, choices, strict=True))
+            ]
+    return [one(x, choice) for one, choice in zip(mixed, choices, strict=True)]
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from nasx.nn.layers import (
     keep_statistics,
 )
 
-__all__ = ["as_one", "without_norm"]
+__all__ = ["as_one", "is_watched", "without_norm"]
 
 _POOLINGS: Mapping[type[nn.Module], mixed_sums.Kind] = {MaxPool3x3: "max_pool", AvgPool3x3: "avg_pool"}
 
@@ -33,29 +33,38 @@ def without_norm(operation: nn.Module) -> tuple[Callable[..., Tensor], BatchNorm
     if type(operation) is not nn.Sequential or not len(operation) or not kernels_in_use():
         return operation, None
     *layers, last = operation
-    if type(last) is not BatchNorm or not last.alone or _is_watched([operation, last]):
+    if type(last) is not BatchNorm or not last.alone or is_watched([operation, last]):
         return operation, None
-    return lambda x: functools.reduce(lambda value, layer: layer(value), layers, x), last
+    return _one_after_another(layers), last
+
+
+def _after_relu(operation: Any) -> Body | None:
+    """Take a ReLU off the beginning too, if others may share what it gives."""
+    first, *layers = operation
+    if type(first) is not nn.ReLU or first.inplace or is_watched([first]):
+        return None
+    return _one_after_another(layers[:-1])
+
+
+def _one_after_another(layers: Sequence[nn.Module]) -> Body:
+    return lambda x: functools.reduce(lambda value, layer: layer(value), layers, x)
 
 
 def as_one(
-    operations: Sequence[nn.Module],
+    groups: Sequence[tuple[Sequence[nn.Module], Tensor]],
     x: Tensor,
-    weights: Tensor,
     *,
     recompute: bool = False,
     run: Callable[[nn.Module | Body, Tensor], Tensor] = lambda body, x: body(x),
-) -> Tensor | None:
-    """Compute a weighted sum of what operations make of `x` as one function, if kernels are to do so.
+) -> list[Tensor] | None:
+    """Compute weighted sums of what operations make of `x` as one function, if kernels are to do so.
 
     Parameters
     ----------
-    operations : sequence of torch.nn.Module
-        K candidates.
+    groups : sequence of (sequence of torch.nn.Module, Tensor)
+        For each sum K candidates, and their weights ``(K,)``.
     x : Tensor of shape (B, C, H, W)
-        Their input.
-    weights : Tensor of shape (K,)
-        Their weights.
+        The input of all.
     recompute : bool, default False
         Whether chains of kernels are computed again in the backward pass.
     run : callable
@@ -63,59 +72,114 @@ def as_one(
 
     Returns
     -------
-    Tensor or None
-        The sum; None if the operations are to be computed one by one.
+    list of Tensor or None
+        The sums; None if the operations are to be computed one by one.
     """
     if not kernels_in_use() or torch.compiler.is_compiling():
         return None
-    terms: list[Term] = []
-    parameters: list[Tensor] = []
-    others: list[nn.Module | Body] = []
-    ends: list[BatchNorm | None] = []
-    inner: list[BatchNorm] = []
-    strides = set()
-    for operation in operations:
-        chain = _chain_of(operation)
-        if chain is None:
-            body, end = without_norm(operation)
-            others.append(body)
-            ends.append(end)
-            terms.append(Term("given", end is not None))
-            continue
-        term, stride, layers = chain
-        terms.append(term)
-        strides.add(stride)
-        norms = [layer for layer in layers if isinstance(layer, BatchNorm)]
-        ends.append(norms.pop() if term.normalized else None)
-        inner += norms
-        for layer, following in itertools.pairwise(layers):
-            if isinstance(layer, nn.Conv2d):
-                parameters.append(layer.weight)
-            elif type(layer) is nn.ReLU:
-                parameters.append(x.new_ones(following.in_channels, 1, 1, 1))  # changes nothing
-    every = [norm for norm in (*inner, *ends) if norm is not None]
-    epsilons = {norm.eps for norm in every}
-    if len(strides) != 1 or len(epsilons) > 1 or len(set(every)) < len(every):
+    found = _Terms()
+    for operations, _ in groups:
+        found.begin_sum()
+        for operation in operations:
+            found.add(operation, x)
+    epsilons = {norm.eps for norm, _ in found.norms}
+    once = {norm for norm, _ in found.norms}
+    if len(found.strides) != 1 or len(epsilons) > 1 or len(once) < len(found.norms):
         return None  # a layer that is there twice follows statistics in order
-    (stride,) = strides
-    if not mixed_sums.takes(x, terms, parameters, weights, stride):
+    (stride,) = found.strides
+    sums = [(numbers, weights) for numbers, (_, weights) in zip(found.sums, groups, strict=True)]
+    if not mixed_sums.takes(x, found.terms, found.parameters, sums, stride):
         return None
-    found = mixed_sums.run(
+    given, rectified = [], None
+    for body, after_relu in found.others:
+        if after_relu is None or recompute:
+            given.append(run(body, x))
+        else:
+            rectified = x.relu() if rectified is None else rectified
+            given.append(after_relu(rectified))
+    totals, means, variances = mixed_sums.mixed_sums(
         x,
-        terms,
-        parameters,
-        [run(body, x) for body in others],
-        weights,
+        found.terms,
+        found.parameters,
+        given,
+        sums,
         stride=stride,
         epsilon=epsilons.pop() if epsilons else 1e-5,
         recompute=recompute,
     )
-    count = found.total.numel() // found.total.shape[1]
-    keep_statistics([*ends, *inner], found.means, found.variances, count)
-    return found.total
+    count = totals[0].numel() // totals[0].shape[1]
+    keep_statistics(found.norms, means, variances, count)
+    return list(totals)
 
 
-def _is_watched(modules: Sequence[nn.Module]) -> bool:
+class _Terms:
+    """The terms of several sums, and the layers behind them.
+
+    Attributes
+    ----------
+    terms : list of Term
+        All; poolings of the input, and the input itself, once for all sums.
+    sums : list of list of int
+        The numbers of each sum's terms.
+    parameters : list of Tensor
+        Of their stages, as `mixed_sums` takes them.
+    others : list of (callable, callable or None)
+        What gives other terms of the input, and of the input after a ReLU if it begins with one.
+    strides : set of int
+        Of all chains.
+    norms : list of (BatchNorm, int)
+        Layers, and which row of the statistics they follow.
+    """
+
+    def __init__(self) -> None:
+        self.terms: list[Term] = []
+        self.sums: list[list[int]] = []
+        self.parameters: list[Tensor] = []
+        self.others: list[tuple[nn.Module | Body, Body | None]] = []
+        self.strides: set[int] = set()
+        self._ends: list[tuple[BatchNorm, int]] = []
+        self._inner: list[BatchNorm] = []
+        self._shared: dict[Term, int] = {}
+
+    @property
+    def norms(self) -> list[tuple[BatchNorm, int]]:
+        return [*self._ends, *((norm, len(self.terms) + row) for row, norm in enumerate(self._inner))]
+
+    def begin_sum(self) -> None:
+        self.sums.append([])
+
+    def add(self, operation: nn.Module, x: Tensor) -> None:
+        """Add a term to the last sum."""
+        chain = _chain_of(operation)
+        if chain is None:
+            body, end = without_norm(operation)
+            self.others.append((body, None if end is None else _after_relu(operation)))
+            self._add(Term("given", end is not None), end)
+            return
+        term, stride, layers = chain
+        self.strides.add(stride)
+        norms = [layer for layer in layers if isinstance(layer, BatchNorm)]
+        end = norms.pop() if term.normalized else None
+        self._inner += norms
+        for layer, following in itertools.pairwise(layers):
+            if isinstance(layer, nn.Conv2d):
+                self.parameters.append(layer.weight)
+            elif type(layer) is nn.ReLU:
+                self.parameters.append(x.new_ones(following.in_channels, 1, 1, 1))  # changes nothing
+        self._add(term, end)
+
+    def _add(self, term: Term, end: BatchNorm | None) -> None:
+        number = self._shared.get(term, len(self.terms))
+        if number == len(self.terms):
+            self.terms.append(term)
+            if term.kind not in ("given", "convolutions"):
+                self._shared[term] = number
+        self.sums[-1].append(number)
+        if end is not None:
+            self._ends.append((end, number))
+
+
+def is_watched(modules: Sequence[nn.Module]) -> bool:
     """Whether somebody is to see them run."""
     for module in modules:
         if (
@@ -143,7 +207,7 @@ def _chain_of(operation: nn.Module) -> tuple[Term, int, list[Any]] | None:
     """Describe an operation as a chain, with its stride and its layers; None if it is another one."""
     every: list[Any] = list(operation) if type(operation) is nn.Sequential else [operation]
     layers = [layer for layer in every if type(layer) is not nn.Identity]
-    if _is_watched([operation, *every]):
+    if is_watched([operation, *every]):
         return None
     kinds = [type(layer) for layer in layers]
     if any(kind is BatchNorm and not layer.alone for kind, layer in zip(kinds, layers, strict=True)):

@@ -146,14 +146,18 @@ class NASBench201Cell(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, channels, H, W)`` to the same shape."""
-        return sum_edges(x, self.edges, self.nodes, lambda edge, value: self.operations[edge](value))
+
+        def run(edges: Sequence[int], value: Tensor) -> list[Tensor | None]:
+            return [self.operations[edge](value) for edge in edges]
+
+        return sum_edges(x, self.edges, self.nodes, run)
 
 
 def sum_edges(
     x: Tensor,
     edges: Sequence[tuple[int, int]],
     nodes: int,
-    run: Callable[[int, Tensor], Tensor | None],
+    run: Callable[[Sequence[int], Tensor], Sequence[Tensor | None]],
 ) -> Tensor:
     """Compute a cell's last node.
 
@@ -166,7 +170,8 @@ def sum_edges(
     nodes : int
         Number of the last node.
     run : callable
-        Given an edge's number and its source's value, gives what the edge brings; None for nothing.
+        Given the numbers of the edges from one source, and its value, gives what each brings; None for
+        nothing.
 
     Returns
     -------
@@ -174,13 +179,16 @@ def sum_edges(
         The sum of what its edges bring; zeros if they bring nothing.
     """
     values: list[Tensor | None] = [x] + [None] * nodes
-    for edge, (node, source) in enumerate(edges):
+    for source in range(nodes):
         value = values[source]
+        leaving = [edge for edge, (_, begin) in enumerate(edges) if begin == source]
         # No edge may have brought it anything; operations on a zero still add their biases.
-        brought = run(edge, torch.zeros_like(x) if value is None else value)
-        if brought is not None:
-            before = values[node]
-            values[node] = brought if before is None else before + brought
+        brought = run(leaving, torch.zeros_like(x) if value is None else value)
+        for edge, one in zip(leaving, brought, strict=True):
+            if one is not None:
+                node = edges[edge][0]
+                before = values[node]
+                values[node] = one if before is None else before + one
     last = values[-1]
     return torch.zeros_like(x) if last is None else last
 

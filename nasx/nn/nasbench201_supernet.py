@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ from nasx.architecture import Architecture
 from nasx.nn.layers import after_stem
 from nasx.nn.mixed import MixedOp, mixed_op
 from nasx.nn.nasbench201 import NASBench201Cell, NASBench201Module, nasbench201_block, sum_edges
-from nasx.nn.supernet import EdgeChoices, Supernet, check_portion, copy_weights, refuse_partial
+from nasx.nn.supernet import EdgeChoices, Supernet, check_portion, copy_weights, refuse_partial, run_edges
 from nasx.space import Genotypes
 
 if TYPE_CHECKING:
@@ -150,11 +151,7 @@ class _MixedCell(nn.Module):
             self.operations.append(mixed_op(operations, channels, portion=partial_channels))
 
     def forward(self, x: Tensor, chosen: EdgeChoices) -> Tensor:
-        def run(edge: int, value: Tensor) -> Tensor | None:
-            choice = chosen.choices[edge]
-            if choice is None:
-                return None
-            brought: Tensor = self.operations[edge](value, choice)
-            return brought if chosen.scales is None else brought * chosen.scales[edge]
+        def run(edges: Sequence[int], value: Tensor) -> list[Tensor | None]:
+            return run_edges(self.operations, edges, chosen, value)
 
         return sum_edges(x, self.edges, self.edges[-1][0], run)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nasx.architecture import Architecture
-from nasx.nn.mixed import Choice
+from nasx.nn.mixed import Choice, mix_each
 from nasx.nn.parts import Part, joined, row_cells
 from nasx.space import Genotypes, Space
 
@@ -25,6 +25,7 @@ __all__ = [
     "check_portion",
     "copy_weights",
     "refuse_partial",
+    "run_edges",
 ]
 
 # Architecture parameters begin as normal numbers of this deviation, as in DARTS.
@@ -279,6 +280,35 @@ class Supernet(nn.Module, ABC):
     @abstractmethod
     def skips(self, architecture: Architecture) -> tuple[int, int]:
         """Count the skip connections among an architecture's operations, and all those operations."""
+
+
+def run_edges(
+    operations: Sequence[nn.Module] | nn.ModuleList, edges: Sequence[int], chosen: EdgeChoices, value: Tensor
+) -> list[Tensor | None]:
+    """Compute what edges from one node bring.
+
+    Parameters
+    ----------
+    operations : sequence of torch.nn.Module
+        The mixed operations of all edges.
+    edges : sequence of int
+        Which of them leave that node.
+    chosen : EdgeChoices
+        What runs on all edges.
+    value : Tensor
+        The node's.
+
+    Returns
+    -------
+    list of Tensor or None
+        For each of `edges` what it brings; None where it is left out.
+    """
+    running = [(edge, choice) for edge in edges if (choice := chosen.choices[edge]) is not None]
+    found = mix_each([operations[edge] for edge, _ in running], [choice for _, choice in running], value)
+    if chosen.scales is not None:
+        found = [one * chosen.scales[edge] for one, (edge, _) in zip(found, running, strict=True)]
+    brought = dict(zip((edge for edge, _ in running), found, strict=True))
+    return [brought.get(edge) for edge in edges]
 
 
 def _in_pairs(rows: Tensor, nodes: Sequence[int]) -> Tensor:

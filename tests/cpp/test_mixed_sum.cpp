@@ -111,6 +111,36 @@ std::vector<Owned<T>> all_kinds(const MixedShape& shape) {
     return terms;
 }
 
+// The one sum of all terms.
+template <class T>
+std::vector<mixed_op::WeightedTerms<T>> all_of(const std::vector<mixed_op::MixedTerm<T>>& terms,
+                                               const std::vector<T>& weights) {
+    mixed_op::WeightedTerms<T> sum{{}, weights};
+    for (std::size_t k = 0; k < terms.size(); ++k) {
+        sum.terms.push_back(k);
+    }
+    return {sum};
+}
+
+template <class T>
+void mixed_sum(const MixedShape& shape, const std::vector<T>& x,
+               const std::vector<mixed_op::MixedTerm<T>>& terms, const std::vector<T>& weights, bool kept,
+               std::vector<T>& out) {
+    const std::vector<T*> outs{out.data()};
+    mixed_op::mixed_sums<T>(shape, x.data(), terms, all_of(terms, weights), epsilon, kept, outs);
+}
+
+template <class T>
+void mixed_sum_backward(const MixedShape& shape, const std::vector<T>& grad, const std::vector<T>& x,
+                        const std::vector<mixed_op::MixedTerm<T>>& terms, const std::vector<T>& weights,
+                        bool kept, const std::vector<mixed_op::MixedTermGradients<T>>& gradients, T* grad_x,
+                        std::vector<T>& grad_weights) {
+    const std::vector<const T*> grads{grad.data()};
+    const std::vector<T*> of_weights{grad_weights.data()};
+    mixed_op::mixed_sums_backward<T>(shape, grads, x.data(), terms, all_of(terms, weights), kept, gradients,
+                                     grad_x, of_weights);
+}
+
 template <class T>
 Answers<T> as_one(const MixedShape& shape, bool kept) {
     auto owned = all_kinds<T>(shape);
@@ -125,9 +155,8 @@ Answers<T> as_one(const MixedShape& shape, bool kept) {
         gradients.push_back(one.gradients());
     }
     std::vector<T> out(m, T{7}), grad_x(n, T{7}), grad_weights(owned.size(), T{7});
-    mixed_op::mixed_sum<T>(shape, x.data(), terms, weights, epsilon, kept, out.data());
-    mixed_op::mixed_sum_backward<T>(shape, grad.data(), x.data(), terms, weights, kept, gradients,
-                                    grad_x.data(), grad_weights.data());
+    mixed_sum(shape, x, terms, weights, kept, out);
+    mixed_sum_backward(shape, grad, x, terms, weights, kept, gradients, grad_x.data(), grad_weights);
     Answers<T> answers;
     answers.add(out);
     answers.add(grad_x);
@@ -305,29 +334,96 @@ TEST_CASE("gradients that are not wanted are left out, and an input that nobody 
     std::vector<mixed_op::MixedTerm<float>> terms{one.term(8)};
     std::vector<mixed_op::MixedTermGradients<float>> none{
         {{nullptr, nullptr}, {nullptr, nullptr}, nullptr, one.between.data()}};
-    mixed_op::mixed_sum<float>(shape, x.data(), terms, weights, epsilon, true, out.data());
-    mixed_op::mixed_sum_backward<float>(shape, grad.data(), x.data(), terms, weights, true, none, nullptr,
-                                        grad_weights.data());
+    mixed_sum(shape, x, terms, weights, true, out);
+    mixed_sum_backward<float>(shape, grad, x, terms, weights, true, none, nullptr, grad_weights);
     CHECK(one.grad_depthwise[0] == std::vector<float>(9 * 8, 7.0F));
     CHECK(one.grad_pointwise[1] == std::vector<float>(64, 7.0F));
     terms = {given.term(8)};
     none = {{{}, {}, nullptr, nullptr}};
-    mixed_op::mixed_sum<float>(shape, x.data(), terms, weights, epsilon, true, out.data());
+    mixed_sum(shape, x, terms, weights, true, out);
     CHECK(out == given.out);
-    mixed_op::mixed_sum_backward<float>(shape, grad.data(), x.data(), terms, weights, true, none,
-                                        grad_x.data(), grad_weights.data());
+    mixed_sum_backward(shape, grad, x, terms, weights, true, none, grad_x.data(), grad_weights);
     CHECK(grad_x == std::vector<float>(n));
     CHECK(given.given == untouched);
 }
 
+TEST_CASE("sums that share a pooling or the input are those of each alone") {
+    const MixedShape shape{3, 5, 4, 8, 1};
+    const std::size_t n = 3 * 5 * 4 * 8;
+    const auto x = random_numbers<float>(n, 1);
+    const std::vector<std::vector<float>> grads{random_numbers<float>(n, 2), random_numbers<float>(n, 3)};
+    const std::vector<std::vector<float>> weights{random_numbers<float>(4, 4), random_numbers<float>(4, 5)};
+    const auto owned = [&](std::size_t sum) {
+        std::vector<Owned<float>> found;
+        found.emplace_back(shape, Chain::max_pool, true, std::vector<std::array<std::size_t, 2>>{}, 10);
+        found.emplace_back(shape, Chain::avg_pool, false, std::vector<std::array<std::size_t, 2>>{}, 20);
+        found.emplace_back(shape, Chain::identity, false, std::vector<std::array<std::size_t, 2>>{}, 30);
+        found.emplace_back(shape, Chain::convolutions, true,
+                           std::vector<std::array<std::size_t, 2>>{{3, 1}}, 40 + sum);
+        return found;
+    };
+    std::vector<std::vector<float>> outs, of_weights, of_depthwise;
+    std::vector<float> of_x(n);
+    for (std::size_t s = 0; s < 2; ++s) {
+        auto one = owned(s);
+        std::vector<mixed_op::MixedTerm<float>> terms;
+        std::vector<mixed_op::MixedTermGradients<float>> gradients;
+        for (auto& term : one) {
+            terms.push_back(term.term(8));
+            gradients.push_back(term.gradients());
+        }
+        std::vector<float> out(n), grad_x(n), grad_weights(4);
+        mixed_sum(shape, x, terms, weights[s], true, out);
+        mixed_sum_backward(shape, grads[s], x, terms, weights[s], true, gradients, grad_x.data(),
+                           grad_weights);
+        for (std::size_t i = 0; i < n; ++i) {
+            of_x[i] += grad_x[i];
+        }
+        outs.push_back(out);
+        of_weights.push_back(grad_weights);
+        of_depthwise.push_back(one[3].grad_depthwise[0]);
+    }
+    for (const bool kept : {true, false}) {
+        auto all = owned(0);
+        all.push_back(owned(1)[3]);
+        std::vector<mixed_op::MixedTerm<float>> terms;
+        std::vector<mixed_op::MixedTermGradients<float>> gradients;
+        for (auto& term : all) {
+            terms.push_back(term.term(8));
+            gradients.push_back(term.gradients());
+        }
+        const std::vector<mixed_op::WeightedTerms<float>> sums{{{0, 1, 2, 3}, weights[0]},
+                                                               {{0, 1, 2, 4}, weights[1]}};
+        std::vector<float> first(n), second(n), grad_x(n), of_first(4), of_second(4);
+        const std::vector<float*> to{first.data(), second.data()}, into{of_first.data(), of_second.data()};
+        const std::vector<const float*> from{grads[0].data(), grads[1].data()};
+        mixed_op::mixed_sums<float>(shape, x.data(), terms, sums, epsilon, kept, to);
+        mixed_op::mixed_sums_backward<float>(shape, from, x.data(), terms, sums, kept, gradients,
+                                             grad_x.data(), into);
+        CHECK(first == outs[0]);
+        CHECK(second == outs[1]);
+        CHECK(of_first == of_weights[0]);
+        CHECK(of_second == of_weights[1]);
+        CHECK(all[3].grad_depthwise[0] == of_depthwise[0]);
+        CHECK(all[4].grad_depthwise[0] == of_depthwise[1]);
+        CHECK(near(grad_x, of_x));
+    }
+}
+
 TEST_CASE("mixed sums refuse what does not fit") {
     std::vector<float> room(4096);
+    const auto refused_sums = [&](const MixedShape& shape,
+                                  const std::vector<mixed_op::MixedTerm<float>>& terms,
+                                  const std::vector<mixed_op::WeightedTerms<float>>& sums) {
+        const std::vector<float*> outs(sums.size(), room.data());
+        return test::refusal(
+            [&] { mixed_op::mixed_sums<float>(shape, room.data(), terms, sums, epsilon, true, outs); });
+    };
     const auto refused = [&](const MixedShape& shape, const std::vector<mixed_op::MixedTerm<float>>& terms,
                              std::size_t weights) {
-        return test::refusal([&] {
-            mixed_op::mixed_sum<float>(shape, room.data(), terms, std::span<const float>(room).first(weights),
-                                       epsilon, true, room.data());
-        });
+        auto sums = all_of(terms, room);
+        sums[0].weights = sums[0].weights.first(weights);
+        return refused_sums(shape, terms, sums);
     };
     const MixedShape shape{1, 2, 2, 8, 1}, halving{1, 2, 2, 8, 2};
     float* const at = room.data();
@@ -345,4 +441,10 @@ TEST_CASE("mixed sums refuse what does not fit") {
     CHECK(test::has(refused(halving, {same}, 1), "stride must be 1 where a term is the input; got 2"));
     CHECK(test::has(refused(shape, {empty}, 1), "stages must be there"));
     CHECK(test::has(refused(shape, {wide}, 1), "kernel must be 3 or 5; got 7"));
+    const mixed_op::MixedTerm<float> given{Chain::given, true, {}, at, nullptr, row};
+    const auto weights = std::span<const float>(room).first(1);
+    CHECK(test::has(refused_sums(shape, {same}, {{{}, {}}}), "sums must have at least one term each"));
+    CHECK(test::has(refused_sums(shape, {same}, {{{1}, weights}}), "sums must name terms below 1; got 1"));
+    CHECK(test::has(refused_sums(shape, {same, same}, {{{0}, weights}}), "got term 1 in 0"));
+    CHECK(test::has(refused_sums(shape, {given}, {{{0}, weights}, {{0}, weights}}), "got term 0 in 2"));
 }

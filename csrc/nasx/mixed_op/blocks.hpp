@@ -63,12 +63,14 @@ struct Blocks {
     std::size_t begin(std::size_t block) const { return block * in_block * channels; }
     std::size_t rows_of(std::size_t block) const { return std::min(in_block, rows - block * in_block); }
 
-    // Asks for what is read after term k of a block where terms are read one after another.
-    template <class T>
-    void ask_for_next(std::span<const T* const> terms, std::size_t block, std::size_t k) const {
-        const std::size_t next = (k + 1) % terms.size(), of = k + 1 < terms.size() ? block : block + 1;
-        if (of < count) {
-            ask_for(terms[next] + begin(of), rows_of(of) * channels);
+    // Calls function(at, n) for about so many numbers of a block at a time. Arrays that are read side by side
+    // move on together: hardware then asks for their memory by itself.
+    template <class Function>
+    void run_pieces(std::size_t block, std::size_t numbers, Function function) const {
+        const std::size_t at_once = std::max<std::size_t>(1, numbers / period) * period;
+        const std::size_t end = begin(block) + rows_of(block) * channels;
+        for (std::size_t at = begin(block); at < end; at += at_once) {
+            function(at, std::min(at_once, end - at));
         }
     }
 

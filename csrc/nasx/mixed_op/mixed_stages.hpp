@@ -259,7 +259,7 @@ struct BackwardRoom {
     Aligned<T> passed, of_convolved;
     depthwise::GradientRows<T> gradients;
     Aligned<T> added, multiplied;
-    Aligned<T> ends, starts;  // an image of outputs, and one of inputs, if there is other work
+    Aligned<T> ends, more, starts;  // two images of outputs, and one of inputs, if there is other work
 
     BackwardRoom(const Sizes& sizes, std::size_t end, std::size_t start)
         : stage(sizes),
@@ -269,6 +269,7 @@ struct BackwardRoom {
           added(sizes.shape.channels),
           multiplied(sizes.shape.channels),
           ends(end),
+          more(end),
           starts(start) {}
 };
 

@@ -4,6 +4,7 @@
 #include <deque>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "nasx/mixed_op/batch_norm.hpp"
@@ -36,8 +37,36 @@ DepthwiseShape shape_of(const MixedShape& shape, const MixedTerm<T>& term, std::
             sizes.dilation};
 }
 
+// Each term is in a sum, and in one only if it is not the same for others.
 template <class T>
-void check(const MixedShape& shape, std::span<const MixedTerm<T>> terms, std::span<const T> weights) {
+void check_sums(std::span<const MixedTerm<T>> terms, std::span<const WeightedTerms<T>> sums) {
+    std::vector<std::size_t> found(terms.size());
+    for (const WeightedTerms<T>& sum : sums) {
+        if (sum.terms.empty()) {
+            throw std::invalid_argument("sums must have at least one term each; got none");
+        }
+        check_length(sum.weights.size(), sum.terms.size(), "weights");
+        for (const std::size_t term : sum.terms) {
+            if (term >= terms.size()) {
+                throw std::invalid_argument("sums must name terms below " + std::to_string(terms.size()) +
+                                            "; got " + std::to_string(term));
+            }
+            ++found[term];
+        }
+    }
+    for (std::size_t k = 0; k < terms.size(); ++k) {
+        const bool own = terms[k].chain == Chain::given || terms[k].chain == Chain::convolutions;
+        if (found[k] == 0 || (own && found[k] > 1)) {
+            throw std::invalid_argument(
+                "sums must have each term, and one that no other shares once; got term " + std::to_string(k) +
+                " in " + std::to_string(found[k]));
+        }
+    }
+}
+
+template <class T>
+void check(const MixedShape& shape, std::span<const MixedTerm<T>> terms,
+           std::span<const WeightedTerms<T>> sums) {
     if (shape.channels % 8 != 0 || shape.channels == 0) {
         throw std::invalid_argument("channels must be a multiple of 8; got " +
                                     std::to_string(shape.channels));
@@ -49,7 +78,6 @@ void check(const MixedShape& shape, std::span<const MixedTerm<T>> terms, std::sp
     if (terms.empty()) {
         throw std::invalid_argument("terms must hold at least one chain; got none");
     }
-    check_length(weights.size(), terms.size(), "weights");
     for (const MixedTerm<T>& term : terms) {
         if (term.chain == Chain::identity && shape.stride != 1) {
             throw std::invalid_argument("stride must be 1 where a term is the input; got " +
@@ -65,6 +93,7 @@ void check(const MixedShape& shape, std::span<const MixedTerm<T>> terms, std::sp
             }
         }
     }
+    check_sums(terms, sums);
 }
 
 // What a term's chain ends with, before it is normalised.
@@ -232,38 +261,67 @@ void run_chains(const MixedShape& shape, const T* x, std::span<const MixedTerm<T
     }
 }
 
-// Statistics of terms side by side, as the sum reads them.
+// The sums that have terms of numbers in [first, last), and these, as add_terms and pass_to_terms read them.
 template <class T>
 struct Gathered {
-    std::vector<const T*> ends;
-    std::vector<std::uint8_t> normalized;
-    Aligned<T> means, scales;
+    std::vector<std::size_t> sums;
+    std::vector<NormalizedTerms<T>> terms;
+    std::vector<std::vector<std::size_t>> places;  // among all terms of each sum
 
-    Gathered(const MixedShape& shape, std::span<const MixedTerm<T>> terms, const T* x) {
-        for (const MixedTerm<T>& term : terms) {
+    Gathered(const MixedShape& shape, std::span<const MixedTerm<T>> all, const T* x,
+             std::span<const WeightedTerms<T>> weighted, std::size_t first, std::size_t last) {
+        for (std::size_t s = 0; s < weighted.size(); ++s) {
+            std::vector<std::size_t> found;
+            Own& own = own_.emplace_back();
+            for (std::size_t place = 0; place < weighted[s].terms.size(); ++place) {
+                const std::size_t number = weighted[s].terms[place];
+                if (number >= first && number < last) {
+                    found.push_back(place);
+                    own.add(all[number], x, weighted[s].weights[place], shape.channels);
+                }
+            }
+            if (!found.empty()) {
+                sums.push_back(s);
+                places.push_back(found);
+                terms.push_back({own.ends, own.normalized, own.weights, own.means.data(), own.scales.data()});
+            }
+        }
+    }
+
+  private:
+    struct Own {
+        std::vector<const T*> ends;
+        std::vector<std::uint8_t> normalized;
+        std::vector<T> weights;
+        Aligned<T> means, scales;
+
+        void add(const MixedTerm<T>& term, const T* x, T weight, std::size_t channels) {
             const ChannelStatistics<T>& statistics =
                 term.chain == Chain::convolutions ? term.stages.back().statistics : term.statistics;
             ends.push_back(end_of(term, x));
             normalized.push_back(term.normalized ? 1 : 0);
-            means.insert(means.end(), statistics.means, statistics.means + shape.channels);
-            scales.insert(scales.end(), statistics.scales, statistics.scales + shape.channels);
+            weights.push_back(weight);
+            means.insert(means.end(), statistics.means, statistics.means + channels);
+            scales.insert(scales.end(), statistics.scales, statistics.scales + channels);
         }
-    }
+    };
+    std::deque<Own> own_;  // what `terms` point to
+};
+
+// How the gradient of a sum goes on to a term in it.
+template <class T>
+struct FromSum {
+    const T* grad;
+    PassBack<T> passed;
 };
 
 // Writes, or adds to grad_x, what a term without stages says of an image.
 template <class T>
 class Simple : public Work<BackwardRoom<T>> {
   public:
-    Simple(const MixedShape& shape, const T* grad, const T* x, const MixedTerm<T>& term,
-           const PassBack<T>& passed, bool add, T* grad_x)
-        : image_(shape),
-          grad_(grad),
-          end_(end_of(term, x)),
-          term_(term),
-          passed_(passed),
-          add_(add),
-          grad_x_(grad_x) {}
+    Simple(const MixedShape& shape, const T* x, const MixedTerm<T>& term, const std::vector<FromSum<T>>& from,
+           bool add, T* grad_x)
+        : image_(shape), end_(end_of(term, x)), term_(term), from_(from), add_(add), grad_x_(grad_x) {}
 
     void run(BackwardRoom<T>& room, std::size_t image,
              const typename Work<BackwardRoom<T>>::Ahead& ahead) override {
@@ -274,7 +332,13 @@ class Simple : public Work<BackwardRoom<T>> {
         T* const out = grad_x_ + image * image_.in;
         T* const to = add_ ? room.starts.data() : out;
         T* const passed = is_pooling(term_.chain) ? room.ends.data() : to;
-        passed_(grad_ + at, end_ + at, image_.out / image_.pooling.channels, passed);
+        for (const FromSum<T>& from : from_) {
+            T* const one = &from == from_.data() ? passed : room.more.data();
+            from.passed(from.grad + at, end_ + at, image_.out / image_.pooling.channels, one);
+            if (one != passed) {
+                sum_loops<T>().add(one, image_.out, passed);
+            }
+        }
         if (term_.chain == Chain::max_pool) {
             max_pool_3x3_backward(image_.pooling, passed, term_.places + at, to);
         } else if (term_.chain == Chain::avg_pool) {
@@ -285,7 +349,9 @@ class Simple : public Work<BackwardRoom<T>> {
         }
     }
     void ask_for_row(std::size_t image, std::size_t row) const override {
-        image_.ask_for_outputs(grad_, image, row);
+        for (const FromSum<T>& from : from_) {
+            image_.ask_for_outputs(from.grad, image, row);
+        }
         image_.ask_for_outputs(end_, image, row);
         if (term_.chain == Chain::max_pool) {
             image_.ask_for_outputs<const std::int8_t>(term_.places, image, row);
@@ -295,10 +361,9 @@ class Simple : public Work<BackwardRoom<T>> {
 
   private:
     OneImage image_;
-    const T* grad_;
     const T* end_;
     MixedTerm<T> term_;
-    PassBack<T> passed_;
+    std::vector<FromSum<T>> from_;
     bool add_;
     T* grad_x_;
 };
@@ -321,15 +386,18 @@ struct Parts {
     }
 };
 
-// The gradients of terms, and what they say of the input, written to grad_x or added to what is there if
-// `add`. Returns whether they said anything.
+// The gradients of terms of numbers in [first, last), and what they say of the input, written to grad_x or
+// added to what is there if `add`. Returns whether they said anything.
 template <class T>
-bool chains_backward(const MixedShape& shape, const T* grad, const T* x, std::span<const MixedTerm<T>> terms,
-                     const std::vector<PassBack<T>>& to_terms,
+bool chains_backward(const MixedShape& shape, const T* x, std::span<const MixedTerm<T>> terms,
+                     std::span<const std::vector<FromSum<T>>> from,
                      std::span<const MixedTermGradients<T>> gradients, bool add, T* grad_x) {
     const OneImage one(shape);
     const Parts parts(shape);
-    std::vector<PassBack<T>> passed(to_terms);  // to the stage that is next
+    std::vector<PassBack<T>> passed;  // to the stage that is next
+    for (const std::vector<FromSum<T>>& sums : from) {
+        passed.push_back(sums.front().passed);
+    }
     for (std::size_t s = std::max<std::size_t>(1, most_stages(terms)); s-- > 0;) {
         const Sizes sizes = sizes_of(shape, terms, s);
         std::deque<BackwardStage<T>> stages;
@@ -339,15 +407,16 @@ bool chains_backward(const MixedShape& shape, const T* grad, const T* x, std::sp
         for (std::size_t k = 0; k < terms.size(); ++k) {
             const MixedTerm<T>& term = terms[k];
             if (s < term.stages.size()) {
-                const T* const from = s + 1 == term.stages.size() ? grad : gradients[k].between;
+                const bool is_last = s + 1 == term.stages.size();
+                const T* const grad = is_last ? from[k].front().grad : gradients[k].between;
                 works.push_back(&stages.emplace_back(
-                    shape_of(shape, term, s), sizes, input_of(term, s, x), term.stages[s], from, passed[k],
+                    shape_of(shape, term, s), sizes, input_of(term, s, x), term.stages[s], grad, passed[k],
                     s == 0 && add, s == 0 ? grad_x : gradients[k].between, gradients[k].depthwise[s],
                     gradients[k].pointwise[s], parts.count, parts.in_part));
                 owners.push_back(k);
                 add |= s == 0;
             } else if (s == 0 && grad_x != nullptr && term.chain != Chain::given && term.stages.empty()) {
-                works.push_back(&simple.emplace_back(shape, grad, x, term, passed[k], add, grad_x));
+                works.push_back(&simple.emplace_back(shape, x, term, from[k], add, grad_x));
                 add = true;
             }
         }
@@ -359,8 +428,9 @@ bool chains_backward(const MixedShape& shape, const T* grad, const T* x, std::sp
                 for (std::size_t k = 0; s == 0 && k < terms.size(); ++k) {
                     if (terms[k].chain == Chain::given && gradients[k].given != nullptr) {
                         const std::size_t at = image * one.out;
-                        to_terms[k](grad + at, terms[k].out + at, one.out / shape.channels,
-                                    gradients[k].given + at);
+                        const auto& [grad, to_term] = from[k].front();
+                        to_term(grad + at, terms[k].out + at, one.out / shape.channels,
+                                gradients[k].given + at);
                     }
                 }
             }
@@ -380,36 +450,59 @@ bool chains_backward(const MixedShape& shape, const T* grad, const T* x, std::sp
 }  // namespace
 
 template <class T>
-void mixed_sum(const MixedShape& shape, const T* x, std::span<const MixedTerm<T>> terms,
-               std::span<const T> weights, double epsilon, bool kept, T* out) {
-    check(shape, terms, weights);
-    const auto add = [&](std::size_t first, std::size_t count) {
-        const Gathered<T> gathered(shape, terms.subspan(first, count), x);
-        add_terms<T>(shape.out_pixels(), shape.channels, gathered.ends, weights.subspan(first, count),
-                     gathered.means.data(), gathered.scales.data(), first > 0, out);
-    };
+void mixed_sums(const MixedShape& shape, const T* x, std::span<const MixedTerm<T>> terms,
+                std::span<const WeightedTerms<T>> sums, double epsilon, bool kept, std::span<T* const> outs) {
+    check(shape, terms, sums);
+    check_length(outs.size(), sums.size(), "outs");
+    std::vector<std::uint8_t> begun(sums.size());
     const std::size_t at_once = kept ? terms.size() : 1;
     for (std::size_t k = 0; k < terms.size(); k += at_once) {
         run_chains(shape, x, terms.subspan(k, at_once), true, epsilon);
-        add(k, at_once);
+        const Gathered<T> gathered(shape, terms, x, sums, k, k + at_once);
+        std::vector<T*> to;
+        std::vector<std::uint8_t> add;
+        for (const std::size_t s : gathered.sums) {
+            to.push_back(outs[s]);
+            add.push_back(std::exchange(begun[s], 1));
+        }
+        add_terms<T>(shape.out_pixels(), shape.channels, gathered.terms, add, to);
     }
 }
 
 template <class T>
-void mixed_sum_backward(const MixedShape& shape, const T* grad, const T* x,
-                        std::span<const MixedTerm<T>> terms, std::span<const T> weights, bool kept,
-                        std::span<const MixedTermGradients<T>> gradients, T* grad_x, T* grad_weights) {
-    check(shape, terms, weights);
+void mixed_sums_backward(const MixedShape& shape, std::span<const T* const> grads, const T* x,
+                         std::span<const MixedTerm<T>> terms, std::span<const WeightedTerms<T>> sums,
+                         bool kept, std::span<const MixedTermGradients<T>> gradients, T* grad_x,
+                         std::span<T* const> grad_weights) {
+    check(shape, terms, sums);
+    check_length(grads.size(), sums.size(), "grads");
+    check_length(grad_weights.size(), sums.size(), "grad_weights");
     check_length(gradients.size(), terms.size(), "gradients");
     for (std::size_t k = 0; k < terms.size(); ++k) {
         check_length(gradients[k].depthwise.size(), terms[k].stages.size(), "gradients of depthwise weights");
         check_length(gradients[k].pointwise.size(), terms[k].stages.size(), "gradients of pointwise weights");
     }
-    const auto pass = [&](std::size_t first, std::size_t count) {
-        const Gathered<T> gathered(shape, terms.subspan(first, count), x);
-        return pass_to_terms<T>(shape.out_pixels(), shape.channels, grad, gathered.ends, gathered.normalized,
-                                weights.subspan(first, count), gathered.means.data(), gathered.scales.data(),
-                                grad_weights + first);
+    std::vector<std::vector<FromSum<T>>> from(terms.size());
+    const auto pass = [&](std::size_t first, std::size_t last) {
+        const Gathered<T> gathered(shape, terms, x, sums, first, last);
+        const std::size_t count = gathered.sums.size();
+        std::vector<const T*> of_sums;
+        std::vector<std::vector<T>> of_weights;
+        std::vector<T*> to;
+        for (std::size_t i = 0; i < count; ++i) {
+            of_sums.push_back(grads[gathered.sums[i]]);
+            of_weights.emplace_back(gathered.places[i].size());
+            to.push_back(of_weights.back().data());
+        }
+        const auto passed = pass_to_terms<T>(shape.out_pixels(), shape.channels, of_sums, gathered.terms, to);
+        for (std::size_t i = 0; i < count; ++i) {
+            const std::size_t s = gathered.sums[i];
+            for (std::size_t k = 0; k < gathered.places[i].size(); ++k) {
+                const std::size_t place = gathered.places[i][k];
+                grad_weights[s][place] = of_weights[i][k];
+                from[sums[s].terms[place]].push_back({grads[s], passed[i][k]});
+            }
+        }
     };
     const std::size_t at_once = kept ? terms.size() : 1;
     bool said = false;
@@ -417,23 +510,24 @@ void mixed_sum_backward(const MixedShape& shape, const T* grad, const T* x,
         if (!kept) {
             run_chains(shape, x, terms.subspan(k, 1), false, 0);
         }
-        said = chains_backward(shape, grad, x, terms.subspan(k, at_once), pass(k, at_once),
-                               gradients.subspan(k, at_once), said, grad_x);
+        pass(k, k + at_once);
+        said = chains_backward<T>(shape, x, terms.subspan(k, at_once), std::span(from).subspan(k, at_once),
+                                  gradients.subspan(k, at_once), said, grad_x);
     }
     if (grad_x != nullptr && !said) {
         std::fill_n(grad_x, shape.images * shape.height * shape.width * shape.channels, T{0});
     }
 }
 
-template void mixed_sum(const MixedShape&, const float*, std::span<const MixedTerm<float>>,
-                        std::span<const float>, double, bool, float*);
-template void mixed_sum(const MixedShape&, const double*, std::span<const MixedTerm<double>>,
-                        std::span<const double>, double, bool, double*);
-template void mixed_sum_backward(const MixedShape&, const float*, const float*,
-                                 std::span<const MixedTerm<float>>, std::span<const float>, bool,
-                                 std::span<const MixedTermGradients<float>>, float*, float*);
-template void mixed_sum_backward(const MixedShape&, const double*, const double*,
-                                 std::span<const MixedTerm<double>>, std::span<const double>, bool,
-                                 std::span<const MixedTermGradients<double>>, double*, double*);
+#define NASX_MIXED_SUMS(T)                                                                              \
+    template void mixed_sums(const MixedShape&, const T*, std::span<const MixedTerm<T>>,                \
+                             std::span<const WeightedTerms<T>>, double, bool, std::span<T* const>);     \
+    template void mixed_sums_backward(const MixedShape&, std::span<const T* const>, const T*,           \
+                                      std::span<const MixedTerm<T>>, std::span<const WeightedTerms<T>>, \
+                                      bool, std::span<const MixedTermGradients<T>>, T*,                 \
+                                      std::span<T* const>);
+NASX_MIXED_SUMS(float)
+NASX_MIXED_SUMS(double)
+#undef NASX_MIXED_SUMS
 
 }  // namespace nasx::mixed_op

@@ -1,5 +1,5 @@
-// A mixed operation in one: chains of kernels on one input, each normalised, and their weighted sum, with all
-// gradients.
+// Mixed operations in one: chains of kernels on one input, each normalised, and weighted sums of them, with
+// all gradients. Several operations that read one input share what they have in common.
 //
 // A chain is the input itself, a pooling over 3x3 windows, or stages of which each is a ReLU, a depthwise
 // convolution, a pointwise one and a batch normalisation; a pooling, too, may be normalised. Terms that were
@@ -15,10 +15,10 @@
 // the results.
 //
 // Arrays are given by pointers, and those that are written overlap no others, but that chains may share their
-// room where nothing is kept. With n numbers in the input and m in the sum, C channels and k^2 weights in a
-// depthwise kernel: O((k^2 + C) * m) for each stage and O(n + m) for each other term. Room: for each thread
-// an image of the input and one of the sum, and padded rows for each chain; backward also sums for the
-// weights' gradients of at most 32 parts of the batch.
+// room where nothing is kept. With n numbers in the input and m in a sum, C channels and k^2 weights in a
+// depthwise kernel: O((k^2 + C) * m) for each stage and O(n + m) for each other term and sum that it is in.
+// Room: for each thread an image of the input and one of the sum, and padded rows for each chain; backward
+// also sums for the weights' gradients of at most 32 parts of the batch.
 //
 // H. Liu, K. Simonyan and Y. Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, has such sums.
 #pragma once
@@ -84,25 +84,34 @@ struct MixedTermGradients {
     T* between;  // (out_pixels, channels)
 };
 
-// out (out_pixels, channels) = the weighted sum over `terms` of what their chains make of x (images, height,
-// width, channels), normalised. Statistics are written. If `kept`, the rooms are left as mixed_sum_backward
-// reads them; else chains may share theirs, stage by stage.
-//
-// Throws std::invalid_argument when there are no terms, not one weight for each, channels that are no
-// multiple of 8, no pixels, a stride of the identity that is not 1, an empty list of stages, or sizes that
-// the kernels refuse.
+// Some of the terms, by their numbers, and a weight for each. What has weights of its own, stages, or was
+// given is in one sum; poolings and the input may be in several.
 template <class T>
-void mixed_sum(const MixedShape& shape, const T* x, std::span<const MixedTerm<T>> terms,
-               std::span<const T> weights, double epsilon, bool kept, T* out);
+struct WeightedTerms {
+    std::vector<std::size_t> terms;
+    std::span<const T> weights;
+};
 
-// Gradients of a loss whose gradient with respect to `out` is `grad`: those of each term, of x if grad_x is
-// not null, and of the weights. If not `kept`, chains are computed again in their rooms, with the statistics
-// that are there, one after another.
+// outs[s] (out_pixels, channels) = the weighted sum over the terms of sums[s] of what their chains make of x
+// (images, height, width, channels), normalised. Statistics are written. If `kept`, the rooms are left as
+// mixed_sums_backward reads them; else chains may share theirs, stage by stage.
+//
+// Throws std::invalid_argument when there are no terms, a sum without one, not one weight for each, a term
+// that is in no sum or in more than it may be, channels that are no multiple of 8, no pixels, a stride of the
+// identity that is not 1, an empty list of stages, or sizes that the kernels refuse.
+template <class T>
+void mixed_sums(const MixedShape& shape, const T* x, std::span<const MixedTerm<T>> terms,
+                std::span<const WeightedTerms<T>> sums, double epsilon, bool kept, std::span<T* const> outs);
+
+// Gradients of a loss whose gradients with respect to `outs` are `grads`: those of each term, of x if grad_x
+// is not null, and of the weights of each sum. If not `kept`, chains are computed again in their rooms, with
+// the statistics that are there, one after another.
 //
 // Throws as above, and when there is not one entry for each term and each stage.
 template <class T>
-void mixed_sum_backward(const MixedShape& shape, const T* grad, const T* x,
-                        std::span<const MixedTerm<T>> terms, std::span<const T> weights, bool kept,
-                        std::span<const MixedTermGradients<T>> gradients, T* grad_x, T* grad_weights);
+void mixed_sums_backward(const MixedShape& shape, std::span<const T* const> grads, const T* x,
+                         std::span<const MixedTerm<T>> terms, std::span<const WeightedTerms<T>> sums,
+                         bool kept, std::span<const MixedTermGradients<T>> gradients, T* grad_x,
+                         std::span<T* const> grad_weights);
 
 }  // namespace nasx::mixed_op

@@ -55,7 +55,9 @@ void normalized_sum(std::size_t rows, std::size_t channels, std::span<const T* c
             leave(channels, means + at, variances + at, scales + at);
         }
     }
-    add_terms(rows, channels, terms, weights, means, scales, false, out);
+    const NormalizedTerms<T> sum{terms, normalized, weights, means, scales};
+    const std::uint8_t anew = 0;
+    add_terms<T>(rows, channels, {&sum, 1}, {&anew, 1}, {&out, 1});
 }
 
 template <class T>
@@ -66,77 +68,140 @@ void leave(std::size_t channels, T* means, T* variances, T* scales) {
 }
 
 template <class T>
-void add_terms(std::size_t rows, std::size_t channels, std::span<const T* const> terms,
-               std::span<const T> weights, const T* means, const T* scales, bool add, T* out) {
+void add_terms(std::size_t rows, std::size_t channels, std::span<const NormalizedTerms<T>> sums,
+               std::span<const std::uint8_t> add, std::span<T* const> outs) {
     const Blocks blocks(rows, channels);
-    std::vector<Aligned<T>> shifts, factors;
-    for (std::size_t k = 0; k < terms.size(); ++k) {
-        const std::size_t at = k * channels;
-        shifts.push_back(repeated(means + at, channels));
-        factors.push_back(repeated(times(scales + at, channels, weights[k]).data(), channels));
+    std::vector<std::vector<Aligned<T>>> shifts(sums.size()), factors(sums.size());
+    for (std::size_t s = 0; s < sums.size(); ++s) {
+        for (std::size_t k = 0; k < sums[s].terms.size(); ++k) {
+            const std::size_t at = k * channels;
+            shifts[s].push_back(repeated(sums[s].means + at, channels));
+            factors[s].push_back(
+                repeated(times(sums[s].scales + at, channels, sums[s].weights[k]).data(), channels));
+        }
     }
-    // All terms move on together, a little of each at a time: of that, hardware asks for memory by itself.
-    const std::size_t at_once = std::max<std::size_t>(1, 128 / blocks.period) * blocks.period;
     blocks.run([&](std::size_t block) {
-        const std::size_t end = blocks.begin(block) + blocks.rows_of(block) * channels;
-        for (std::size_t at = blocks.begin(block); at < end; at += at_once) {
-            const std::size_t n = std::min(at_once, end - at);
-            for (std::size_t k = 0; k < terms.size(); ++k) {
-                const auto loop = k == 0 && !add ? norm_loops<T>().normalize : norm_loops<T>().add_normalized;
-                loop(terms[k] + at, shifts[k].data(), factors[k].data(), blocks.period, n, out + at);
-            }
+        for (std::size_t s = 0; s < sums.size(); ++s) {
+            blocks.run_pieces(block, 128, [&](std::size_t at, std::size_t n) {
+                for (std::size_t k = 0; k < sums[s].terms.size(); ++k) {
+                    const bool begins = k == 0 && add[s] == 0;
+                    const auto loop = begins ? norm_loops<T>().normalize : norm_loops<T>().add_normalized;
+                    loop(sums[s].terms[k] + at, shifts[s][k].data(), factors[s][k].data(), blocks.period, n,
+                         outs[s] + at);
+                }
+            });
         }
     });
 }
 
+namespace {
+
+// For each block of rows the sums of a gradient, and of its products with each term.
 template <class T>
-std::vector<PassBack<T>> pass_to_terms(std::size_t rows, std::size_t channels, const T* grad,
-                                       std::span<const T* const> terms,
-                                       std::span<const std::uint8_t> normalized, std::span<const T> weights,
-                                       const T* means, const T* scales, T* grad_weights) {
-    const std::size_t count = terms.size();
-    const Blocks blocks(rows, channels);
-    std::vector<Aligned<T>> centres;
-    for (std::size_t k = 0; k < count; ++k) {
-        centres.push_back(repeated(means + k * channels, channels));
+class Products {
+  public:
+    Products(const Blocks& blocks, std::size_t channels, const T* grad, const NormalizedTerms<T>& sum)
+        : blocks_(blocks),
+          channels_(channels),
+          grad_(grad),
+          sum_(sum),
+          sums_(blocks.count * channels),
+          products_(sums_.size() * sum.terms.size()) {
+        for (std::size_t k = 0; k < sum.terms.size(); ++k) {
+            centres_.push_back(repeated(sum.means + k * channels, channels));
+        }
     }
-    // For each block the sums of grad, and of its products with each term.
-    std::vector<double> sums(blocks.count * channels), products(blocks.count * count * channels);
-    blocks.run([&](std::size_t block) {
-        const std::size_t begin = blocks.begin(block), n = blocks.rows_of(block) * channels;
-        Aligned<T> added(blocks.period), multiplied(blocks.period);
+
+    // Calls ask(k) before term k is read.
+    template <class Ask>
+    void run(std::size_t block, Ask ask) {
+        const std::size_t count = sum_.terms.size(), begin = blocks_.begin(block), n = numbers_of(block);
+        Aligned<T> added(blocks_.period), multiplied(blocks_.period);
         for (std::size_t k = 0; k < count; ++k) {
-            blocks.ask_for_next(terms, block, k);
-            if (k + 1 == count && block + 1 < blocks.count) {
-                ask_for(grad + begin + n, blocks.rows_of(block + 1) * channels);
-            }
+            ask(k);
             std::fill(added.begin(), added.end(), T{0});
             std::fill(multiplied.begin(), multiplied.end(), T{0});
-            norm_loops<T>().add_products(grad + begin, terms[k] + begin, centres[k].data(), blocks.period, n,
-                                         added.data(), multiplied.data());
-            fold(multiplied, channels, products.data() + (block * count + k) * channels);
+            norm_loops<T>().add_products(grad_ + begin, sum_.terms[k] + begin, centres_[k].data(),
+                                         blocks_.period, n, added.data(), multiplied.data());
+            fold(multiplied, channels_, products_.data() + (block * count + k) * channels_);
         }
-        fold(added, channels, sums.data() + block * channels);
-    });
-    std::vector<PassBack<T>> found;
-    std::vector<double> sum(channels), product(channels);
-    for (std::size_t k = 0; k < count; ++k) {
-        double of_weight = 0;
-        for (std::size_t c = 0; c < channels; ++c) {
-            sum[c] = product[c] = 0;
-            for (std::size_t block = 0; block < blocks.count; ++block) {
-                sum[c] += sums[block * channels + c];
-                product[c] += products[(block * count + k) * channels + c];
+        fold(added, channels_, sums_.data() + block * channels_);
+    }
+
+    std::size_t terms() const { return sum_.terms.size(); }
+    // Asks for what is read with term k, and before it.
+    void ask_for_term(std::size_t block, std::size_t k) const {
+        ask_for(sum_.terms[k] + blocks_.begin(block), numbers_of(block));
+        if (k == 0) {
+            ask_for(grad_ + blocks_.begin(block), numbers_of(block));
+        }
+    }
+
+    std::vector<PassBack<T>> finish(T* grad_weights) const {
+        const std::size_t count = sum_.terms.size();
+        std::vector<PassBack<T>> found;
+        std::vector<double> sum(channels_), product(channels_);
+        for (std::size_t k = 0; k < count; ++k) {
+            const T* const scales = sum_.scales + k * channels_;
+            double of_weight = 0;
+            for (std::size_t c = 0; c < channels_; ++c) {
+                sum[c] = product[c] = 0;
+                for (std::size_t block = 0; block < blocks_.count; ++block) {
+                    sum[c] += sums_[block * channels_ + c];
+                    product[c] += products_[(block * count + k) * channels_ + c];
+                }
+                of_weight += static_cast<double>(scales[c]) * product[c];
             }
-            of_weight += static_cast<double>(scales[k * channels + c]) * product[c];
+            grad_weights[k] = static_cast<T>(of_weight);
+            if (sum_.normalized[k] != 0) {
+                found.emplace_back(blocks_.rows, channels_, sum_.means + k * channels_, scales,
+                                   sum_.weights[k], sum.data(), product.data());
+            } else {
+                found.emplace_back(channels_, sum_.weights[k]);
+            }
         }
-        grad_weights[k] = static_cast<T>(of_weight);
-        if (normalized[k] != 0) {
-            found.emplace_back(rows, channels, means + k * channels, scales + k * channels, weights[k],
-                               sum.data(), product.data());
-        } else {
-            found.emplace_back(channels, weights[k]);
+        return found;
+    }
+
+  private:
+    std::size_t numbers_of(std::size_t block) const { return blocks_.rows_of(block) * channels_; }
+
+    Blocks blocks_;
+    std::size_t channels_;
+    const T* grad_;
+    NormalizedTerms<T> sum_;
+    std::vector<Aligned<T>> centres_;
+    std::vector<double> sums_, products_;
+};
+
+}  // namespace
+
+template <class T>
+std::vector<std::vector<PassBack<T>>> pass_to_terms(std::size_t rows, std::size_t channels,
+                                                    std::span<const T* const> grads,
+                                                    std::span<const NormalizedTerms<T>> sums,
+                                                    std::span<T* const> grad_weights) {
+    const Blocks blocks(rows, channels);
+    std::vector<Products<T>> products;
+    for (std::size_t s = 0; s < sums.size(); ++s) {
+        products.emplace_back(blocks, channels, grads[s], sums[s]);
+    }
+    blocks.run([&](std::size_t block) {
+        for (std::size_t s = 0; s < products.size(); ++s) {
+            products[s].run(block, [&](std::size_t k) {
+                if (k + 1 < products[s].terms()) {
+                    products[s].ask_for_term(block, k + 1);
+                } else if (s + 1 < products.size()) {
+                    products[s + 1].ask_for_term(block, 0);
+                } else if (block + 1 < blocks.count) {
+                    products[0].ask_for_term(block + 1, 0);
+                }
+            });
         }
+    });
+    std::vector<std::vector<PassBack<T>>> found;
+    for (std::size_t s = 0; s < sums.size(); ++s) {
+        found.push_back(products[s].finish(grad_weights[s]));
     }
     return found;
 }
@@ -153,8 +218,8 @@ void normalized_sum_backward(std::size_t rows, std::size_t channels, const T* gr
         std::fill_n(grad_weights, count, T{0});
         return;
     }
-    const auto to_terms =
-        pass_to_terms(rows, channels, grad, terms, normalized, weights, means, scales, grad_weights);
+    const NormalizedTerms<T> sum{terms, normalized, weights, means, scales};
+    const auto to_terms = pass_to_terms<T>(rows, channels, {&grad, 1}, {&sum, 1}, {&grad_weights, 1}).front();
     const Blocks blocks(rows, channels);
     blocks.run([&](std::size_t block) {
         const std::size_t begin = blocks.begin(block);
@@ -166,13 +231,13 @@ void normalized_sum_backward(std::size_t rows, std::size_t channels, const T* gr
     });
 }
 
-#define NASX_PARTS_OF_SUMS(T)                                                                         \
-    template void leave(std::size_t, T*, T*, T*);                                                     \
-    template void add_terms(std::size_t, std::size_t, std::span<const T* const>, std::span<const T>,  \
-                            const T*, const T*, bool, T*);                                            \
-    template std::vector<PassBack<T>> pass_to_terms(                                                  \
-        std::size_t, std::size_t, const T*, std::span<const T* const>, std::span<const std::uint8_t>, \
-        std::span<const T>, const T*, const T*, T*);
+#define NASX_PARTS_OF_SUMS(T)                                                                     \
+    template void leave(std::size_t, T*, T*, T*);                                                 \
+    template void add_terms(std::size_t, std::size_t, std::span<const NormalizedTerms<T>>,        \
+                            std::span<const std::uint8_t>, std::span<T* const>);                  \
+    template std::vector<std::vector<PassBack<T>>> pass_to_terms(                                 \
+        std::size_t, std::size_t, std::span<const T* const>, std::span<const NormalizedTerms<T>>, \
+        std::span<T* const>);
 NASX_PARTS_OF_SUMS(float)
 NASX_PARTS_OF_SUMS(double)
 #undef NASX_PARTS_OF_SUMS

@@ -42,16 +42,28 @@ void normalized_sum_backward(std::size_t rows, std::size_t channels, const T* gr
 template <class T>
 void leave(std::size_t channels, T* means, T* variances, T* scales);
 
-// out = the sum above, or what is in it and then the terms, if `add`. O(K * rows * channels).
+// A sum of terms (rows, channels) each, with weights, and their means and scales (terms, channels).
 template <class T>
-void add_terms(std::size_t rows, std::size_t channels, std::span<const T* const> terms,
-               std::span<const T> weights, const T* means, const T* scales, bool add, T* out);
+struct NormalizedTerms {
+    std::span<const T* const> terms;
+    std::span<const std::uint8_t> normalized;
+    std::span<const T> weights;
+    const T* means;
+    const T* scales;
+};
 
-// How the gradient goes on to each term; grad_weights (terms) are written. O(K * rows * channels).
+// outs[s] = the sum above of sums[s], or what is in it and then the terms, if add[s]. What several sums read
+// is read once. O(rows * channels) for each term of each sum.
 template <class T>
-std::vector<PassBack<T>> pass_to_terms(std::size_t rows, std::size_t channels, const T* grad,
-                                       std::span<const T* const> terms,
-                                       std::span<const std::uint8_t> normalized, std::span<const T> weights,
-                                       const T* means, const T* scales, T* grad_weights);
+void add_terms(std::size_t rows, std::size_t channels, std::span<const NormalizedTerms<T>> sums,
+               std::span<const std::uint8_t> add, std::span<T* const> outs);
+
+// For each sum how its gradient grads[s] goes on to each of its terms; grad_weights[s] (terms) are written.
+// O(rows * channels) for each term of each sum.
+template <class T>
+std::vector<std::vector<PassBack<T>>> pass_to_terms(std::size_t rows, std::size_t channels,
+                                                    std::span<const T* const> grads,
+                                                    std::span<const NormalizedTerms<T>> sums,
+                                                    std::span<T* const> grad_weights);
 
 }  // namespace nasx::mixed_op

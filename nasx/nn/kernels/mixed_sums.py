@@ -1,4 +1,4 @@
-"""Whole mixed operations: chains of kernels on one input, normalised and added up, as one function."""
+"""Whole mixed operations on one input: chains of kernels, normalised and added up, as one function."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from nasx.nn.kernels import normalized_sums, tensors
 
-__all__ = ["MixedSum", "Term", "mixed_sum", "run", "takes"]
+__all__ = ["MixedSum", "MixedSums", "Term", "mixed_sum", "mixed_sums", "takes"]
 
 Kind: TypeAlias = Literal["given", "identity", "max_pool", "avg_pool", "convolutions"]
 _NUMBERS: dict[Kind, int] = {"given": 0, "identity": 1, "max_pool": 2, "avg_pool": 3, "convolutions": 4}
@@ -54,6 +54,22 @@ class MixedSum(NamedTuple):
     """
 
     total: Tensor
+    means: Tensor
+    variances: Tensor
+
+
+class MixedSums(NamedTuple):
+    """What `mixed_sums` gives: several sums, and the statistics of all their terms as in `MixedSum`.
+
+    Parameters
+    ----------
+    totals : tuple of Tensor
+        Each ``(B, C, H, W)``.
+    means, variances : Tensor of shape (K + I, C)
+        Of the K terms, and of what is normalised within chains.
+    """
+
+    totals: tuple[Tensor, ...]
     means: Tensor
     variances: Tensor
 
@@ -116,27 +132,50 @@ def mixed_sum(
     >>> mixed_sum(x, terms, [], [], torch.tensor([2.0, 1.0])).total.unique()
     tensor([3.])
     """
-    if not _fits(x, terms, parameters, weights, stride):
+    sums = [(range(len(terms)), weights)]
+    if not _fits(x, terms, parameters, sums, stride):
         raise ValueError(
             "x must be images of more than one pixel, channels last and a multiple of 8, with a weight for "
             f"each term; got shapes {tuple(x.shape)} and {tuple(weights.shape)}, stride {stride}, "
             f"{len(terms)} terms and {len(parameters)} parameters"
         )
-    return run(x, terms, parameters, given, weights, stride=stride, epsilon=epsilon, recompute=recompute)
+    found = mixed_sums(x, terms, parameters, given, sums, stride=stride, epsilon=epsilon, recompute=recompute)
+    return MixedSum(found.totals[0], found.means, found.variances)
 
 
-def run(
+def mixed_sums(
     x: Tensor,
     terms: Sequence[Term],
     parameters: Sequence[Tensor],
     given: Sequence[Tensor],
-    weights: Tensor,
+    sums: Sequence[tuple[Sequence[int], Tensor]],
     *,
     stride: int,
     epsilon: float,
     recompute: bool,
-) -> MixedSum:
-    """Do what `mixed_sum` does with what `takes` has looked at."""
+) -> MixedSums:
+    """Compute several sums of terms of one input, with what `takes` has looked at.
+
+    As `mixed_sum`, but that a pooling or the input may be in more than one of the sums: it is computed once,
+    and so is its gradient.
+
+    Parameters
+    ----------
+    sums : sequence of (sequence of int, Tensor)
+        Of each the numbers of its terms, and as many weights.
+    x, terms, parameters, given, stride, epsilon, recompute
+        As for `mixed_sum`.
+
+    Returns
+    -------
+    MixedSums
+        The sums and the statistics.
+
+    Raises
+    ------
+    ValueError
+        If a term that is given has another shape or dtype than the others.
+    """
     given = [one.contiguous(memory_format=torch.channels_last) for one in given]
     batch, channels, *sizes = x.shape
     shape = (batch, channels, *(-(-size // stride) for size in sizes))
@@ -146,21 +185,27 @@ def run(
                 f"operations must give one shape and dtype on one device; one gives {tuple(one.shape)}, "
                 f"{one.dtype} and {one.device}, others {shape}, {x.dtype} and {x.device}"
             )
-    settings = _Settings(tuple(terms), stride, epsilon, recompute, len(parameters))
-    found: tuple[Tensor, Tensor, Tensor] = _MixedSum.apply(  # type: ignore[no-untyped-call]
-        settings, x, weights, *parameters, *given
+    settings = _Settings(
+        tuple(terms), tuple(tuple(of_sum) for of_sum, _ in sums), stride, epsilon, recompute, len(parameters)
     )
-    return MixedSum(*found)
+    *totals, means, variances = _MixedSums.apply(  # type: ignore[no-untyped-call]
+        settings, x, *(weights for _, weights in sums), *parameters, *given
+    )
+    return MixedSums(tuple(totals), means, variances)
 
 
 def takes(
-    x: Tensor, terms: Sequence[Term], parameters: Sequence[Tensor], weights: Tensor, stride: int
+    x: Tensor,
+    terms: Sequence[Term],
+    parameters: Sequence[Tensor],
+    sums: Sequence[tuple[Sequence[int], Tensor]],
+    stride: int,
 ) -> bool:
     """Say whether the kernel takes all of it and is worth its while."""
     return (
         tensors.active()
         and not torch.compiler.is_compiling()
-        and _fits(x, terms, parameters, weights, stride)
+        and _fits(x, terms, parameters, sums, stride)
         and x.shape[1] <= MOST_CHANNELS
         and tensors.worthwhile("mixed_sum", x.numel() // stride**2)
         and any(term.kind == "convolutions" for term in terms)  # others gain nothing
@@ -168,7 +213,11 @@ def takes(
 
 
 def _fits(
-    x: Tensor, terms: Sequence[Term], parameters: Sequence[Tensor], weights: Tensor, stride: int
+    x: Tensor,
+    terms: Sequence[Term],
+    parameters: Sequence[Tensor],
+    sums: Sequence[tuple[Sequence[int], Tensor]],
+    stride: int,
 ) -> bool:
     """Say whether the kernel may read all of it."""
     if x.dim() != 4 or stride not in (1, 2):
@@ -181,8 +230,10 @@ def _fits(
         and x.shape[0] * math.prod(-(-size // stride) for size in x.shape[2:]) >= 2
         and not (stride == 2 and any(term.kind == "identity" for term in terms))
         and tensors.fits(x, x.dtype, torch.channels_last)
-        and tensors.fits(weights, x.dtype, torch.contiguous_format)
-        and weights.shape == (len(terms),)
+        and all(
+            tensors.fits(weights, x.dtype, torch.contiguous_format) and weights.shape == (len(of_sum),)
+            for of_sum, weights in sums
+        )
         and all(tensors.fits(one, x.dtype, torch.contiguous_format) for one in parameters)
         and len(parameters) == 2 * sum(len(term.dilations) for term in terms)
         and all(one.shape == (channels, channels, 1, 1) for one in parameters[1::2])
@@ -192,6 +243,7 @@ def _fits(
 
 class _Settings(NamedTuple):
     terms: tuple[Term, ...]
+    sums: tuple[tuple[int, ...], ...]  # the numbers of their terms
     stride: int
     epsilon: float
     recompute: bool
@@ -249,8 +301,8 @@ def _sizes(x: Tensor, stride: int) -> tuple[int, ...]:
     return batch, height, width, channels, stride
 
 
-def _plain(settings: _Settings, x: Tensor, weights: Tensor, more: Sequence[Tensor]) -> Tensor:
-    """Compute the sum by operators of PyTorch, whose gradients have gradients."""
+def _plain(settings: _Settings, x: Tensor, weights: Sequence[Tensor], more: Sequence[Tensor]) -> list[Tensor]:
+    """Compute the sums by operators of PyTorch, whose gradients have gradients."""
     left: Iterator[Tensor] = iter(more[: settings.parameters])
     given = iter(more[settings.parameters :])
     found = []
@@ -270,53 +322,65 @@ def _plain(settings: _Settings, x: Tensor, weights: Tensor, more: Sequence[Tenso
             value = F.conv2d(F.relu(value), weight, None, stride, padding, dilation, groups=x.shape[1])
             value, stride = F.conv2d(value, next(left)), 1
         found.append(value)
-    flags = [term.normalized for term in settings.terms]
-    return normalized_sums.plain(found, flags, weights, settings.epsilon)[0]
+    return [
+        normalized_sums.plain(
+            [found[k] for k in of_sum],
+            [settings.terms[k].normalized for k in of_sum],
+            factors,
+            settings.epsilon,
+        )[0]
+        for of_sum, factors in zip(settings.sums, weights, strict=True)
+    ]
 
 
-class _MixedSum(torch.autograd.Function):
+class _MixedSums(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, settings: _Settings, x: Tensor, weights: Tensor, *more: Tensor
-    ) -> tuple[Tensor, ...]:
-        terms, stride, epsilon, recompute, count = settings
+    def forward(ctx: Any, settings: _Settings, x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        terms, sums, stride, epsilon, recompute, count = settings
         inner = sum(max(0, len(term.dilations) - 1) for term in terms)
         statistics = x.new_empty(len(terms) + inner, 3, x.shape[1])
         rooms = _rooms(settings, x)
-        total = tensors.outputs_like(x, stride, x.dtype)
-        images, factors = x.resolve_neg(), weights.resolve_neg()
-        own = [one.resolve_neg() for one in more]
-        tensors.NATIVE[x.dtype]["mixed_sum"](
+        totals = [tensors.outputs_like(x, stride, x.dtype) for _ in sums]
+        images, *own = (one.resolve_neg() for one in (x, *others))
+        weights, more = own[: len(sums)], own[len(sums) :]
+        tensors.NATIVE[x.dtype]["mixed_sums"](
             _sizes(x, stride),
             images.data_ptr(),
-            _addresses(settings, own[:count], own[count:], rooms),
-            *(factors.data_ptr(), statistics.data_ptr(), epsilon, not recompute, total.data_ptr()),
+            _addresses(settings, more[:count], more[count:], rooms),
+            [
+                (of_sum, factors.data_ptr(), total.data_ptr())
+                for of_sum, factors, total in zip(sums, weights, totals, strict=True)
+            ],
+            *(statistics.data_ptr(), epsilon, not recompute),
         )
         ctx.settings = settings
-        ctx.save_for_backward(x, weights, statistics, *more, *(() if recompute else rooms))
+        ctx.save_for_backward(x, statistics, *others, *(() if recompute else rooms))
         means, variances = statistics[:, 0], statistics[:, 1]
         ctx.mark_non_differentiable(means, variances)
-        return total, means, variances
+        return *totals, means, variances
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         settings = ctx.settings
-        terms, stride, _, recompute, count = settings
-        x, weights, statistics, *saved = ctx.saved_tensors
+        terms, sums, stride, _, recompute, count = settings
+        x, statistics, *saved = ctx.saved_tensors
         wanted = ctx.needs_input_grad[1:]
-        more = saved[: len(wanted) - 2]
+        others, rooms = saved[: len(wanted) - 1], saved[len(wanted) - 1 :]
+        weights, more = others[: len(sums)], others[len(sums) :]
         if torch.is_grad_enabled():  # these gradients are to be differentiated
-            inputs = [one for one, want in zip((x, weights, *more), wanted, strict=True) if want]
-            total = _plain(settings, x, weights, more)
-            each = iter(torch.autograd.grad(total, inputs, grads[0], create_graph=True))
+            inputs = [one for one, want in zip((x, *others), wanted, strict=True) if want]
+            totals = _plain(settings, x, weights, more)
+            each = iter(torch.autograd.grad(totals, inputs, grads[: len(sums)], create_graph=True))
             return None, *(next(each) if want else None for want in wanted)
-        grad = tensors.ordered(grads[0], torch.channels_last)
+        passed = [tensors.ordered(grad, torch.channels_last) for grad in grads[: len(sums)]]
         found = [
-            torch.empty_like(one) if want else None
-            for one, want in zip((x, weights, *more), wanted, strict=True)
+            torch.empty_like(one) if want else None for one, want in zip((x, *others), wanted, strict=True)
         ]
-        of_x, of_weights, *of_more = found
-        products = torch.empty_like(weights) if of_weights is None else of_weights
+        of_x, of_weights, of_more = found[0], found[1 : len(sums) + 1], found[len(sums) + 1 :]
+        products = [
+            torch.empty_like(one) if of_one is None else of_one
+            for one, of_one in zip(weights, of_weights, strict=True)
+        ]
         places = [0 if one is None else one.data_ptr() for one in of_more]
         of_parameters, of_given = iter(places[:count]), iter(places[count:])
         gradients = []
@@ -327,19 +391,21 @@ class _MixedSum(torch.autograd.Function):
             room = 0
             if len(pairs) > 1:
                 if not (recompute and between):
-                    between.append(torch.empty_like(grad))
+                    between.append(torch.empty_like(passed[0]))
                 room = between[-1].data_ptr()
             gradients.append(([first for first, _ in pairs], [second for _, second in pairs], last, room))
-        rooms = _rooms(settings, x) if recompute else saved[len(more) :]
-        images, factors = x.resolve_neg(), weights.resolve_neg()
-        own = [one.resolve_neg() for one in more]
-        tensors.NATIVE[x.dtype]["mixed_sum_backward"](
+        if recompute:
+            rooms = _rooms(settings, x)
+        images, *own = (one.resolve_neg() for one in (x, *others))
+        each_sum = zip(sums, own[: len(sums)], passed, products, strict=True)
+        own = own[len(sums) :]
+        tensors.NATIVE[x.dtype]["mixed_sums_backward"](
             _sizes(x, stride),
-            *(grad.data_ptr(), images.data_ptr()),
+            images.data_ptr(),
             _addresses(settings, own[:count], own[count:], rooms),
-            *(factors.data_ptr(), statistics.data_ptr(), not recompute),
+            [(of_sum, *(one.data_ptr() for one in arrays)) for of_sum, *arrays in each_sum],
+            *(statistics.data_ptr(), not recompute),
             gradients,
             0 if of_x is None else of_x.data_ptr(),
-            products.data_ptr(),
         )
-        return None, of_x, of_weights, *of_more
+        return None, *found

@@ -30,7 +30,7 @@ NAMES = (
     "dil_conv_3x3",
     "dil_conv_5x5",
 )
-ONE = {"mixed_sum", "mixed_sum_backward"}
+ONE = {"mixed_sums", "mixed_sums_backward"}
 
 
 def images(*shape, dtype=torch.float32):
@@ -302,7 +302,7 @@ def test_what_is_no_chain_is_run_before_and_who_watches_is_served(calls):
     calls.clear()
     found = step(copy.deepcopy(layer), x, weights)
     assert_near(found, expected)
-    assert {"mixed_sum", "relu_depthwise"} <= set(calls)
+    assert {"mixed_sums", "relu_depthwise"} <= set(calls)
     calls.clear()
     watched, seen = copy.deepcopy(layer), []
     for module in watched.operations.modules():
@@ -355,20 +355,20 @@ def test_what_kernels_do_not_take_goes_one_by_one(calls):
     layer = darts_mixed(8)
     x, weights = images(2, 8, 6, 5), torch.randn(8).softmax(0)
     expected = layer(x, weights)
-    assert calls == ["mixed_sum"]
+    assert calls == ["mixed_sums"]
     for given in (x.contiguous(), x.detach().contiguous()):
         assert_near([layer(given, weights)], [expected])
     kernels.use_kernels(False)
     assert_near([layer(x, weights)], [expected])
     kernels.use_kernels(True)
-    assert calls.count("mixed_sum") == 1
+    assert calls.count("mixed_sums") == 1
     evaluated = copy.deepcopy(layer).eval()  # running statistics: nothing is normalised by the batch
     evaluated(x, weights)
     wide = MixedOp({"sep": darts_operation("sep_conv_3x3", 136, affine=False), "skip": nn.Identity()})
     wide(images(1, 136, 3, 3), weights[:2])
     odd = MixedOp({"sep": darts_operation("sep_conv_3x3", 12, affine=False), "skip": nn.Identity()})
     odd(images(1, 12, 3, 3), weights[:2])
-    assert calls.count("mixed_sum") == 1
+    assert calls.count("mixed_sums") == 1
     with pytest.raises(ValueError, match=r"more than 1 value per channel|more than one number for each"):
         darts_mixed(8)(images(1, 8, 1, 1), weights)
 
@@ -404,6 +404,7 @@ def test_what_does_not_fit_is_refused():
     x, weights = torch.ones(1, 8, 2, 2).contiguous(memory_format=LAST), torch.ones(1)
     at = np.zeros(4096, np.float32).ctypes.data
     pool, none = (2, False, [], at, at), ([], [], 0, 0)
+    one, with_gradient = [([0], at, at)], [([0], at, at, at)]
     stage = (3, 1, at, at, at)
     for call, message in (
         (
@@ -415,39 +416,37 @@ def test_what_does_not_fit_is_refused():
             "and meta, others",
         ),
         (
-            lambda: native.mixed_sum_float32((1, 2, 2, 7, 1), at, [pool], at, at, 1.0, True, at),
+            lambda: native.mixed_sums_float32((1, 2, 2, 7, 1), at, [pool], one, at, 1.0, True),
             "multiple of 8",
         ),
         (
-            lambda: native.mixed_sum_float32((1, 2, 2, 8, 3), at, [pool], at, at, 1.0, True, at),
+            lambda: native.mixed_sums_float32((1, 2, 2, 8, 3), at, [pool], one, at, 1.0, True),
             "1 or 2; got 3",
         ),
-        (lambda: native.mixed_sum_float32((0, 2, 2, 8, 1), at, [pool], at, at, 1.0, True, at), "got 0"),
+        (lambda: native.mixed_sums_float32((0, 2, 2, 8, 1), at, [pool], one, at, 1.0, True), "got 0"),
         (
-            lambda: native.mixed_sum_float32((1, 2, 2, 8, 1), at, [], at, at, 1.0, True, at),
+            lambda: native.mixed_sums_float32((1, 2, 2, 8, 1), at, [], one, at, 1.0, True),
             "at least one chain",
         ),
         (
-            lambda: native.mixed_sum_float32(
-                (1, 2, 2, 8, 2), at, [(1, False, [], 0, 0)], at, at, 1.0, True, at
+            lambda: native.mixed_sums_float32(
+                (1, 2, 2, 8, 2), at, [(1, False, [], 0, 0)], one, at, 1.0, True
             ),
             "where a term is the input",
         ),
         (
-            lambda: native.mixed_sum_float32(
-                (1, 2, 2, 8, 1), at, [(4, True, [], 0, 0)], at, at, 1.0, True, at
-            ),
+            lambda: native.mixed_sums_float32((1, 2, 2, 8, 1), at, [(4, True, [], 0, 0)], one, at, 1.0, True),
             "stages must be there",
         ),
         (
-            lambda: native.mixed_sum_float32(
-                (1, 2, 2, 8, 1), at, [(4, True, [(4, *stage[1:])], 0, 0)], at, at, 1.0, True, at
+            lambda: native.mixed_sums_float32(
+                (1, 2, 2, 8, 1), at, [(4, True, [(4, *stage[1:])], 0, 0)], one, at, 1.0, True
             ),
             "kernel must be 3 or 5; got 4",
         ),
         (
-            lambda: native.mixed_sum_float32(
-                (1, 2, 2, 8, 1), at, [(5, True, [], at, at)], at, at, 1.0, True, at
+            lambda: native.mixed_sums_float32(
+                (1, 2, 2, 8, 1), at, [(5, True, [], at, at)], one, at, 1.0, True
             ),
             "from 0 to 4; got 5",
         ),
@@ -460,32 +459,30 @@ def test_what_does_not_fit_is_refused():
             "1 terms and 1 parameters",
         ),
         (
-            lambda: native.mixed_sum_float32((1, 2, 2, 8, 1), 0, [pool], at, at, 1.0, True, at),
+            lambda: native.mixed_sums_float32((1, 2, 2, 8, 1), 0, [pool], one, at, 1.0, True),
             "x must be the address",
         ),
         (
-            lambda: native.mixed_sum_backward_float32(
-                (1, 2, 2, 8, 1), at, at, [pool], at, at, True, [none, none], at, at
+            lambda: native.mixed_sums_backward_float32(
+                (1, 2, 2, 8, 1), at, [pool], with_gradient, at, True, [none, none], at
             ),
             "gradients must have 1 entries; got 2",
         ),
         (
-            lambda: native.mixed_sum_backward_float32(
-                (1, 2, 2, 8, 1), at, at, [(4, True, [stage], 0, 0)], at, at, True, [none], at, at
+            lambda: native.mixed_sums_backward_float32(
+                (1, 2, 2, 8, 1), at, [(4, True, [stage], 0, 0)], with_gradient, at, True, [none], at
             ),
             "depthwise weights must have 1 entries; got 0",
         ),
         (
-            lambda: native.mixed_sum_backward_float32(
+            lambda: native.mixed_sums_backward_float32(
                 (1, 2, 2, 8, 1),
                 at,
-                at,
                 [(4, True, [stage] * 2, 0, 0)],
-                at,
+                with_gradient,
                 at,
                 True,
                 [([0, 0], [0, 0], 0, 0)],
-                at,
                 at,
             ),
             "room between stages",

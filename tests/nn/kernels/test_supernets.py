@@ -30,7 +30,7 @@ def nasbench(portion=1):
 
 KERNELS = {
     darts: {
-        "mixed_sum",
+        "mixed_sums",
         "normalized_sum",
         "relu_depthwise",
         "pointwise",
@@ -38,7 +38,7 @@ KERNELS = {
         "avg_pool_3x3",
         "batch_norm",
     },
-    nasbench: {"mixed_sum", "normalized_sum", "avg_pool_3x3"},
+    nasbench: {"mixed_sums", "normalized_sum", "avg_pool_3x3"},
 }
 OF_PARTS = {"take_channels": "join_channels", "shuffle_channels": "unshuffle_channels"}
 
