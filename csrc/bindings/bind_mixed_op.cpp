@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -224,6 +225,22 @@ void bind_batch_norm_backward(py::ssize_t rows, py::ssize_t channels, Address gr
     T* const to = pointer<T>(grad_x, "grad_x");
     const Released released;
     mixed_op::batch_norm_backward<T>(pixels, width, passed, from, centres, factors, to);
+}
+
+// Of a layer: the addresses of the means and variances that it follows, of its running ones and of the number
+// of its batches, and its share.
+using Following = std::tuple<Address, Address, Address, Address, Address, std::optional<double>>;
+
+template <class T>
+void bind_follow_statistics(py::ssize_t channels, py::ssize_t numbers_of_channel,
+                            const std::vector<Following>& layers) {
+    const auto width = count(channels, "channels"), of_each = count(numbers_of_channel, "count");
+    for (const auto& [means, variances, running_means, running_variances, batches, share] : layers) {
+        mixed_op::follow_statistics<T>(
+            width, of_each, pointer<const T>(means, "means"), pointer<const T>(variances, "variances"),
+            {pointer<T>(running_means, "running means"), pointer<T>(running_variances, "running variances"),
+             pointer<std::int64_t>(batches, "batches"), share});
+    }
 }
 
 std::vector<std::uint8_t> flags(const std::vector<bool>& values) {
@@ -462,6 +479,8 @@ void register_for(py::module_& module, const std::string& type) {
     module.def(name("batch_norm_backward").c_str(), &bind_batch_norm_backward<T>, py::arg("rows"),
                py::arg("channels"), py::arg("grad"), py::arg("x"), py::arg("means"), py::arg("scales"),
                py::arg("grad_x"));
+    module.def(name("follow_statistics").c_str(), &bind_follow_statistics<T>, py::arg("channels"),
+               py::arg("count"), py::arg("layers"));
     module.def(name("normalized_sum").c_str(), &bind_normalized_sum<T>, py::arg("rows"), py::arg("channels"),
                py::arg("terms"), py::arg("normalized"), py::arg("weights"), py::arg("epsilon"),
                py::arg("out"), py::arg("means"), py::arg("variances"), py::arg("scales"));

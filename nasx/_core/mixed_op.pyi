@@ -126,6 +126,12 @@ def batch_norm_float64(
 def batch_norm_backward_float64(
     rows: int, channels: int, grad: int, x: int, means: int, scales: int, grad_x: int
 ) -> None: ...
+def follow_statistics_float32(
+    channels: int, count: int, layers: Sequence[tuple[int, int, int, int, int, float | None]]
+) -> None: ...
+def follow_statistics_float64(
+    channels: int, count: int, layers: Sequence[tuple[int, int, int, int, int, float | None]]
+) -> None: ...
 def normalized_sum_float32(
     rows: int,
     channels: int,

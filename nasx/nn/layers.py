@@ -179,7 +179,7 @@ class BatchNorm(nn.BatchNorm2d):
 def keep_statistics(
     norms: Sequence[tuple[BatchNorm, int]], means: Tensor, variances: Tensor, count: int
 ) -> None:
-    """Do what `BatchNorm.keep` does for several layers at once: a few calls where they would be many.
+    """Do what `BatchNorm.keep` does for several layers at once.
 
     Parameters
     ----------
@@ -190,24 +190,22 @@ def keep_statistics(
     count : int
         Numbers of each channel, at least 2.
     """
-    with torch.no_grad():
-        rows = list(zip(means.unbind(), (variances * (count / (count - 1))).unbind(), strict=True))
-        of_share: dict[float | None, list[tuple[Tensor, ...]]] = {}
-        for norm, row in norms:
-            if not norm.track_running_stats or norm.running_mean is None:
-                continue
-            buffers = norm.num_batches_tracked, norm.running_mean, norm.running_var
-            of_share.setdefault(norm.momentum, []).append((*buffers, *rows[row]))  # type: ignore[arg-type]
-        for share, found in of_share.items():
-            batches, running_means, running_variances, new_means, new_variances = zip(*found, strict=True)
-            torch._foreach_add_(batches, 1)
-            if share is None:  # of all batches alike
-                for k, number in enumerate(batches):
-                    running_means[k].lerp_(new_means[k], 1 / float(number))
-                    running_variances[k].lerp_(new_variances[k], 1 / float(number))
-            else:
-                torch._foreach_lerp_(running_means, new_means, share)
-                torch._foreach_lerp_(running_variances, new_variances, share)
+    batch_norms.follow(
+        [
+            batch_norms.RunningStatistics(
+                norm.running_mean,
+                norm.running_var,  # type: ignore[arg-type]
+                norm.num_batches_tracked,  # type: ignore[arg-type]
+                norm.momentum,
+                row,
+            )
+            for norm, row in norms
+            if norm.track_running_stats and norm.running_mean is not None
+        ],
+        means,
+        variances,
+        count,
+    )
 
 
 _OF_TORCH: dict[type[nn.Module], type[nn.Module]] = {

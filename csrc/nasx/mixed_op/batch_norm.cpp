@@ -1,5 +1,7 @@
 #include "nasx/mixed_op/batch_norm.hpp"
 
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "nasx/mixed_op/blocks.hpp"
@@ -70,6 +72,36 @@ void batch_norm_backward(std::size_t rows, std::size_t channels, const T* grad, 
     });
 }
 
+namespace {
+
+// from + share * (to - from), which is `to` for 1.
+template <class T>
+T between(T from, T to, T share) {
+    return share < T{0.5} ? from + share * (to - from) : to - (to - from) * (T{1} - share);
+}
+
+}  // namespace
+
+template <class T>
+void follow_statistics(std::size_t channels, std::size_t count, const T* means, const T* variances,
+                       const RunningStatistics<T>& running) {
+    if (count < 2) {
+        throw std::invalid_argument("count must be at least 2: one number has no variance; got " +
+                                    std::to_string(count));
+    }
+    ++*running.batches;
+    const auto share = static_cast<T>(running.share.value_or(1 / static_cast<double>(*running.batches)));
+    const auto unbiased = static_cast<T>(static_cast<double>(count) / static_cast<double>(count - 1));
+    for (std::size_t c = 0; c < channels; ++c) {
+        running.means[c] = between(running.means[c], means[c], share);
+        running.variances[c] = between(running.variances[c], variances[c] * unbiased, share);
+    }
+}
+
+template void follow_statistics(std::size_t, std::size_t, const float*, const float*,
+                                const RunningStatistics<float>&);
+template void follow_statistics(std::size_t, std::size_t, const double*, const double*,
+                                const RunningStatistics<double>&);
 template void batch_statistics(std::size_t, std::size_t, const float*, double, float*, float*, float*);
 template void batch_statistics(std::size_t, std::size_t, const double*, double, double*, double*, double*);
 template void batch_norm(std::size_t, std::size_t, const float*, double, float*, float*, float*, float*);

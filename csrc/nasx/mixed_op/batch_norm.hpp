@@ -12,6 +12,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 
 namespace nasx::mixed_op {
 
@@ -37,5 +39,24 @@ void batch_norm(std::size_t rows, std::size_t channels, const T* x, double epsil
 template <class T>
 void batch_norm_backward(std::size_t rows, std::size_t channels, const T* grad, const T* x, const T* means,
                          const T* scales, T* grad_x);
+
+// Running statistics (channels) of a layer, and of how many batches they are.
+template <class T>
+struct RunningStatistics {
+    T* means;
+    T* variances;
+    std::int64_t* batches;
+    // How much of a batch's statistics they take; none: as much as the batch is of all batches.
+    std::optional<double> share;
+};
+
+// Lets running statistics follow the means and variances (channels) of a batch in which each channel had
+// `count` numbers: running = running + share * (found - running), where variances are divided by count - 1.
+// O(channels).
+//
+// Throws std::invalid_argument when count is less than 2.
+template <class T>
+void follow_statistics(std::size_t channels, std::size_t count, const T* means, const T* variances,
+                       const RunningStatistics<T>& running);
 
 }  // namespace nasx::mixed_op

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nasx._core import mixed_op as native
 from nasx.nn.kernels import tensors
 
-__all__ = ["batch_norm"]
+__all__ = ["RunningStatistics", "batch_norm", "follow"]
+
+_FOLLOW = {
+    torch.float32: native.follow_statistics_float32,
+    torch.float64: native.follow_statistics_float64,
+}
+# Versions of torch before 2.6 take one tensor at a time.
+_SEVERAL_VERSIONS = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 6)
 
 
 def batch_norm(x: Tensor, epsilon: float = 1e-5) -> tuple[Tensor, Tensor, Tensor]:
@@ -68,6 +77,95 @@ def takes(x: Tensor) -> bool:
         and x.numel() >= 2 * x.shape[1]  # one number for a channel is an error
         and tensors.fits(x, x.dtype, torch.channels_last)
     )
+
+
+class RunningStatistics(NamedTuple):
+    """What a layer keeps, and what it follows.
+
+    Parameters
+    ----------
+    means, variances : Tensor of shape (C,)
+        Its running statistics.
+    batches : Tensor of shape ()
+        Of how many batches they are.
+    share : float or None
+        How much of a batch's statistics they take; None: as much as the batch is of all batches.
+    row : int
+        Which of the batch's statistics they follow.
+    """
+
+    means: Tensor
+    variances: Tensor
+    batches: Tensor
+    share: float | None
+    row: int
+
+
+def follow(layers: Sequence[RunningStatistics], means: Tensor, variances: Tensor, count: int) -> None:
+    """Let running statistics of layers follow those of a batch, as `torch.nn.BatchNorm2d` does.
+
+    Parameters
+    ----------
+    layers : sequence of RunningStatistics
+        They are changed in place.
+    means, variances : Tensor of shape (K, C)
+        Of the batch; variances are divided by the count.
+    count : int
+        Numbers of each channel, at least 2.
+    """
+    if not _follows(layers, means, variances):
+        with torch.no_grad():
+            _follow_plainly(layers, means, variances * (count / (count - 1)))
+        return
+    (step, _), size = means.stride(), means.element_size()
+    first_mean, first_variance = means.data_ptr(), variances.data_ptr()
+    _FOLLOW[means.dtype](
+        means.shape[1],
+        count,
+        [
+            (
+                first_mean + row * step * size,
+                first_variance + row * step * size,
+                *(running_means.data_ptr(), running_variances.data_ptr(), batches.data_ptr(), share),
+            )
+            for running_means, running_variances, batches, share, row in layers
+        ],
+    )
+    changed = [buffer for layer in layers for buffer in layer[:3]]
+    if _SEVERAL_VERSIONS:
+        torch.autograd.graph.increment_version(changed)
+    else:
+        for buffer in changed:
+            torch.autograd.graph.increment_version(buffer)
+
+
+def _follows(layers: Sequence[RunningStatistics], means: Tensor, variances: Tensor) -> bool:
+    """Whether the native function may read and write all of it."""
+    dtype = means.dtype
+    return (
+        tensors.active()
+        and not torch.compiler.is_compiling()
+        and all(
+            tensors.fits(one[0], dtype, torch.contiguous_format) for one in (means, variances) if len(one)
+        )
+        and means.stride() == variances.stride()
+        and all(
+            tensors.fits(layer.means, dtype, torch.contiguous_format)
+            and tensors.fits(layer.variances, dtype, torch.contiguous_format)
+            and layer.batches.is_cpu
+            and layer.batches.dtype == torch.int64
+            for layer in layers
+        )
+    )
+
+
+def _follow_plainly(layers: Sequence[RunningStatistics], means: Tensor, variances: Tensor) -> None:
+    """Do that by operators of PyTorch, with variances divided by one less than the count."""
+    for running_means, running_variances, batches, share, row in layers:
+        batches.add_(1)
+        taken = 1 / float(batches) if share is None else share
+        running_means.lerp_(means[row], taken)
+        running_variances.lerp_(variances[row], taken)
 
 
 def _check(x: Tensor, epsilon: float) -> None:
