@@ -226,20 +226,14 @@ class MixedOp(nn.Module):
             return mix(self.operations, choice, x, *more, **named)
         if isinstance(x, Tensor) and not more and not named:
             working, weights = _working(self.operations, choice)
-            found = as_one([(working, weights)], x, recompute=True, run=self._compute_again)
+            again = functools.partial(_compute_again, [self])
+            found = as_one([(working, weights)], x, recompute=True, run=again)
             if found is not None:
                 return found[0]
-        return self._compute_again(functools.partial(mix, self.operations, **named), choice, x, *more)
-
-    def _compute_again(self, function: Callable[..., Tensor], *args: Any) -> Tensor:
-        """Call a function, and again in the backward pass, of which nothing is kept till then."""
-        again: Tensor = checkpoint(
-            function,
-            *args,
-            use_reentrant=False,
-            context_fn=lambda: (contextlib.nullcontext(), _buffers_put_back(self)),
+        total: Tensor = _compute_again(
+            [self], functools.partial(mix, self.operations, **named), choice, x, *more
         )
-        return again
+        return total
 
     def extra_repr(self) -> str:
         """Name the candidates."""
@@ -269,32 +263,41 @@ def mix_each(mixed: Sequence[nn.Module], choices: Sequence[Choice], x: Tensor) -
     >>> mix_each(mixed, [torch.ones(1), 0], torch.tensor([-1.0]))
     [tensor([-1.]), tensor([0.])]
     """
-    together = [
-        place
-        for place, (one, choice) in enumerate(zip(mixed, choices, strict=True))
-        if type(one) is MixedOp and isinstance(choice, Tensor) and not one.recompute and not is_watched([one])
-    ]
-    if len(together) > 1:
-        groups = []
-        for place in together:
-            one, choice = mixed[place], choices[place]
-            assert isinstance(one, MixedOp)
-            assert isinstance(choice, Tensor)
+    each = list(zip(mixed, choices, strict=True))
+    places, groups = [], []
+    for place, (one, choice) in enumerate(each):
+        if type(one) is MixedOp and isinstance(choice, Tensor) and not is_watched([one]):
+            places.append(place)
             groups.append(_working(one.operations, choice))
-        found = as_one(groups, x) if all(working for working, _ in groups) else None
-        if found is not None:
-            totals = dict(zip(together, found, strict=True))
-            return [
-                totals[place] if place in totals else one(x, choice)
-                for place, (one, choice) in enumerate(zip(mixed, choices, strict=True))
-            ]
-    return [one(x, choice) for one, choice in zip(mixed, choices, strict=True)]
+    again = {bool(mixed[place].recompute) for place in places}
+    if len(places) < 2 or len(again) > 1 or not all(working for working, _ in groups):
+        return [one(x, choice) for one, choice in each]
+    if again.pop() and torch.is_grad_enabled():
+        run = functools.partial(_compute_again, [mixed[place] for place in places])
+        found = as_one(groups, x, recompute=True, run=run)
+    else:
+        found = as_one(groups, x)
+    totals = dict(zip(places, found or [], strict=found is not None))
+    return [totals[place] if place in totals else one(x, choice) for place, (one, choice) in enumerate(each)]
+
+
+def _compute_again(networks: Sequence[nn.Module], function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function, and again in the backward pass, of which nothing is kept till then.
+
+    What it changes in the buffers of these networks it changes once.
+    """
+    return checkpoint(
+        function,
+        *args,
+        use_reentrant=False,
+        context_fn=lambda: (contextlib.nullcontext(), _buffers_put_back(networks)),
+    )
 
 
 @contextlib.contextmanager
-def _buffers_put_back(network: nn.Module) -> Iterator[None]:
+def _buffers_put_back(networks: Sequence[nn.Module]) -> Iterator[None]:
     """Compute what was computed before: running statistics have followed that batch already."""
-    before = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    before = [(buffer, buffer.clone()) for network in networks for buffer in network.buffers()]
     try:
         yield
     finally:

@@ -55,7 +55,7 @@ def as_one(
     x: Tensor,
     *,
     recompute: bool = False,
-    run: Callable[[nn.Module | Body, Tensor], Tensor] = lambda body, x: body(x),
+    run: Callable[[Callable[[Tensor], list[Tensor]], Tensor], list[Tensor]] = lambda give, x: give(x),
 ) -> list[Tensor] | None:
     """Compute weighted sums of what operations make of `x` as one function, if kernels are to do so.
 
@@ -68,7 +68,7 @@ def as_one(
     recompute : bool, default False
         Whether chains of kernels are computed again in the backward pass.
     run : callable
-        Computes an operation that is no such chain.
+        Calls a function that computes all operations that are no such chains.
 
     Returns
     -------
@@ -77,11 +77,11 @@ def as_one(
     """
     if not kernels_in_use() or torch.compiler.is_compiling():
         return None
-    found = _Terms()
-    for operations, _ in groups:
-        found.begin_sum()
-        for operation in operations:
-            found.add(operation, x)
+    found = _Terms(len(groups))
+    for alike in itertools.zip_longest(*(operations for operations, _ in groups)):
+        for one_sum, operation in enumerate(alike):
+            if operation is not None:
+                found.add(one_sum, operation, x)
     epsilons = {norm.eps for norm, _ in found.norms}
     once = {norm for norm, _ in found.norms}
     if len(found.strides) != 1 or len(epsilons) > 1 or len(once) < len(found.norms):
@@ -90,13 +90,7 @@ def as_one(
     sums = [(numbers, weights) for numbers, (_, weights) in zip(found.sums, groups, strict=True)]
     if not mixed_sums.takes(x, found.terms, found.parameters, sums, stride):
         return None
-    given, rectified = [], None
-    for body, after_relu in found.others:
-        if after_relu is None or recompute:
-            given.append(run(body, x))
-        else:
-            rectified = x.relu() if rectified is None else rectified
-            given.append(after_relu(rectified))
+    given = run(found.give, x) if found.others else []
     totals, means, variances = mixed_sums.mixed_sums(
         x,
         found.terms,
@@ -120,7 +114,7 @@ class _Terms:
     terms : list of Term
         All; poolings of the input, and the input itself, once for all sums.
     sums : list of list of int
-        The numbers of each sum's terms.
+        The numbers of each sum's terms, ascending: so it adds them in the same order, kept or not.
     parameters : list of Tensor
         Of their stages, as `mixed_sums` takes them.
     others : list of (callable, callable or None)
@@ -131,9 +125,9 @@ class _Terms:
         Layers, and which row of the statistics they follow.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sums: int) -> None:
         self.terms: list[Term] = []
-        self.sums: list[list[int]] = []
+        self.sums: list[list[int]] = [[] for _ in range(sums)]
         self.parameters: list[Tensor] = []
         self.others: list[tuple[nn.Module | Body, Body | None]] = []
         self.strides: set[int] = set()
@@ -145,16 +139,13 @@ class _Terms:
     def norms(self) -> list[tuple[BatchNorm, int]]:
         return [*self._ends, *((norm, len(self.terms) + row) for row, norm in enumerate(self._inner))]
 
-    def begin_sum(self) -> None:
-        self.sums.append([])
-
-    def add(self, operation: nn.Module, x: Tensor) -> None:
-        """Add a term to the last sum."""
+    def add(self, one_sum: int, operation: nn.Module, x: Tensor) -> None:
+        """Add a term to a sum."""
         chain = _chain_of(operation)
         if chain is None:
             body, end = without_norm(operation)
             self.others.append((body, None if end is None else _after_relu(operation)))
-            self._add(Term("given", end is not None), end)
+            self._add(one_sum, Term("given", end is not None), end)
             return
         term, stride, layers = chain
         self.strides.add(stride)
@@ -166,15 +157,28 @@ class _Terms:
                 self.parameters.append(layer.weight)
             elif type(layer) is nn.ReLU:
                 self.parameters.append(x.new_ones(following.in_channels, 1, 1, 1))  # changes nothing
-        self._add(term, end)
+        self._add(one_sum, term, end)
 
-    def _add(self, term: Term, end: BatchNorm | None) -> None:
-        number = self._shared.get(term, len(self.terms))
-        if number == len(self.terms):
+    def give(self, x: Tensor) -> list[Tensor]:
+        """Compute the terms that are no chains."""
+        given, rectified = [], None
+        for body, after_relu in self.others:
+            if after_relu is None:
+                given.append(body(x))
+            else:
+                rectified = x.relu() if rectified is None else rectified
+                given.append(after_relu(rectified))
+        return given
+
+    def _add(self, one_sum: int, term: Term, end: BatchNorm | None) -> None:
+        numbers = self.sums[one_sum]
+        number = self._shared.get(term, -1)
+        if number <= max(numbers, default=-1):
+            number = len(self.terms)
             self.terms.append(term)
             if term.kind not in ("given", "convolutions"):
                 self._shared[term] = number
-        self.sums[-1].append(number)
+        numbers.append(number)
         if end is not None:
             self._ends.append((end, number))
 

@@ -358,8 +358,8 @@ TEST_CASE("sums that share a pooling or the input are those of each alone") {
         found.emplace_back(shape, Chain::max_pool, true, std::vector<std::array<std::size_t, 2>>{}, 10);
         found.emplace_back(shape, Chain::avg_pool, false, std::vector<std::array<std::size_t, 2>>{}, 20);
         found.emplace_back(shape, Chain::identity, false, std::vector<std::array<std::size_t, 2>>{}, 30);
-        found.emplace_back(shape, Chain::convolutions, true,
-                           std::vector<std::array<std::size_t, 2>>{{3, 1}}, 40 + sum);
+        found.emplace_back(shape, Chain::convolutions, true, std::vector<std::array<std::size_t, 2>>{{3, 1}},
+                           40 + sum);
         return found;
     };
     std::vector<std::vector<float>> outs, of_weights, of_depthwise;
@@ -445,6 +445,9 @@ TEST_CASE("mixed sums refuse what does not fit") {
     const auto weights = std::span<const float>(room).first(1);
     CHECK(test::has(refused_sums(shape, {same}, {{{}, {}}}), "sums must have at least one term each"));
     CHECK(test::has(refused_sums(shape, {same}, {{{1}, weights}}), "sums must name terms below 1; got 1"));
+    const auto two = std::span<const float>(room).first(2);
+    CHECK(test::has(refused_sums(shape, {same, same}, {{{1, 0}, two}}), "in ascending order"));
+    CHECK(test::has(refused_sums(shape, {same, same}, {{{0, 0}, two}}), "in ascending order"));
     CHECK(test::has(refused_sums(shape, {same, same}, {{{0}, weights}}), "got term 1 in 0"));
     CHECK(test::has(refused_sums(shape, {given}, {{{0}, weights}, {{0}, weights}}), "got term 0 in 2"));
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <functional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -46,6 +47,9 @@ void check_sums(std::span<const MixedTerm<T>> terms, std::span<const WeightedTer
             throw std::invalid_argument("sums must have at least one term each; got none");
         }
         check_length(sum.weights.size(), sum.terms.size(), "weights");
+        if (!std::is_sorted(sum.terms.begin(), sum.terms.end(), std::less_equal<>())) {
+            throw std::invalid_argument("sums must name terms in ascending order");
+        }
         for (const std::size_t term : sum.terms) {
             if (term >= terms.size()) {
                 throw std::invalid_argument("sums must name terms below " + std::to_string(terms.size()) +

@@ -84,8 +84,8 @@ struct MixedTermGradients {
     T* between;  // (out_pixels, channels)
 };
 
-// Some of the terms, by their numbers, and a weight for each. What has weights of its own, stages, or was
-// given is in one sum; poolings and the input may be in several.
+// Some of the terms, by their numbers, which ascend, and a weight for each. What has weights of its own,
+// stages, or was given is in one sum; poolings and the input may be in several.
 template <class T>
 struct WeightedTerms {
     std::vector<std::size_t> terms;

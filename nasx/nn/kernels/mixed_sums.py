@@ -162,7 +162,7 @@ def mixed_sums(
     Parameters
     ----------
     sums : sequence of (sequence of int, Tensor)
-        Of each the numbers of its terms, and as many weights.
+        Of each the numbers of its terms, ascending, and as many weights.
     x, terms, parameters, given, stride, epsilon, recompute
         As for `mixed_sum`.
 

@@ -16,7 +16,7 @@ from nasx.nn.darts import darts_operation
 from nasx.nn.kernels import mixed_sums
 from nasx.nn.kernels.mixed_sums import Term
 from nasx.nn.layers import AvgPool3x3, BatchNorm, MaxPool3x3, Pointwise, ReLUDepthwise
-from nasx.nn.mixed import recompute_operations
+from nasx.nn.mixed import Zero, mix_each, recompute_operations
 from nasx.nn.nasbench201 import nasbench201_block
 
 LAST = torch.channels_last
@@ -228,6 +228,131 @@ def test_edges_of_nasbench201_are_as_one_by_one_and_the_same_bits_if_computed_ag
     assert set(calls) == ONE
     assert_near(found, expected)
     assert all(torch.equal(one, other) for one, other in zip(found, same, strict=True))
+
+
+def together_and_apart(layers, x, choices):
+    """Give what operations of one input give, all gradients and all buffers: as `mix_each` does, and each alone."""
+    answers = []
+    for alone in (False, True):
+        mine = copy.deepcopy(layers)
+        if alone:
+            found = [layer(x, choice) for layer, choice in zip(mine, choices, strict=True)]
+        else:
+            found = mix_each(mine, choices, x)
+        weights = [choice for choice in choices if isinstance(choice, torch.Tensor)]
+        parameters = [one for layer in mine for one in layer.parameters()]
+        loss = sum((one.sin() * (place + 1)).sum() for place, one in enumerate(found))
+        gradients = torch.autograd.grad(loss, (x, *weights, *parameters), allow_unused=True)
+        gradients = [one for one in gradients if one is not None]
+        buffers = [buffer for layer in mine for buffer in layer.buffers()]
+        answers.append((found, gradients, buffers))
+    return answers
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("shape", [(1, 8, 4, 5), (5, 16, 7, 3), (2, 32, 9, 8)])
+@pytest.mark.parametrize("kind", ["darts", "darts, stride 2", "nasbench201"])
+def test_operations_of_one_input_are_one_function_and_as_each_alone(kind, shape, threads, dtype, calls):
+    nasx.set_num_threads(threads)
+    if kind == "nasbench201":
+        names = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+        layers = [
+            MixedOp({name: nasbench201_block(name, shape[1], affine=False) for name in names}).to(dtype)
+            for _ in range(3)
+        ]
+    else:
+        layers = [darts_mixed(shape[1], 2 if "2" in kind else 1, dtype) for _ in range(3)]
+    x = images(*shape, dtype=dtype)
+    choices = [torch.randn(len(layers[0].names), dtype=dtype).softmax(0).requires_grad_() for _ in layers]
+    (found, gradients, buffers), (totals, wanted, kept) = together_and_apart(layers, x, choices)
+    assert calls.count("mixed_sums") == 4  # once together, and three times
+    assert all(torch.equal(*pair) for pair in zip(found, totals, strict=True))
+    assert all(torch.equal(*pair) for pair in zip(buffers, kept, strict=True))
+    assert_near(gradients, wanted, dtype)
+
+
+def test_what_operations_of_one_input_share_is_computed_and_kept_once(calls):
+    layers = [darts_mixed(16) for _ in range(3)]
+    x, choices = images(4, 16, 16, 16), [torch.randn(8).requires_grad_() for _ in layers]
+    sizes = []
+    for together in (False, True):
+        seen = {}
+
+        def note(tensor, seen=seen):
+            seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            if together:
+                mix_each(layers, choices, x)
+            else:
+                _ = [layer(x, choice) for layer, choice in zip(layers, choices, strict=True)]
+        sizes.append(sum(size for size in seen.values() if size >= x.numel()))
+    size = x.numel() * x.element_size()
+    # The input, six outputs of convolutions for each, two poolings, and a byte for each place of one.
+    assert sizes == [(1 + 3 * 8) * size + 3 * size // 4, (1 + 3 * 6 + 2) * size + size // 4]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_operations_of_one_input_are_the_same_bits_if_computed_again(threads, calls):
+    nasx.set_num_threads(threads)
+    names = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+    layers = [MixedOp({name: nasbench201_block(name, 16, affine=False) for name in names}) for _ in range(3)]
+    x, choices = images(4, 16, 9, 7), [torch.randn(5).requires_grad_() for _ in layers]
+    answers = []
+    for recompute in (False, True):
+        mine = copy.deepcopy(layers)
+        for layer in mine:
+            layer.recompute = recompute
+        found = mix_each(mine, choices, x)
+        loss = sum((one.sin() * (place + 1)).sum() for place, one in enumerate(found))
+        parameters = [one for layer in mine for one in layer.parameters()]
+        gradients = torch.autograd.grad(loss, (x, *choices, *parameters))
+        answers.append([*found, *gradients, *(one for layer in mine for one in layer.buffers())])
+    assert set(calls) == ONE
+    assert calls.count("mixed_sums") == 2
+    assert all(torch.equal(*pair) for pair in zip(*answers, strict=True))
+
+
+def test_what_cannot_be_one_with_others_is_computed_as_it_is(calls):
+    x = images(2, 8, 5, 4)
+    seen = []
+    layers = [darts_mixed(8) for _ in range(5)]
+    layers[1].recompute = True
+    layers[2].register_forward_hook(lambda *_: seen.append(1))
+    plain = MixedOp({"tanh": nn.Tanh(), "relu": nn.ReLU()})
+    weights = [torch.randn(8).softmax(0).requires_grad_() for _ in range(4)]
+    choices = [*weights, 4, torch.randn(2).requires_grad_()]
+    (found, gradients, buffers), (totals, wanted, kept) = together_and_apart([*layers, plain], x, choices)
+    assert len(seen) == 2
+    assert_near([*found, *gradients, *buffers], [*totals, *wanted, *kept])
+    none = [MixedOp({"none": Zero(), "too": Zero()}) for _ in range(2)]
+    assert all(not one.any() for one in mix_each(none, [torch.ones(2), torch.ones(2)], x))
+    assert mix_each([], [], x) == []
+
+
+def test_gradients_of_several_sums_are_right_once_and_twice():
+    terms = [Term("max_pool", True), Term("identity", False), Term("given", True), Term("given", False)]
+    sums = [[0, 1, 2], [0, 1, 3], [1]]
+    x, *given = (images(2, 8, 2, 3, dtype=torch.float64) for _ in range(3))
+    weights = [torch.randn(len(one), dtype=torch.float64, requires_grad=True) for one in sums]
+
+    def totals(x, *others):
+        factors, given = others[:3], others[3:]
+        found = mixed_sums.mixed_sums(
+            *(x, terms, [], given, list(zip(sums, factors, strict=True))),
+            stride=1,
+            epsilon=1e-2,
+            recompute=False,
+        )
+        return found.totals
+
+    everything = (x, *weights, *given)
+    assert torch.autograd.gradcheck(totals, everything, fast_mode=True)
+    assert torch.autograd.gradgradcheck(totals, everything, fast_mode=True, atol=1e-4)
+    second = totals(*everything)[1]  # a loss may read one of them
+    assert torch.autograd.grad(second.sum(), weights[0], allow_unused=True)[0].abs().sum() == 0
 
 
 def test_an_edge_learns_after_it_was_looked_at_without_gradients(calls):
@@ -486,6 +611,24 @@ def test_what_does_not_fit_is_refused():
                 at,
             ),
             "room between stages",
+        ),
+        (
+            lambda: native.mixed_sums_float32((1, 2, 2, 8, 1), at, [pool], [([], at, at)], at, 1.0, True),
+            "at least one term each",
+        ),
+        (
+            lambda: native.mixed_sums_float32((1, 2, 2, 8, 1), at, [pool], [([1], at, at)], at, 1.0, True),
+            "terms below 1; got 1",
+        ),
+        (
+            lambda: native.mixed_sums_float32((1, 2, 2, 8, 1), at, [pool, pool], one, at, 1.0, True),
+            "got term 1 in 0",
+        ),
+        (
+            lambda: native.mixed_sums_float32(
+                (1, 2, 2, 8, 1), at, [(0, False, [], at, 0)], [*one, *one], at, 1.0, True
+            ),
+            "got term 0 in 2",
         ),
     ):
         with pytest.raises(ValueError, match=message):
