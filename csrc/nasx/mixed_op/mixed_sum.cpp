@@ -47,7 +47,8 @@ void check_sums(std::span<const MixedTerm<T>> terms, std::span<const WeightedTer
             throw std::invalid_argument("sums must have at least one term each; got none");
         }
         check_length(sum.weights.size(), sum.terms.size(), "weights");
-        if (!std::is_sorted(sum.terms.begin(), sum.terms.end(), std::less_equal<>())) {
+        if (std::adjacent_find(sum.terms.begin(), sum.terms.end(), std::greater_equal<>()) !=
+            sum.terms.end()) {
             throw std::invalid_argument("sums must name terms in ascending order");
         }
         for (const std::size_t term : sum.terms) {
