@@ -264,6 +264,11 @@ def mix_each(mixed: Sequence[nn.Module], choices: Sequence[Choice], x: Tensor) -
     [tensor([-1.]), tensor([0.])]
     """
     each = list(zip(mixed, choices, strict=True))
+    first = mixed[0] if mixed else None
+    if isinstance(first, PartialChannels) and all(first.splits_as(one) for one in mixed):
+        part, rest = first.split(x)
+        inner = [one.mixed for one in mixed if isinstance(one, PartialChannels)]
+        return [shuffle_channels(one, rest, first.portion) for one in mix_each(inner, choices, part)]
     places, groups = [], []
     for place, (one, choice) in enumerate(each):
         if type(one) is MixedOp and isinstance(choice, Tensor) and not is_watched([one]):
@@ -390,12 +395,25 @@ class PartialChannels(nn.Module):
         """The mixed operation's candidates."""
         return self.mixed.operations
 
+    def splits_as(self, other: nn.Module) -> bool:
+        """Whether another layer of this kind would split an input in the same way, and nobody watches it."""
+        return (
+            type(other) is PartialChannels
+            and (other.portion, other.stride) == (self.portion, self.stride)
+            and not is_watched([other])
+        )
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the operations' input, and what passes by."""
+        part, rest = split_channels(x, x.shape[1] // self.portion)
+        if self.stride == 2:
+            rest = F.max_pool2d(rest, 2, ceil_mode=True)
+        return part, rest
+
     def forward(self, x: Tensor, choice: Choice, *args: Any, **kwargs: Any) -> Tensor:
         """Map ``(B, C, H, W)`` to ``(B, C, ceil(H / stride), ceil(W / stride))``; K divides C.
 
         What else candidates take, they are given as it is.
         """
-        part, rest = split_channels(x, x.shape[1] // self.portion)
-        if self.stride == 2:
-            rest = F.max_pool2d(rest, 2, ceil_mode=True)
+        part, rest = self.split(x)
         return shuffle_channels(self.mixed(part, choice, *args, **kwargs), rest, self.portion)

@@ -16,7 +16,7 @@ from nasx.nn.darts import darts_operation
 from nasx.nn.kernels import mixed_sums
 from nasx.nn.kernels.mixed_sums import Term
 from nasx.nn.layers import AvgPool3x3, BatchNorm, MaxPool3x3, Pointwise, ReLUDepthwise
-from nasx.nn.mixed import Zero, mix_each, recompute_operations
+from nasx.nn.mixed import PartialChannels, Zero, mix_each, recompute_operations
 from nasx.nn.nasbench201 import nasbench201_block
 
 LAST = torch.channels_last
@@ -292,6 +292,21 @@ def test_what_operations_of_one_input_share_is_computed_and_kept_once(calls):
     size = x.numel() * x.element_size()
     # The input, six outputs of convolutions for each, two poolings, and a byte for each place of one.
     assert sizes == [(1 + 3 * 8) * size + 3 * size // 4, (1 + 3 * 6 + 2) * size + size // 4]
+
+
+@pytest.mark.parametrize("on", [True, False])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_partial_channels_of_one_input_are_split_once(stride, on, calls):
+    kernels.use_kernels(on)
+    layers = [PartialChannels(darts_mixed(8, stride), 4, stride=stride) for _ in range(3)]
+    x, choices = images(2, 32, 6, 5), [torch.randn(8).requires_grad_() for _ in layers]
+    (found, gradients, buffers), (totals, wanted, kept) = together_and_apart(layers, x, choices)
+    assert_near([*found, *gradients, *buffers], [*totals, *wanted, *kept])
+    assert calls.count("take_channels") == on * (1 + 3)
+    seen = []
+    layers[1].register_forward_hook(lambda *_: seen.append(1))
+    mix_each(layers, choices, x)
+    assert seen == [1]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
