@@ -82,9 +82,9 @@ def as_one(
         for one_sum, operation in enumerate(alike):
             if operation is not None:
                 found.add(one_sum, operation, x)
-    epsilons = {norm.eps for norm, _ in found.norms}
-    once = {norm for norm, _ in found.norms}
-    if len(found.strides) != 1 or len(epsilons) > 1 or len(once) < len(found.norms):
+    norms = found.norms
+    epsilons = {norm.eps for norm, _ in norms}
+    if len(found.strides) != 1 or len(epsilons) > 1 or len({norm for norm, _ in norms}) < len(norms):
         return None  # a layer that is there twice follows statistics in order
     (stride,) = found.strides
     sums = [(numbers, weights) for numbers, (_, weights) in zip(found.sums, groups, strict=True)]
@@ -102,7 +102,7 @@ def as_one(
         recompute=recompute,
     )
     count = totals[0].numel() // totals[0].shape[1]
-    keep_statistics(found.norms, means, variances, count)
+    keep_statistics(norms, means, variances, count)
     return list(totals)
 
 

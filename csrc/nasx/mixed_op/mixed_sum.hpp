@@ -17,7 +17,7 @@
 // Arrays are given by pointers, and those that are written overlap no others, but that chains may share their
 // room where nothing is kept. With n numbers in the input and m in a sum, C channels and k^2 weights in a
 // depthwise kernel: O((k^2 + C) * m) for each stage and O(n + m) for each other term and sum that it is in.
-// Room: for each thread an image of the input and one of the sum, and padded rows for each chain; backward
+// Room: for each thread an image of the input and two of a sum, and padded rows for each chain; backward
 // also sums for the weights' gradients of at most 32 parts of the batch.
 //
 // H. Liu, K. Simonyan and Y. Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, has such sums.
@@ -96,9 +96,10 @@ struct WeightedTerms {
 // (images, height, width, channels), normalised. Statistics are written. If `kept`, the rooms are left as
 // mixed_sums_backward reads them; else chains may share theirs, stage by stage.
 //
-// Throws std::invalid_argument when there are no terms, a sum without one, not one weight for each, a term
-// that is in no sum or in more than it may be, channels that are no multiple of 8, no pixels, a stride of the
-// identity that is not 1, an empty list of stages, or sizes that the kernels refuse.
+// Throws std::invalid_argument when there are no terms, a sum without one or whose numbers do not ascend, not
+// one weight for each, a term that is in no sum or in more than it may be, channels that are no multiple of
+// 8, no pixels, a stride of the identity that is not 1, an empty list of stages, or sizes that the kernels
+// refuse.
 template <class T>
 void mixed_sums(const MixedShape& shape, const T* x, std::span<const MixedTerm<T>> terms,
                 std::span<const WeightedTerms<T>> sums, double epsilon, bool kept, std::span<T* const> outs);
