@@ -143,8 +143,8 @@ class DARTSCell(nn.Module):
     place : Cell
         Where it stands, from `layout`.
     edges : sequence of DARTSOperation
-        Its operations, in the order in which a node's outputs are added. Those of a supernet take a choice
-        as second argument.
+        Its operations, in the order in which a node's outputs are added; a supernet adds them by their
+        sources. Those of a supernet take a choice as second argument.
     nodes : int
         Number of intermediate nodes.
     affine : bool, default True
@@ -181,22 +181,28 @@ class DARTSCell(nn.Module):
         """
         values: list[Tensor | None] = [self.from_before(before), self.from_previous(previous)]
         values += [None] * self.nodes
-        for source in range(self.nodes + 1):
-            value = values[source]
-            leaving = [edge for edge, (_, begin) in enumerate(self.places) if begin == source]
-            if not leaving:
-                continue
-            assert value is not None  # a node is zero, not nothing, before the next one reads it
-            if chosen is None:
-                found: list[Tensor | None] = [self.operations[edge](value) for edge in leaving]
-            else:
+        if chosen is None:
+            for (node, source), operation in zip(self.places, self.operations, strict=True):
+                value = values[source]
+                assert value is not None  # a node is zero, not nothing, before the next one reads it
+                values[node] = _added(values[node], operation(value))
+        else:
+            for source in range(self.nodes + 1):
+                value = values[source]
+                assert value is not None
+                leaving = [edge for edge, (_, begin) in enumerate(self.places) if begin == source]
                 found = run_edges(self.operations, leaving, chosen, value)
-            for edge, brought in zip(leaving, found, strict=True):
-                if brought is not None:
+                for edge, brought in zip(leaving, found, strict=True):
                     node = self.places[edge][0]
-                    before_it = values[node]
-                    values[node] = brought if before_it is None else before_it + brought
+                    values[node] = _added(values[node], brought)
         return torch.cat([value for value in values[2:] if value is not None], 1)
+
+
+def _added(value: Tensor | None, brought: Tensor | None) -> Tensor | None:
+    """Add what an edge brings, if anything, to a node's value, if it has one."""
+    if value is None or brought is None:
+        return brought if value is None else value
+    return value + brought
 
 
 class DARTSModule(nn.Module):

@@ -243,6 +243,8 @@ class MixedOp(nn.Module):
 def mix_each(mixed: Sequence[nn.Module], choices: Sequence[Choice], x: Tensor) -> list[Tensor]:
     """Compute mixed operations of one input, and once what is the same in several of them.
 
+    What they give may be one function: a backward pass through one of them goes through all.
+
     Parameters
     ----------
     mixed : sequence of torch.nn.Module

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasx.nn.kernels import kernels_in_use, mixed_sums
+from nasx.nn.kernels import kernels_in_use, mixed_sums, tensors
 from nasx.nn.kernels.mixed_sums import Term
 from nasx.nn.layers import (
     AvgPool3x3,
@@ -40,10 +40,12 @@ def without_norm(operation: nn.Module) -> tuple[Callable[..., Tensor], BatchNorm
 
 def _after_relu(operation: Any) -> Body | None:
     """Take a ReLU off the beginning too, if others may share what it gives."""
-    first, *layers = operation
-    if type(first) is not nn.ReLU or first.inplace or is_watched([first]):
+    layers = list(operation)[:-1]
+    if not layers or type(layers[0]) is not nn.ReLU or is_watched(layers[:1]):
         return None
-    return _one_after_another(layers[:-1])
+    if any(getattr(layer, "inplace", False) for part in layers for layer in part.modules()):
+        return None  # what others share must not change
+    return _one_after_another(layers[1:])
 
 
 def _one_after_another(layers: Sequence[nn.Module]) -> Body:
@@ -75,7 +77,7 @@ def as_one(
     list of Tensor or None
         The sums; None if the operations are to be computed one by one.
     """
-    if not kernels_in_use() or torch.compiler.is_compiling():
+    if not tensors.active() or torch.compiler.is_compiling():
         return None
     found = _Terms(len(groups))
     for alike in itertools.zip_longest(*(operations for operations, _ in groups)):
@@ -117,8 +119,9 @@ class _Terms:
         The numbers of each sum's terms, ascending: so it adds them in the same order, kept or not.
     parameters : list of Tensor
         Of their stages, as `mixed_sums` takes them.
-    others : list of (callable, callable or None)
-        What gives other terms of the input, and of the input after a ReLU if it begins with one.
+    others : list of (int, callable, callable or None)
+        For each other term a sum that it is in, and what gives it of the input; and of the input after a ReLU
+        if it begins with one.
     strides : set of int
         Of all chains.
     norms : list of (BatchNorm, int)
@@ -129,7 +132,7 @@ class _Terms:
         self.terms: list[Term] = []
         self.sums: list[list[int]] = [[] for _ in range(sums)]
         self.parameters: list[Tensor] = []
-        self.others: list[tuple[nn.Module | Body, Body | None]] = []
+        self.others: list[tuple[int, nn.Module | Body, Body | None]] = []
         self.strides: set[int] = set()
         self._ends: list[tuple[BatchNorm, int]] = []
         self._inner: list[BatchNorm] = []
@@ -144,7 +147,7 @@ class _Terms:
         chain = _chain_of(operation)
         if chain is None:
             body, end = without_norm(operation)
-            self.others.append((body, None if end is None else _after_relu(operation)))
+            self.others.append((one_sum, body, None if end is None else _after_relu(operation)))
             self._add(one_sum, Term("given", end is not None), end)
             return
         term, stride, layers = chain
@@ -160,15 +163,16 @@ class _Terms:
         self._add(one_sum, term, end)
 
     def give(self, x: Tensor) -> list[Tensor]:
-        """Compute the terms that are no chains."""
-        given, rectified = [], None
-        for body, after_relu in self.others:
+        """Compute the terms that are no chains, sum by sum: so random numbers are drawn as for each alone."""
+        given: dict[int, Tensor] = {}
+        rectified = None
+        for place, (_, body, after_relu) in sorted(enumerate(self.others), key=lambda other: other[1][0]):
             if after_relu is None:
-                given.append(body(x))
+                given[place] = body(x)
             else:
                 rectified = x.relu() if rectified is None else rectified
-                given.append(after_relu(rectified))
-        return given
+                given[place] = after_relu(rectified)
+        return [given[place] for place in range(len(given))]
 
     def _add(self, one_sum: int, term: Term, end: BatchNorm | None) -> None:
         numbers = self.sums[one_sum]

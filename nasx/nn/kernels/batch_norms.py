@@ -152,8 +152,10 @@ def _follows(layers: Sequence[RunningStatistics], means: Tensor, variances: Tens
         and all(
             tensors.fits(layer.means, dtype, torch.contiguous_format)
             and tensors.fits(layer.variances, dtype, torch.contiguous_format)
+            and layer.means.shape == layer.variances.shape == means.shape[1:]
             and layer.batches.is_cpu
             and layer.batches.dtype == torch.int64
+            and layer.batches.numel() == 1
             for layer in layers
         )
     )

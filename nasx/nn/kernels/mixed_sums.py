@@ -369,8 +369,9 @@ class _MixedSums(torch.autograd.Function):
         weights, more = others[: len(sums)], others[len(sums) :]
         if torch.is_grad_enabled():  # these gradients are to be differentiated
             inputs = [one for one, want in zip((x, *others), wanted, strict=True) if want]
-            totals = _plain(settings, x, weights, more)
-            each = iter(torch.autograd.grad(totals, inputs, grads[: len(sums)], create_graph=True))
+            every = zip(_plain(settings, x, weights, more), grads[: len(sums)], strict=True)
+            outputs, of_outputs = zip(*(pair for pair in every if pair[0].requires_grad), strict=True)
+            each = iter(torch.autograd.grad(outputs, inputs, of_outputs, create_graph=True))
             return None, *(next(each) if want else None for want in wanted)
         passed = [tensors.ordered(grad, torch.channels_last) for grad in grads[: len(sums)]]
         found = [

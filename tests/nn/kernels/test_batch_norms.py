@@ -158,3 +158,14 @@ def test_compiled_layers_are_one_graph_and_the_same(calls):
         torch.testing.assert_close(ours, theirs)
     torch.testing.assert_close(layer.running_var, plain.running_var)
     assert sorted(calls) == ["batch_norm"] * 2 + ["batch_norm_backward"] * 2
+
+
+def test_running_statistics_of_other_channels_are_refused_and_nothing_beside_them_is_written():
+    x = images(16, 8, 16, 16)
+    for size in (4, 16):
+        layer = BatchNorm(8, affine=False)
+        around = torch.zeros(size + 16)
+        layer.running_mean = around[:size]
+        with pytest.raises(RuntimeError):
+            layer(x)
+        assert not around.any()

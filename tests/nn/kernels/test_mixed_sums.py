@@ -330,6 +330,43 @@ def test_operations_of_one_input_are_the_same_bits_if_computed_again(threads, ca
     assert all(torch.equal(*pair) for pair in zip(*answers, strict=True))
 
 
+def test_gradients_twice_where_one_sum_has_none():
+    layers = [darts_mixed(8).requires_grad_(False) for _ in range(2)]
+    x = images(2, 8, 5, 4).detach()
+    weights, others = torch.randn(8, requires_grad=True), torch.randn(8)
+    found = mix_each(layers, [weights, others], x)
+    (grad,) = torch.autograd.grad(found[0].sin().sum(), weights, create_graph=True)
+    (twice,) = torch.autograd.grad(grad.sum(), weights)
+    alone = layers[0](x, weights)
+    (wanted,) = torch.autograd.grad(alone.sin().sum(), weights, create_graph=True)
+    assert_near([grad, twice], [wanted, torch.autograd.grad(wanted.sum(), weights)[0]])
+
+
+def test_operations_that_work_in_place_or_at_random_do_not_disturb_others():
+    def operations(p):
+        dropout = nn.Dropout(p, inplace=True)
+        convolution = nn.Conv2d(8, 8, 3, padding=1, bias=False)
+        ending = nn.Sequential(nn.ReLU(), dropout, convolution, BatchNorm(8, affine=False))
+        return MixedOp(
+            {
+                "sep": darts_operation("sep_conv_3x3", 8, affine=False),
+                "in place": ending,
+                "one": nn.Dropout(p),
+            }
+        )
+
+    layers = [operations(p) for p in (0.5, 0.0, 0.25)]
+    x, choices = images(2, 8, 5, 4).detach(), [torch.randn(3).requires_grad_() for _ in layers]
+    answers = []
+    for together in (True, False):
+        torch.manual_seed(5)
+        if together:
+            answers.append(mix_each(layers, choices, x))
+        else:
+            answers.append([layer(x, choice) for layer, choice in zip(layers, choices, strict=True)])
+    assert_near(*answers)
+
+
 def test_what_cannot_be_one_with_others_is_computed_as_it_is(calls):
     x = images(2, 8, 5, 4)
     seen = []
