@@ -391,8 +391,8 @@ struct Parts {
     }
 };
 
-// The gradients of terms of numbers in [first, last), and what they say of the input, written to grad_x or
-// added to what is there if `add`. Returns whether they said anything.
+// The gradients of terms, whose sums are those of `from`, and what they say of the input, written to grad_x
+// or added to what is there if `add`. Returns whether they, or others before them, said anything.
 template <class T>
 bool chains_backward(const MixedShape& shape, const T* x, std::span<const MixedTerm<T>> terms,
                      std::span<const std::vector<FromSum<T>>> from,
