@@ -409,6 +409,13 @@ TEST_CASE_TEMPLATE("NaN and infinity pass through pooling", T, float, double) {
         mixed_op::max_pool_3x3(shape, lowest.data(), found.out.data(), found.places.data());
         CHECK(same_bits(found.out, expected.out));
         CHECK(found.places == expected.places);
+        // One alone, wherever it is.
+        const PoolingShape small{1, 6, 5, 17, stride};
+        for (std::size_t i = 0; i < 6 * 5 * 17; ++i) {
+            auto numbers = random_numbers<T>(6 * 5 * 17, 3, 2);
+            numbers[i] = std::numeric_limits<T>::quiet_NaN();
+            check_pooling(small, numbers);
+        }
     }
 }
 

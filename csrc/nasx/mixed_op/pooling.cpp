@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <stdexcept>
 #include <string>
-#include <vector>
 
 #include "nasx/mixed_op/rows.hpp"
 #include "nasx/simd/level.hpp"
@@ -12,46 +11,14 @@
 namespace nasx::mixed_op {
 namespace {
 
-using simd::PoolingRow;
-using simd::Word;
+using simd::pooling_band;
 
 template <class T>
 const simd::PoolingLoops<T>& loops() {
     return simd::loops_of<T>(NASX_AT_WIDE_LEVEL(pooling));
 }
 
-// Rows [begin, end) of an image.
-struct Rows {
-    std::size_t begin, end;
-
-    std::size_t count() const { return end - begin; }
-};
-
-// Those that the windows of an output row reach.
-Rows rows_of_windows(const PoolingShape& shape, std::size_t out_row) {
-    const std::size_t middle = out_row * shape.stride;
-    return {middle == 0 ? 0 : middle - 1, std::min(middle + 2, shape.height)};
-}
-
-// Those output rows whose windows reach a row.
-Rows windows_of_row(const PoolingShape& shape, std::size_t row) {
-    return {row == 0 ? 0 : (row + shape.stride - 2) / shape.stride,
-            std::min((row + 1) / shape.stride + 1, shape.out_height())};
-}
-
-PoolingRow row_of(const PoolingShape& shape) {
-    return {shape.width, shape.channels, shape.stride, shape.out_width()};
-}
-
-// Rows of images, and of outputs.
-template <class T>
-RowsAhead<T> rows_in(const PoolingShape& shape, T* x) {
-    return {x, shape.images * shape.height, shape.width * shape.channels};
-}
-template <class T>
-RowsAhead<T> rows_out(const PoolingShape& shape, T* out) {
-    return {out, shape.images * shape.out_height(), shape.out_width() * shape.channels};
-}
+constexpr std::size_t most_inputs = simd::pooling_inputs(2), most_outputs = simd::pooling_outputs(1);
 
 void check(const PoolingShape& shape) {
     if (shape.stride != 1 && shape.stride != 2) {
@@ -59,124 +26,185 @@ void check(const PoolingShape& shape) {
     }
 }
 
+simd::PoolingRow row_of(const PoolingShape& shape) {
+    return {shape.width, shape.channels, shape.stride, shape.out_width()};
+}
+
+// Of images, or of what a pooling makes of them.
+template <class T>
+struct Rows {
+    T* x;
+    std::size_t images, rows, numbers;  // rows of an image, and numbers of a row
+
+    T* of(std::size_t image, std::size_t row) const { return x + (image * rows + row) * numbers; }
+    // Where a band may write a row: there, or past the image's end to a spare one.
+    T* of(std::size_t image, std::size_t row, T* spare) const { return row < rows ? of(image, row) : spare; }
+    // Asks for `count` rows from this one on, as far as there are any.
+    void ask(std::size_t image, std::size_t row, std::size_t count) const {
+        RowsAhead<T>{x, images * rows, numbers}.ask(image * rows + row, count);
+    }
+    std::size_t bands() const { return (rows + pooling_band - 1) / pooling_band; }
+};
+template <class T>
+Rows<T> rows_in(const PoolingShape& shape, T* x) {
+    return {x, shape.images, shape.height, shape.width * shape.channels};
+}
+template <class T>
+Rows<T> rows_out(const PoolingShape& shape, T* out) {
+    return {out, shape.images, shape.out_height(), shape.out_width() * shape.channels};
+}
+
+// Calls function(kept, image, row) for the first row of every band; begin() makes what a thread keeps.
+template <class T, class Begin, class Function>
+void for_bands(const Rows<T>& rows, Begin begin, Function function) {
+    if (rows.numbers == 0) {
+        return;
+    }
+    const std::size_t bands = rows.bands();
+    parallel_for(0, rows.images * bands, rows_at_once(pooling_band * rows.numbers),
+                 [&](std::size_t first, std::size_t last) {
+                     auto kept = begin();
+                     for (std::size_t i = first; i < last; ++i) {
+                         function(kept, i / bands, i % bands * pooling_band);
+                     }
+                 });
+}
+
+// Which row of the input is the number-th of those that a band of outputs reaches, or would be: less one.
+std::size_t reached(const PoolingShape& shape, std::size_t out_row, std::size_t number) {
+    return out_row * shape.stride + number;
+}
+
+// Which row of the output is the number-th of those that reach a band of inputs, or would be: less one.
+std::size_t reaching(const PoolingShape& shape, std::size_t row, std::size_t number) {
+    return row / shape.stride + number + shape.stride - 1;
+}
+
+// Rows of the windows of an output row; 1 if there is none.
+std::size_t height_of(const PoolingShape& shape, std::size_t out_row) {
+    const std::size_t middle = out_row * shape.stride;
+    return middle < shape.height ? std::min(middle + 2, shape.height) - (middle == 0 ? 0 : middle - 1) : 1;
+}
+
 }  // namespace
 
 template <class T>
 void max_pool_3x3(const PoolingShape& shape, const T* x, T* out, std::int8_t* places) {
     check(shape);
-    struct Kept {
-        LastRows<T> largest;
-        LastRows<Word<T>> columns;
+    struct Spare {
+        Aligned<T> row;
+        Aligned<std::int8_t> places;
     };
-    const PoolingRow row = row_of(shape);
-    const std::size_t from = shape.width * shape.channels, to = row.out_width * shape.channels;
-    const auto begin = [&] { return Kept{LastRows<T>(to, 3), LastRows<Word<T>>(to, 3)}; };
-    for_rows(shape.images, shape.out_height(), to, begin,
-             [&](Kept& kept, std::size_t image, std::size_t out_row, std::size_t number) {
-                 const Rows window = rows_of_windows(shape, out_row);
-                 const T* rows[3];
-                 const Word<T>* columns[3];
-                 for (std::size_t h = window.begin; h < window.end; ++h) {
-                     const std::size_t in_row = image * shape.height + h;
-                     if (kept.largest.lacks(h, in_row)) {
-                         loops<T>().max_in_row(row, x + in_row * from, kept.largest.slot(h),
-                                               kept.columns.slot(h));
-                     }
-                     rows[h - window.begin] = kept.largest.slot(h);
-                     columns[h - window.begin] = kept.columns.slot(h);
-                 }
-                 loops<T>().max_over_rows(rows, columns, window.count(), out_row == 0 ? 1 : 0, to,
-                                          out + number * to, places + number * to);
-             });
+    const auto from = rows_in(shape, x);
+    const auto to = rows_out(shape, out);
+    const auto where = rows_out(shape, places);
+    const std::size_t reach = simd::pooling_inputs(shape.stride);
+    const auto begin = [&] { return Spare{Aligned<T>(to.numbers), Aligned<std::int8_t>(to.numbers)}; };
+    for_bands(to, begin, [&](Spare& spare, std::size_t image, std::size_t out_row) {
+        from.ask(image, reached(shape, out_row + pooling_band, 1), pooling_band * shape.stride);
+        const T* rows[most_inputs];
+        int numbers[most_inputs];
+        for (std::size_t r = 0; r < reach; ++r) {
+            const std::size_t after = std::clamp<std::size_t>(reached(shape, out_row, r), 1, shape.height);
+            rows[r] = from.of(image, after - 1);
+            numbers[r] = static_cast<int>(after) - static_cast<int>(out_row * shape.stride);
+        }
+        T* outputs[pooling_band];
+        std::int8_t* of_outputs[pooling_band];
+        for (std::size_t o = 0; o < pooling_band; ++o) {
+            outputs[o] = to.of(image, out_row + o, spare.row.data());
+            of_outputs[o] = where.of(image, out_row + o, spare.places.data());
+        }
+        loops<T>().max_rows(row_of(shape), rows, numbers, outputs, of_outputs);
+    });
 }
 
 template <class T>
 void max_pool_3x3_backward(const PoolingShape& shape, const T* grad, const std::int8_t* places, T* grad_x) {
     check(shape);
-    struct Nothing {};
-    const PoolingRow row = row_of(shape);
-    const std::size_t from = row.out_width * shape.channels, to = shape.width * shape.channels;
-    const auto next = rows_out(shape, grad);
-    const auto next_places = rows_out(shape, places);
-    const auto next_x = rows_in(shape, grad_x);
-    for_rows(
-        shape.images, shape.height, to, [] { return Nothing{}; },
-        [&](Nothing, std::size_t image, std::size_t h, std::size_t number) {
-            if (h % shape.stride == 0) {
-                const std::size_t out_row = image * shape.out_height() + h / shape.stride + 1;
-                next.ask_ahead(out_row, 1);
-                next_places.ask_ahead(out_row, 1);
-            }
-            next_x.ask_ahead(number, 1);
-            const Rows windows = windows_of_row(shape, h);
-            const T* rows[3];
-            const std::int8_t* row_places[3];
-            int kernel_rows[3];
-            for (std::size_t o = windows.begin; o < windows.end; ++o) {
-                const std::size_t offset = (image * shape.out_height() + o) * from;
-                rows[o - windows.begin] = grad + offset;
-                row_places[o - windows.begin] = places + offset;
-                kernel_rows[o - windows.begin] = static_cast<int>(h + 1 - shape.stride * o);
-            }
-            loops<T>().max_backward(row, rows, row_places, kernel_rows, windows.count(),
-                                    grad_x + number * to);
-        });
+    struct Spare {
+        Aligned<T> row;
+        Aligned<std::int8_t> nowhere;
+    };
+    const auto from = rows_out(shape, grad);
+    const auto where = rows_out(shape, places);
+    const auto to = rows_in(shape, grad_x);
+    const std::size_t reach = simd::pooling_outputs(shape.stride);
+    const auto begin = [&] { return Spare{Aligned<T>(to.numbers), Aligned<std::int8_t>(from.numbers, -1)}; };
+    for_bands(to, begin, [&](Spare& spare, std::size_t image, std::size_t row) {
+        from.ask(image, reaching(shape, row + pooling_band, 1), pooling_band / shape.stride);
+        where.ask(image, reaching(shape, row + pooling_band, 1), pooling_band / shape.stride);
+        to.ask(image, row + pooling_band, pooling_band);
+        const T* rows[most_outputs];
+        const std::int8_t* of_rows[most_outputs];
+        for (std::size_t q = 0; q < reach; ++q) {
+            const std::size_t after = reaching(shape, row, q);
+            const bool there = after > 0 && after <= from.rows;
+            rows[q] = there ? from.of(image, after - 1) : grad;
+            of_rows[q] = there ? where.of(image, after - 1) : spare.nowhere.data();
+        }
+        T* found[pooling_band];
+        for (std::size_t r = 0; r < pooling_band; ++r) {
+            found[r] = to.of(image, row + r, spare.row.data());
+        }
+        loops<T>().max_rows_backward(row_of(shape), rows, of_rows, found);
+    });
 }
 
 template <class T>
 void avg_pool_3x3(const PoolingShape& shape, const T* x, T* out) {
     check(shape);
-    const PoolingRow row = row_of(shape);
-    const std::size_t from = shape.width * shape.channels, to = row.out_width * shape.channels;
-    const auto next = rows_in(shape, x);
-    for_rows(
-        shape.images, shape.out_height(), to, [&] { return LastRows<T>(to, 3); },
-        [&](LastRows<T>& sums, std::size_t image, std::size_t out_row, std::size_t number) {
-            next.ask_ahead(image * shape.height + out_row * shape.stride + 1, shape.stride);
-            const Rows window = rows_of_windows(shape, out_row);
-            const T* rows[3];
-            for (std::size_t h = window.begin; h < window.end; ++h) {
-                const std::size_t in_row = image * shape.height + h;
-                if (sums.lacks(h, in_row)) {
-                    loops<T>().sum_in_row(row, x + in_row * from, sums.slot(h));
-                }
-                rows[h - window.begin] = sums.slot(h);
-            }
-            loops<T>().mean_over_rows(row, rows, window.count(), out + number * to);
-        });
+    struct Spare {
+        Aligned<T> row, zeros;
+    };
+    const auto from = rows_in(shape, x);
+    const auto to = rows_out(shape, out);
+    const std::size_t reach = simd::pooling_inputs(shape.stride);
+    const auto begin = [&] { return Spare{Aligned<T>(to.numbers), Aligned<T>(from.numbers)}; };
+    for_bands(to, begin, [&](Spare& spare, std::size_t image, std::size_t out_row) {
+        from.ask(image, reached(shape, out_row + pooling_band, 1), pooling_band * shape.stride);
+        const T* rows[most_inputs];
+        for (std::size_t r = 0; r < reach; ++r) {
+            const std::size_t after = reached(shape, out_row, r);
+            rows[r] = after > 0 && after <= from.rows ? from.of(image, after - 1) : spare.zeros.data();
+        }
+        T* outputs[pooling_band];
+        std::size_t heights[pooling_band];
+        for (std::size_t o = 0; o < pooling_band; ++o) {
+            outputs[o] = to.of(image, out_row + o, spare.row.data());
+            heights[o] = height_of(shape, out_row + o);
+        }
+        loops<T>().mean_rows(row_of(shape), rows, heights, outputs);
+    });
 }
 
 template <class T>
 void avg_pool_3x3_backward(const PoolingShape& shape, const T* grad, T* grad_x) {
     check(shape);
-    struct Kept {
-        LastRows<T> spread;
-        Aligned<T> shares;
+    struct Spare {
+        Aligned<T> row, zeros;
     };
-    const PoolingRow row = row_of(shape);
-    const std::size_t from = row.out_width * shape.channels, to = shape.width * shape.channels;
-    const auto begin = [&] { return Kept{LastRows<T>(to, 3), Aligned<T>(from)}; };
-    const auto next = rows_out(shape, grad);
-    const auto next_x = rows_in(shape, grad_x);
-    for_rows(shape.images, shape.height, to, begin,
-             [&](Kept& kept, std::size_t image, std::size_t h, std::size_t number) {
-                 if (h % shape.stride == 0) {
-                     next.ask_ahead(image * shape.out_height() + h / shape.stride + 1, 1);
-                 }
-                 next_x.ask_ahead(number, 1);
-                 const Rows windows = windows_of_row(shape, h);
-                 const T* rows[3];
-                 for (std::size_t o = windows.begin; o < windows.end; ++o) {
-                     const std::size_t out_row = image * shape.out_height() + o;
-                     if (kept.spread.lacks(o, out_row)) {
-                         loops<T>().spread_in_row(row, grad + out_row * from,
-                                                  rows_of_windows(shape, o).count(), kept.shares.data(),
-                                                  kept.spread.slot(o));
-                     }
-                     rows[o - windows.begin] = kept.spread.slot(o);
-                 }
-                 loops<T>().sum_over_rows(rows, windows.count(), to, grad_x + number * to);
-             });
+    const auto from = rows_out(shape, grad);
+    const auto to = rows_in(shape, grad_x);
+    const std::size_t reach = simd::pooling_outputs(shape.stride);
+    const auto begin = [&] { return Spare{Aligned<T>(to.numbers), Aligned<T>(from.numbers)}; };
+    for_bands(to, begin, [&](Spare& spare, std::size_t image, std::size_t row) {
+        from.ask(image, reaching(shape, row + pooling_band, 1), pooling_band / shape.stride);
+        to.ask(image, row + pooling_band, pooling_band);
+        const T* rows[most_outputs];
+        std::size_t heights[most_outputs];
+        for (std::size_t q = 0; q < reach; ++q) {
+            const std::size_t after = reaching(shape, row, q);
+            const bool there = after > 0 && after <= from.rows;
+            rows[q] = there ? from.of(image, after - 1) : spare.zeros.data();
+            heights[q] = there ? height_of(shape, after - 1) : 1;
+        }
+        T* found[pooling_band];
+        for (std::size_t r = 0; r < pooling_band; ++r) {
+            found[r] = to.of(image, row + r, spare.row.data());
+        }
+        loops<T>().mean_rows_backward(row_of(shape), rows, heights, found);
+    });
 }
 
 template void max_pool_3x3(const PoolingShape&, const float*, float*, std::int8_t*);

@@ -1,8 +1,9 @@
 // The hot loops of 3x3 pooling, compiled once per CPU level like those of kernels.hpp and by its rules.
 //
-// A row is (width, channels) numbers side by side. A window is first taken in each of its rows and then over
-// the rows, so that neighbouring windows share the first half of the work. Every level does the same
-// operations on each number, in the same order and without fused ones, so that the results are the same bits.
+// A row is (width, channels) numbers side by side. Four rows are made at once, from one end to the other: a
+// window is first taken in each of its rows and then over them, so that the windows of a band share the first
+// half of the work, which stays in registers. Every level does the same operations on each number, in the
+// same order and without fused ones, so that the results are the same bits.
 #pragma once
 
 #include <stddef.h>
@@ -19,50 +20,43 @@ struct PoolingRow {
     size_t out_width;  // windows: width / stride, rounded up
 };
 
-// An integer as wide as T: which of three numbers is meant is kept in it between the two halves of the work.
-template <class T>
-struct WordOf;
-template <>
-struct WordOf<float> {
-    using type = int32_t;
-};
-template <>
-struct WordOf<double> {
-    using type = int64_t;
-};
-template <class T>
-using Word = typename WordOf<T>::type;
+// Rows that are made at once. Where an image has fewer left, what is written to the others means nothing.
+constexpr size_t pooling_band = 4;
 
-// Arrays need no alignment.
+// What the windows of a band of outputs reach: rows stride * o to stride * o + 2 are those of output row o.
+constexpr size_t pooling_inputs(size_t stride) {
+    return stride * (pooling_band - 1) + 3;
+}
+
+// Output rows whose windows reach a band of inputs, of which the first is, at stride 2, an even one. They
+// begin with the output row above the band at stride 1, and with that of its first row at stride 2.
+constexpr size_t pooling_outputs(size_t stride) {
+    return stride == 1 ? pooling_band + 2 : pooling_band / 2 + 1;
+}
+
+// Arrays need no alignment; those that are written overlap no others, or no matter.
 template <class T>
 struct PoolingLoops {
-    // For each window of a row the largest number, and which of its three columns it is in: the first of
-    // equal ones, the last NaN if there is one.
-    void (*max_in_row)(const PoolingRow& row, const T* x, T* largest, Word<T>* columns);
+    // out[o] = for each window the largest number, and places[o] which it is, 3 * row + column: the first of
+    // equal ones, the last NaN if there is one. from[r] is row numbers[r] of those that the windows reach;
+    // one that is beyond the border is given as its neighbour, with the neighbour's number.
+    void (*max_rows)(const PoolingRow& row, const T* const* from, const int* numbers, T* const* out,
+                     int8_t* const* places);
 
-    // The same over `count` (1 to 3) rows of n such results, of which the first is row `first` of the
-    // windows. places[i] = 3 * row + column.
-    void (*max_over_rows)(const T* const* rows, const Word<T>* const* columns, size_t count, size_t first,
-                          size_t n, T* out, int8_t* places);
+    // grad_x[r] = for each input of a band what the outputs have to pass on to it, in their order. An output
+    // row that is not there has places of -1, and any gradient.
+    void (*max_rows_backward)(const PoolingRow& row, const T* const* grads, const int8_t* const* places,
+                              T* const* grad_x);
 
-    // The gradient of one row of inputs: grad_x[i] = the sum of what the outputs of `count` rows have to pass
-    // on to it. In rows[r], with what max_over_rows gave in places[r], it is row kernel_rows[r] of the
-    // windows.
-    void (*max_backward)(const PoolingRow& row, const T* const* rows, const int8_t* const* places,
-                         const int* kernel_rows, size_t count, T* grad_x);
+    // out[o] = means of windows: sums times 1 / n, as T. Of their rows, heights[o] (1 to 3) are there, the
+    // others are given as zeros.
+    void (*mean_rows)(const PoolingRow& row, const T* const* from, const size_t* heights, T* const* out);
 
-    // For each window of a row the sum of its columns.
-    void (*sum_in_row)(const PoolingRow& row, const T* x, T* sums);
-
-    // Means of windows of `count` (1 to 3) rows of such sums: sums times 1 / n, as T.
-    void (*mean_over_rows)(const PoolingRow& row, const T* const* rows, size_t count, T* out);
-
-    // For each column the sum of the gradients of windows that it is in, each times 1 / n for the n numbers
-    // in the window, which has `count` rows. `shares` is room for a row of outputs.
-    void (*spread_in_row)(const PoolingRow& row, const T* grad, size_t count, T* shares, T* spread);
-
-    // out (n) = the sum of `count` (1 to 3) rows.
-    void (*sum_over_rows)(const T* const* rows, size_t count, size_t n, T* out);
+    // grad_x[r] = for each input of a band the sum of the gradients of windows that it is in, each times 1 /
+    // n for the n numbers in the window, which has heights[q] rows. An output row that is not there is given
+    // as zeros.
+    void (*mean_rows_backward)(const PoolingRow& row, const T* const* grads, const size_t* heights,
+                               T* const* grad_x);
 };
 
 struct PoolingKernels {
