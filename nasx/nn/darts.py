@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from nasx.errors import unknown
 from nasx.nn.blocks import Classifier
 from nasx.nn.drop_path import DropPath
+from nasx.nn.edges import sum_edges
 from nasx.nn.kernels import quarters
 from nasx.nn.layers import (
     AvgPool3x3,
@@ -179,30 +180,19 @@ class DARTSCell(nn.Module):
         Tensor
             The nodes' values, joined along the channels.
         """
-        values: list[Tensor | None] = [self.from_before(before), self.from_previous(previous)]
-        values += [None] * self.nodes
+        inputs = [self.from_before(before), self.from_previous(previous)]
         if chosen is None:
+            values = inputs + [None] * self.nodes
             for (node, source), operation in zip(self.places, self.operations, strict=True):
-                value = values[source]
-                assert value is not None  # a node is zero, not nothing, before the next one reads it
-                values[node] = _added(values[node], operation(value))
+                brought, value = operation(values[source]), values[node]
+                values[node] = brought if value is None else value + brought
         else:
-            for source in range(self.nodes + 1):
-                value = values[source]
-                assert value is not None
-                leaving = [edge for edge, (_, begin) in enumerate(self.places) if begin == source]
-                found = run_edges(self.operations, leaving, chosen, value)
-                for edge, brought in zip(leaving, found, strict=True):
-                    node = self.places[edge][0]
-                    values[node] = _added(values[node], brought)
+
+            def run(edges: Sequence[int], value: Tensor) -> list[Tensor | None]:
+                return run_edges(self.operations, edges, chosen, value)
+
+            values = sum_edges(inputs, self.places, self.nodes, run)
         return torch.cat([value for value in values[2:] if value is not None], 1)
-
-
-def _added(value: Tensor | None, brought: Tensor | None) -> Tensor | None:
-    """Add what an edge brings, if anything, to a node's value, if it has one."""
-    if value is None or brought is None:
-        return brought if value is None else value
-    return value + brought
 
 
 class DARTSModule(nn.Module):

@@ -133,9 +133,10 @@ def _working(
         raise ValueError(
             f"choice must hold one weight for each of the {len(operations)} operations; got {len(choice)}"
         )
-    found = [k for k, operation in enumerate(operations) if not isinstance(operation, Zero)]
-    working = [operation for operation in operations if not isinstance(operation, Zero)]
-    if not found or len(found) == len(operations):
+    every = list(operations)
+    found = [k for k, operation in enumerate(every) if not isinstance(operation, Zero)]
+    working = [every[k] for k in found]
+    if not found or len(found) == len(every):
         return working, choice
     if len(found) == found[-1] - found[0] + 1:
         return working, choice[found[0] : found[-1] + 1]

@@ -137,6 +137,7 @@ class _Terms:
         self._ends: list[tuple[BatchNorm, int]] = []
         self._inner: list[BatchNorm] = []
         self._shared: dict[Term, int] = {}
+        self._ones: Tensor | None = None
 
     @property
     def norms(self) -> list[tuple[BatchNorm, int]]:
@@ -159,7 +160,9 @@ class _Terms:
             if isinstance(layer, nn.Conv2d):
                 self.parameters.append(layer.weight)
             elif type(layer) is nn.ReLU:
-                self.parameters.append(x.new_ones(following.in_channels, 1, 1, 1))  # changes nothing
+                if self._ones is None:  # they change nothing
+                    self._ones = x.new_ones(following.in_channels, 1, 1, 1)
+                self.parameters.append(self._ones)
         self._add(one_sum, term, end)
 
     def give(self, x: Tensor) -> list[Tensor]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from nasx.errors import unknown
 from nasx.nn.blocks import Classifier
+from nasx.nn.edges import sum_edges
 from nasx.nn.layers import AvgPool3x3, BatchNorm
 from nasx.nn.mixed import Zero
 
@@ -150,47 +151,8 @@ class NASBench201Cell(nn.Module):
         def run(edges: Sequence[int], value: Tensor) -> list[Tensor | None]:
             return [self.operations[edge](value) for edge in edges]
 
-        return sum_edges(x, self.edges, self.nodes, run)
-
-
-def sum_edges(
-    x: Tensor,
-    edges: Sequence[tuple[int, int]],
-    nodes: int,
-    run: Callable[[Sequence[int], Tensor], Sequence[Tensor | None]],
-) -> Tensor:
-    """Compute a cell's last node.
-
-    Parameters
-    ----------
-    x : Tensor
-        Node 0.
-    edges : sequence of (int, int)
-        ``(node, source)``, in the order of nodes.
-    nodes : int
-        Number of the last node.
-    run : callable
-        Given the numbers of the edges from one source, and its value, gives what each brings; None for
-        nothing.
-
-    Returns
-    -------
-    Tensor
-        The sum of what its edges bring; zeros if they bring nothing.
-    """
-    values: list[Tensor | None] = [x] + [None] * nodes
-    for source in range(nodes):
-        value = values[source]
-        leaving = [edge for edge, (_, begin) in enumerate(edges) if begin == source]
-        # No edge may have brought it anything; operations on a zero still add their biases.
-        brought = run(leaving, torch.zeros_like(x) if value is None else value)
-        for edge, one in zip(leaving, brought, strict=True):
-            if one is not None:
-                node = edges[edge][0]
-                before = values[node]
-                values[node] = one if before is None else before + one
-    last = values[-1]
-    return torch.zeros_like(x) if last is None else last
+        last = sum_edges([x], self.edges, self.nodes, run)[-1]
+        return torch.zeros_like(x) if last is None else last
 
 
 class _Sum(nn.Module):

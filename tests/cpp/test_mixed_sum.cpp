@@ -446,7 +446,8 @@ TEST_CASE("mixed sums refuse what does not fit") {
     CHECK(test::has(refused_sums(shape, {same}, {{{}, {}}}), "sums must have at least one term each"));
     CHECK(test::has(refused_sums(shape, {same}, {{{1}, weights}}), "sums must name terms below 1; got 1"));
     const auto two = std::span<const float>(room).first(2);
-    CHECK(test::has(refused_sums(shape, {same, same}, {{{1, 0}, two}}), "in ascending order"));
+    CHECK(
+        test::has(refused_sums(shape, {same, same}, {{{1, 0}, two}}), "in ascending order; got 1 before 0"));
     CHECK(test::has(refused_sums(shape, {same, same}, {{{0, 0}, two}}), "in ascending order"));
     CHECK(test::has(refused_sums(shape, {same, same}, {{{0}, weights}}), "got term 1 in 0"));
     CHECK(test::has(refused_sums(shape, {given}, {{{0}, weights}, {{0}, weights}}), "got term 0 in 2"));

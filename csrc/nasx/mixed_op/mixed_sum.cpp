@@ -47,9 +47,10 @@ void check_sums(std::span<const MixedTerm<T>> terms, std::span<const WeightedTer
             throw std::invalid_argument("sums must have at least one term each; got none");
         }
         check_length(sum.weights.size(), sum.terms.size(), "weights");
-        if (std::adjacent_find(sum.terms.begin(), sum.terms.end(), std::greater_equal<>()) !=
-            sum.terms.end()) {
-            throw std::invalid_argument("sums must name terms in ascending order");
+        const auto early = std::adjacent_find(sum.terms.begin(), sum.terms.end(), std::greater_equal<>());
+        if (early != sum.terms.end()) {
+            throw std::invalid_argument("sums must name terms in ascending order; got " +
+                                        std::to_string(early[0]) + " before " + std::to_string(early[1]));
         }
         for (const std::size_t term : sum.terms) {
             if (term >= terms.size()) {
