@@ -87,8 +87,8 @@ def pooling(stride: int) -> list[Kernel]:
             stride=stride,
             bytes_in=4 + 4,
             bytes_out=4 + 1 + 4 + 1,
-            operations_in=2 * windows,
-            operations_out=(2 * stride + 2) * 2,
+            operations_in=1 + 2 * windows,
+            operations_out=2 * stride + 2,
         ),
         Kernel(
             name=f"avg pool stride {stride}",

@@ -182,13 +182,16 @@ class DARTSCell(nn.Module):
         """
         inputs = [self.from_before(before), self.from_previous(previous)]
         if chosen is None:
-            values = inputs + [None] * self.nodes
+            values = [*inputs, *[None] * self.nodes]
             for (node, source), operation in zip(self.places, self.operations, strict=True):
-                brought, value = operation(values[source]), values[node]
+                value, begin = values[node], values[source]
+                assert begin is not None  # a node is zero, not nothing, before the next one reads it
+                brought = operation(begin)
                 values[node] = brought if value is None else value + brought
         else:
 
-            def run(edges: Sequence[int], value: Tensor) -> list[Tensor | None]:
+            def run(edges: Sequence[int], value: Tensor | None) -> list[Tensor | None]:
+                assert value is not None  # here too
                 return run_edges(self.operations, edges, chosen, value)
 
             values = sum_edges(inputs, self.places, self.nodes, run)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor
 
 __all__ = ["sum_edges"]
@@ -14,7 +13,7 @@ def sum_edges(
     inputs: Sequence[Tensor],
     edges: Sequence[tuple[int, int]],
     nodes: int,
-    run: Callable[[Sequence[int], Tensor], Sequence[Tensor | None]],
+    run: Callable[[Sequence[int], Tensor | None], Sequence[Tensor | None]],
 ) -> list[Tensor | None]:
     """Compute a cell's nodes, one source after another, so that edges from one node may be computed together.
 
@@ -27,24 +26,20 @@ def sum_edges(
     nodes : int
         How many there are beside the inputs.
     run : callable
-        Given the numbers of the edges from one source, and its value, gives what each brings; None for
-        nothing.
+        Given the numbers of the edges from one source, and its value or None, gives what each brings; None
+        for nothing.
 
     Returns
     -------
     list of Tensor or None
-        The values of all nodes; None where no edge brought anything. Edges that begin there read zeros of
-        the first input's shape.
+        The values of all nodes; None where no edge brought anything.
     """
     values: list[Tensor | None] = [*inputs] + [None] * nodes
     for source in range(len(values) - 1):
         leaving = [edge for edge, (_, begin) in enumerate(edges) if begin == source]
         if not leaving:
             continue
-        value = values[source]
-        # Operations on a zero still add their biases.
-        brought = run(leaving, torch.zeros_like(inputs[0]) if value is None else value)
-        for edge, one in zip(leaving, brought, strict=True):
+        for edge, one in zip(leaving, run(leaving, values[source]), strict=True):
             if one is not None:
                 node = edges[edge][0]
                 before = values[node]

@@ -151,8 +151,36 @@ class NASBench201Cell(nn.Module):
         def run(edges: Sequence[int], value: Tensor) -> list[Tensor | None]:
             return [self.operations[edge](value) for edge in edges]
 
-        last = sum_edges([x], self.edges, self.nodes, run)[-1]
-        return torch.zeros_like(x) if last is None else last
+        return last_node(x, self.edges, self.nodes, run)
+
+
+def last_node(
+    x: Tensor,
+    edges: Sequence[tuple[int, int]],
+    nodes: int,
+    run: Callable[[Sequence[int], Tensor], Sequence[Tensor | None]],
+) -> Tensor:
+    """Compute a cell's last node, as `sum_edges` does; one whose edges bring nothing is zero.
+
+    Parameters
+    ----------
+    x : Tensor
+        Node 0.
+    edges, nodes, run
+        As for `sum_edges`.
+
+    Returns
+    -------
+    Tensor
+        Of the shape of `x`.
+    """
+
+    def run_from(leaving: Sequence[int], value: Tensor | None) -> Sequence[Tensor | None]:
+        # Operations on a zero still add their biases.
+        return run(leaving, torch.zeros_like(x) if value is None else value)
+
+    last = sum_edges([x], edges, nodes, run_from)[-1]
+    return torch.zeros_like(x) if last is None else last
 
 
 class _Sum(nn.Module):

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from nasx.architecture import Architecture
-from nasx.nn.edges import sum_edges
 from nasx.nn.layers import after_stem
 from nasx.nn.mixed import MixedOp, mixed_op
-from nasx.nn.nasbench201 import NASBench201Cell, NASBench201Module, nasbench201_block
+from nasx.nn.nasbench201 import NASBench201Cell, NASBench201Module, last_node, nasbench201_block
 from nasx.nn.supernet import EdgeChoices, Supernet, check_portion, copy_weights, refuse_partial, run_edges
 from nasx.space import Genotypes
 
@@ -156,5 +154,4 @@ class _MixedCell(nn.Module):
         def run(edges: Sequence[int], value: Tensor) -> list[Tensor | None]:
             return run_edges(self.operations, edges, chosen, value)
 
-        last = sum_edges([x], self.edges, self.edges[-1][0], run)[-1]
-        return torch.zeros_like(x) if last is None else last
+        return last_node(x, self.edges, self.edges[-1][0], run)

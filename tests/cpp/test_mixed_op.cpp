@@ -419,6 +419,14 @@ TEST_CASE_TEMPLATE("NaN and infinity pass through pooling", T, float, double) {
     }
 }
 
+TEST_CASE("gradients of means do not overflow where none of their parts does") {
+    const PoolingShape shape{1, 6, 6, 8, 1};
+    const std::vector<float> grad(6 * 6 * 8, 2e38f);
+    std::vector<float> grad_x(grad.size());
+    mixed_op::avg_pool_3x3_backward(shape, grad.data(), grad_x.data());
+    CHECK(std::all_of(grad_x.begin(), grad_x.end(), [](float value) { return std::isfinite(value); }));
+}
+
 TEST_CASE("pooling of nothing does nothing, and other strides are refused") {
     for (const PoolingShape& shape : {PoolingShape{0, 3, 3, 3, 1}, PoolingShape{1, 0, 3, 3, 2},
                                       PoolingShape{1, 3, 0, 3, 2}, PoolingShape{1, 3, 3, 0, 1}}) {

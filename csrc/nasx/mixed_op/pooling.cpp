@@ -30,60 +30,73 @@ simd::PoolingRow row_of(const PoolingShape& shape) {
     return {shape.width, shape.channels, shape.stride, shape.out_width()};
 }
 
-// Of images, or of what a pooling makes of them.
+// Of images, or of what a pooling makes of them. Rows are counted from the image's first; there may be none
+// of a number.
 template <class T>
-struct Rows {
+struct ImageRows {
     T* x;
     std::size_t images, rows, numbers;  // rows of an image, and numbers of a row
 
-    T* of(std::size_t image, std::size_t row) const { return x + (image * rows + row) * numbers; }
-    // Where a band may write a row: there, or past the image's end to a spare one.
-    T* of(std::size_t image, std::size_t row, T* spare) const { return row < rows ? of(image, row) : spare; }
-    // Asks for `count` rows from this one on, as far as there are any.
-    void ask(std::size_t image, std::size_t row, std::size_t count) const {
-        RowsAhead<T>{x, images * rows, numbers}.ask(image * rows + row, count);
+    bool has(std::ptrdiff_t row) const { return row >= 0 && static_cast<std::size_t>(row) < rows; }
+    T* of(std::size_t image, std::ptrdiff_t row) const {
+        return x + (image * rows + static_cast<std::size_t>(row)) * numbers;
     }
-    std::size_t bands() const { return (rows + pooling_band - 1) / pooling_band; }
+    // The row, or `other` if there is none.
+    T* of(std::size_t image, std::ptrdiff_t row, T* other) const { return has(row) ? of(image, row) : other; }
+    // Asks for `count` rows from this one on, as far as there are any.
+    void ask(std::size_t image, std::ptrdiff_t row, std::size_t count) const {
+        RowsAhead<T>{x, images * rows, numbers}.ask(image * rows + static_cast<std::size_t>(row), count);
+    }
 };
 template <class T>
-Rows<T> rows_in(const PoolingShape& shape, T* x) {
+ImageRows<T> rows_in(const PoolingShape& shape, T* x) {
     return {x, shape.images, shape.height, shape.width * shape.channels};
 }
 template <class T>
-Rows<T> rows_out(const PoolingShape& shape, T* out) {
+ImageRows<T> rows_out(const PoolingShape& shape, T* out) {
     return {out, shape.images, shape.out_height(), shape.out_width() * shape.channels};
 }
 
-// Calls function(kept, image, row) for the first row of every band; begin() makes what a thread keeps.
+// Calls function(kept, image, row) for the first row of every band; begin() makes what is kept from band to
+// band of a piece.
 template <class T, class Begin, class Function>
-void for_bands(const Rows<T>& rows, Begin begin, Function function) {
+void for_bands(const ImageRows<T>& rows, Begin begin, Function function) {
     if (rows.numbers == 0) {
         return;
     }
-    const std::size_t bands = rows.bands();
+    const std::size_t bands = (rows.rows + pooling_band - 1) / pooling_band;
     parallel_for(0, rows.images * bands, rows_at_once(pooling_band * rows.numbers),
                  [&](std::size_t first, std::size_t last) {
                      auto kept = begin();
                      for (std::size_t i = first; i < last; ++i) {
-                         function(kept, i / bands, i % bands * pooling_band);
+                         function(kept, i / bands, static_cast<std::ptrdiff_t>(i % bands * pooling_band));
                      }
                  });
 }
 
-// Which row of the input is the number-th of those that a band of outputs reaches, or would be: less one.
-std::size_t reached(const PoolingShape& shape, std::size_t out_row, std::size_t number) {
-    return out_row * shape.stride + number;
+// The first row of the input that the windows of output rows from this one on reach, and the first that those
+// of the next band reach beside those of this one.
+std::ptrdiff_t first_reached(const PoolingShape& shape, std::ptrdiff_t out_row) {
+    return out_row * static_cast<std::ptrdiff_t>(shape.stride) - 1;
+}
+std::ptrdiff_t next_reached(const PoolingShape& shape, std::ptrdiff_t out_row) {
+    return first_reached(shape, out_row) + static_cast<std::ptrdiff_t>(simd::pooling_inputs(shape.stride));
 }
 
-// Which row of the output is the number-th of those that reach a band of inputs, or would be: less one.
-std::size_t reaching(const PoolingShape& shape, std::size_t row, std::size_t number) {
-    return row / shape.stride + number + shape.stride - 1;
+// The same of output rows whose windows reach a band of inputs.
+std::ptrdiff_t first_reaching(const PoolingShape& shape, std::ptrdiff_t row) {
+    return shape.stride == 1 ? row - 1 : row / 2;
+}
+std::ptrdiff_t next_reaching(const PoolingShape& shape, std::ptrdiff_t row) {
+    return first_reaching(shape, row) + static_cast<std::ptrdiff_t>(simd::pooling_outputs(shape.stride));
 }
 
 // Rows of the windows of an output row; 1 if there is none.
-std::size_t height_of(const PoolingShape& shape, std::size_t out_row) {
-    const std::size_t middle = out_row * shape.stride;
-    return middle < shape.height ? std::min(middle + 2, shape.height) - (middle == 0 ? 0 : middle - 1) : 1;
+std::size_t height_of(const PoolingShape& shape, std::ptrdiff_t out_row) {
+    const auto height = static_cast<std::ptrdiff_t>(shape.height);
+    const std::ptrdiff_t first = first_reached(shape, out_row);
+    const std::ptrdiff_t rows = std::min(first + 3, height) - std::max<std::ptrdiff_t>(first, 0);
+    return static_cast<std::size_t>(std::max<std::ptrdiff_t>(rows, 1));
 }
 
 }  // namespace
@@ -98,22 +111,25 @@ void max_pool_3x3(const PoolingShape& shape, const T* x, T* out, std::int8_t* pl
     const auto from = rows_in(shape, x);
     const auto to = rows_out(shape, out);
     const auto where = rows_out(shape, places);
-    const std::size_t reach = simd::pooling_inputs(shape.stride);
+    const auto reach = static_cast<std::ptrdiff_t>(simd::pooling_inputs(shape.stride));
+    const auto last = static_cast<std::ptrdiff_t>(shape.height) - 1;
     const auto begin = [&] { return Spare{Aligned<T>(to.numbers), Aligned<std::int8_t>(to.numbers)}; };
-    for_bands(to, begin, [&](Spare& spare, std::size_t image, std::size_t out_row) {
-        from.ask(image, reached(shape, out_row + pooling_band, 1), pooling_band * shape.stride);
+    for_bands(to, begin, [&](Spare& spare, std::size_t image, std::ptrdiff_t out_row) {
+        from.ask(image, next_reached(shape, out_row), pooling_band * shape.stride);
+        const std::ptrdiff_t first = first_reached(shape, out_row);
         const T* rows[most_inputs];
         int numbers[most_inputs];
-        for (std::size_t r = 0; r < reach; ++r) {
-            const std::size_t after = std::clamp<std::size_t>(reached(shape, out_row, r), 1, shape.height);
-            rows[r] = from.of(image, after - 1);
-            numbers[r] = static_cast<int>(after) - static_cast<int>(out_row * shape.stride);
+        for (std::ptrdiff_t r = 0; r < reach; ++r) {
+            const std::ptrdiff_t row = std::clamp<std::ptrdiff_t>(first + r, 0, last);
+            rows[r] = from.of(image, row);
+            numbers[r] = static_cast<int>(row - first);
         }
         T* outputs[pooling_band];
         std::int8_t* of_outputs[pooling_band];
         for (std::size_t o = 0; o < pooling_band; ++o) {
-            outputs[o] = to.of(image, out_row + o, spare.row.data());
-            of_outputs[o] = where.of(image, out_row + o, spare.places.data());
+            const std::ptrdiff_t row = out_row + static_cast<std::ptrdiff_t>(o);
+            outputs[o] = to.of(image, row, spare.row.data());
+            of_outputs[o] = where.of(image, row, spare.places.data());
         }
         loops<T>().max_rows(row_of(shape), rows, numbers, outputs, of_outputs);
     });
@@ -129,23 +145,22 @@ void max_pool_3x3_backward(const PoolingShape& shape, const T* grad, const std::
     const auto from = rows_out(shape, grad);
     const auto where = rows_out(shape, places);
     const auto to = rows_in(shape, grad_x);
-    const std::size_t reach = simd::pooling_outputs(shape.stride);
+    const auto reach = static_cast<std::ptrdiff_t>(simd::pooling_outputs(shape.stride));
     const auto begin = [&] { return Spare{Aligned<T>(to.numbers), Aligned<std::int8_t>(from.numbers, -1)}; };
-    for_bands(to, begin, [&](Spare& spare, std::size_t image, std::size_t row) {
-        from.ask(image, reaching(shape, row + pooling_band, 1), pooling_band / shape.stride);
-        where.ask(image, reaching(shape, row + pooling_band, 1), pooling_band / shape.stride);
-        to.ask(image, row + pooling_band, pooling_band);
+    for_bands(to, begin, [&](Spare& spare, std::size_t image, std::ptrdiff_t row) {
+        from.ask(image, next_reaching(shape, row), pooling_band / shape.stride);
+        where.ask(image, next_reaching(shape, row), pooling_band / shape.stride);
+        to.ask(image, row + static_cast<std::ptrdiff_t>(pooling_band), pooling_band);
         const T* rows[most_outputs];
         const std::int8_t* of_rows[most_outputs];
-        for (std::size_t q = 0; q < reach; ++q) {
-            const std::size_t after = reaching(shape, row, q);
-            const bool there = after > 0 && after <= from.rows;
-            rows[q] = there ? from.of(image, after - 1) : grad;
-            of_rows[q] = there ? where.of(image, after - 1) : spare.nowhere.data();
+        for (std::ptrdiff_t q = 0; q < reach; ++q) {
+            const std::ptrdiff_t out_row = first_reaching(shape, row) + q;
+            rows[q] = from.of(image, out_row, grad);
+            of_rows[q] = where.of(image, out_row, spare.nowhere.data());
         }
         T* found[pooling_band];
         for (std::size_t r = 0; r < pooling_band; ++r) {
-            found[r] = to.of(image, row + r, spare.row.data());
+            found[r] = to.of(image, row + static_cast<std::ptrdiff_t>(r), spare.row.data());
         }
         loops<T>().max_rows_backward(row_of(shape), rows, of_rows, found);
     });
@@ -159,20 +174,20 @@ void avg_pool_3x3(const PoolingShape& shape, const T* x, T* out) {
     };
     const auto from = rows_in(shape, x);
     const auto to = rows_out(shape, out);
-    const std::size_t reach = simd::pooling_inputs(shape.stride);
+    const auto reach = static_cast<std::ptrdiff_t>(simd::pooling_inputs(shape.stride));
     const auto begin = [&] { return Spare{Aligned<T>(to.numbers), Aligned<T>(from.numbers)}; };
-    for_bands(to, begin, [&](Spare& spare, std::size_t image, std::size_t out_row) {
-        from.ask(image, reached(shape, out_row + pooling_band, 1), pooling_band * shape.stride);
+    for_bands(to, begin, [&](Spare& spare, std::size_t image, std::ptrdiff_t out_row) {
+        from.ask(image, next_reached(shape, out_row), pooling_band * shape.stride);
         const T* rows[most_inputs];
-        for (std::size_t r = 0; r < reach; ++r) {
-            const std::size_t after = reached(shape, out_row, r);
-            rows[r] = after > 0 && after <= from.rows ? from.of(image, after - 1) : spare.zeros.data();
+        for (std::ptrdiff_t r = 0; r < reach; ++r) {
+            rows[r] = from.of(image, first_reached(shape, out_row) + r, spare.zeros.data());
         }
         T* outputs[pooling_band];
         std::size_t heights[pooling_band];
         for (std::size_t o = 0; o < pooling_band; ++o) {
-            outputs[o] = to.of(image, out_row + o, spare.row.data());
-            heights[o] = height_of(shape, out_row + o);
+            const std::ptrdiff_t row = out_row + static_cast<std::ptrdiff_t>(o);
+            outputs[o] = to.of(image, row, spare.row.data());
+            heights[o] = height_of(shape, row);
         }
         loops<T>().mean_rows(row_of(shape), rows, heights, outputs);
     });
@@ -186,22 +201,21 @@ void avg_pool_3x3_backward(const PoolingShape& shape, const T* grad, T* grad_x) 
     };
     const auto from = rows_out(shape, grad);
     const auto to = rows_in(shape, grad_x);
-    const std::size_t reach = simd::pooling_outputs(shape.stride);
+    const auto reach = static_cast<std::ptrdiff_t>(simd::pooling_outputs(shape.stride));
     const auto begin = [&] { return Spare{Aligned<T>(to.numbers), Aligned<T>(from.numbers)}; };
-    for_bands(to, begin, [&](Spare& spare, std::size_t image, std::size_t row) {
-        from.ask(image, reaching(shape, row + pooling_band, 1), pooling_band / shape.stride);
-        to.ask(image, row + pooling_band, pooling_band);
+    for_bands(to, begin, [&](Spare& spare, std::size_t image, std::ptrdiff_t row) {
+        from.ask(image, next_reaching(shape, row), pooling_band / shape.stride);
+        to.ask(image, row + static_cast<std::ptrdiff_t>(pooling_band), pooling_band);
         const T* rows[most_outputs];
         std::size_t heights[most_outputs];
-        for (std::size_t q = 0; q < reach; ++q) {
-            const std::size_t after = reaching(shape, row, q);
-            const bool there = after > 0 && after <= from.rows;
-            rows[q] = there ? from.of(image, after - 1) : spare.zeros.data();
-            heights[q] = there ? height_of(shape, after - 1) : 1;
+        for (std::ptrdiff_t q = 0; q < reach; ++q) {
+            const std::ptrdiff_t out_row = first_reaching(shape, row) + q;
+            rows[q] = from.of(image, out_row, spare.zeros.data());
+            heights[q] = height_of(shape, out_row);
         }
         T* found[pooling_band];
         for (std::size_t r = 0; r < pooling_band; ++r) {
-            found[r] = to.of(image, row + r, spare.row.data());
+            found[r] = to.of(image, row + static_cast<std::ptrdiff_t>(r), spare.row.data());
         }
         loops<T>().mean_rows_backward(row_of(shape), rows, heights, found);
     });

@@ -2,11 +2,12 @@
 //
 // Images lie with their channels last: (images, height, width, channels), contiguous. What is beyond the
 // border is in no window: it is never the largest, and an average is over the pixels that are there. T is
-// float or double. Neither the CPU level nor the number of threads changes a bit of the results.
+// float or double. Neither the CPU level nor the number of threads changes a bit of the results, but for the
+// sign of NaN in sums.
 //
 // Arrays are given by pointers to as many numbers as the shape says, and those that are written overlap no
 // others. Time: O(images * height * width * channels); what is read twice is in a cache by then. Room: for
-// each thread up to six rows of an image.
+// each thread up to two rows of an image.
 //
 // All functions throw std::invalid_argument when the stride is neither 1 nor 2. Sizes may be zero.
 #pragma once

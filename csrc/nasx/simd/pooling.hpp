@@ -3,7 +3,7 @@
 // A row is (width, channels) numbers side by side. Four rows are made at once, from one end to the other: a
 // window is first taken in each of its rows and then over them, so that the windows of a band share the first
 // half of the work, which stays in registers. Every level does the same operations on each number, in the
-// same order and without fused ones, so that the results are the same bits.
+// same order and without fused ones, so that the results are the same bits, but for the sign of NaN in sums.
 #pragma once
 
 #include <stddef.h>
@@ -34,7 +34,8 @@ constexpr size_t pooling_outputs(size_t stride) {
     return stride == 1 ? pooling_band + 2 : pooling_band / 2 + 1;
 }
 
-// Arrays need no alignment; those that are written overlap no others, or no matter.
+// Arrays need no alignment. Those that are written overlap no others, but that rows which mean nothing may
+// all be the same.
 template <class T>
 struct PoolingLoops {
     // out[o] = for each window the largest number, and places[o] which it is, 3 * row + column: the first of
