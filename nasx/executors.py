@@ -119,9 +119,12 @@ def _plain(value: Any) -> Any:
 
 def _mean(values: list[Any]) -> Any:
     """Average numbers, or numbers by name."""
-    if not all(isinstance(value, Mapping) for value in values):
-        numbers = all(isinstance(value, float) for value in values)
-        return statistics.fmean(values) if numbers else values[0]  # the search says what is wrong with it
+    if not any(isinstance(value, Mapping) for value in values):
+        wrong = [value for value in values if not isinstance(value, float)]
+        return wrong[0] if wrong else statistics.fmean(values)  # the search says what is wrong with it
+    for value in values:
+        if not isinstance(value, Mapping):
+            raise EvaluationError(f"one evaluation of an architecture gave a dict, and another {value!r}")
     names = list(dict.fromkeys(name for value in values for name in value))
     for name in names:
         if not all(name in value for value in values):
@@ -416,6 +419,9 @@ class _Worker:
             message = self.connection.recv()
         except (EOFError, OSError):
             return self.lost(None)
+        except Exception as error:  # the message is there, but its objects cannot be made again
+            what = f"what the task returned cannot be read in the search's process: {error}"
+            message = Outcome(None, what, self._started, time.time() - self._started)
         if message is None:
             self._ready, self.clock, self._started = True, time.monotonic(), time.time()
             return None

@@ -165,7 +165,7 @@ class Problem:
 
     def _compute(self, name: str, cost: CostFunction, rows: Genotypes) -> npt.NDArray[np.float64]:
         try:
-            values = np.asarray(cost(rows), np.float64)
+            values = np.asarray(cost(rows.copy()), np.float64)  # it may work in place
             if values.shape != (len(rows),):
                 raise EvaluationError(f"costs[{name!r}] must return shape ({len(rows)},); got {values.shape}")
             if not np.isfinite(values).all():

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from nasx._live import Live, format_seconds
+from nasx.trial import time_taken
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -48,7 +49,7 @@ class Progress(Live):
     def resumed(self) -> None:
         """Leave the trials of the earlier run out of the rate, and count their time as spent."""
         self._done = self._before = self._result.spent
-        self._spent = sum(trial.seconds for trial in self._result.trials)
+        self._spent = time_taken(self._result.trials)
         self._failed = sum(trial.state == "failed" for trial in self._result.trials)
 
     def update_many(self, trials: int, failed: int) -> None:

@@ -156,7 +156,7 @@ class Result:
             return "nothing was evaluated yet: training was interrupted; with the same journal it goes on"
         if not self.trials:
             return "nothing was evaluated" + (
-                ": no architecture within the limits on costs was found"
+                ": no architecture within the limits on costs and the constraints was found"
                 if self.stopped == "exhausted"
                 else ""
             )

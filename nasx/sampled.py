@@ -25,7 +25,7 @@ from nasx.result import Result, Stopped
 from nasx.space import Genotypes
 from nasx.strategies.base import Losses, SampledStrategy, Violations
 from nasx.strategies.multi_fidelity.base import Budgets, MultiFidelityStrategy
-from nasx.trial import Batch, State, Trial
+from nasx.trial import Batch, State, Trial, time_taken
 
 __all__ = ["Callback", "SampledRun", "remember_costs", "trial_seed"]
 
@@ -315,7 +315,7 @@ class SampledRun:
 
     def time_spent(self) -> float:
         """Seconds that the evaluations of an earlier run took, side by side."""
-        return sum(trial.seconds for trial in self.result.trials) / self.evaluator.capacity
+        return time_taken(self.result.trials)
 
     def resume(self, journal: Journal) -> None:
         """Bring the strategy where it was, and take over what was asked and told."""

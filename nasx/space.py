@@ -348,7 +348,7 @@ class Space:
         """
         allowed = np.ones(len(genotypes), bool)
         for constraint in self.constraints:
-            verdict = np.asarray(constraint(genotypes))
+            verdict = np.asarray(constraint(genotypes.copy()))  # it may work in place
             if verdict.shape != (len(genotypes),):
                 raise ValueError(
                     f"constraints: {constraint!r} must return shape ({len(genotypes)},); got {verdict.shape}"

@@ -16,7 +16,7 @@ from nasx.architecture import Architecture
 if TYPE_CHECKING:
     from nasx.problem import Problem
 
-__all__ = ["Batch", "State", "Trial", "Trials"]
+__all__ = ["Batch", "State", "Trial", "Trials", "time_taken"]
 
 State: TypeAlias = Literal["complete", "partial", "infeasible", "failed"]
 
@@ -247,3 +247,28 @@ class Trials(Sequence[Trial]):
         """Cost of them all, in evaluations with the whole budget."""
         whole = sum(len(part) for part in self._parts if isinstance(part, Batch))
         return whole + sum(t.fraction for part in self._parts if isinstance(part, list) for t in part)
+
+
+def time_taken(trials: Iterable[Trial]) -> float:
+    """Add up the time in which at least one of them was evaluated.
+
+    Parameters
+    ----------
+    trials : iterable of Trial
+        In any order, evaluated side by side or not. Those that began at once were rows of one matrix, whose
+        time is parted among them.
+
+    Returns
+    -------
+    float
+        Seconds.
+    """
+    seconds: dict[float, float] = {}
+    for trial in trials:
+        seconds[trial.started] = seconds.get(trial.started, 0.0) + trial.seconds
+    total, until = 0.0, -math.inf
+    for started in sorted(seconds):
+        end = started + seconds[started]
+        total += max(0.0, end - max(started, until))
+        until = max(until, end)
+    return total

@@ -47,7 +47,17 @@ def whole_matrices(task: Task | Callable[..., Any]) -> Callable[..., Any]:
             "vectorized=True needs a task with evaluate_many(genotypes, *, seed), or a function of "
             f"genotypes; {type(task).__name__} evaluates one architecture at a time"
         )
-    return lambda genotypes, seed: many(genotypes, seed=seed)
+    return _OfTask(many)
+
+
+class _OfTask:
+    """A task's own: where it refuses a matrix for one of its rows, the others can be evaluated without it."""
+
+    def __init__(self, many: Callable[..., Any]) -> None:
+        self._many = many
+
+    def __call__(self, genotypes: Genotypes, seed: int) -> Any:
+        return self._many(genotypes, seed=seed)
 
 
 def evaluate(
@@ -87,16 +97,26 @@ def evaluate(
         metrics = problem.cost_columns(genotypes)
         for row in np.flatnonzero(np.any([np.isnan(column) for column in metrics.values()], axis=0)).tolist():
             errors[row] = problem.cost_error(genotypes[row])
-        metrics |= _columns(problem, function(genotypes, seed), n, metrics)
+        try:
+            metrics |= _measured(function, problem, genotypes, seed, metrics)
+        except (StopSearch, OutOfTime):
+            raise
+        except Exception:
+            if n == 1 or not isinstance(function, _OfTask):
+                raise
+            columns, apart = _row_by_row(function, problem, genotypes, seed, metrics)
+            metrics |= columns
+            errors = apart | errors
         violations = problem.violations(metrics, n)
         for name in problem.needed:
             for row in np.flatnonzero(~np.isfinite(metrics[name])).tolist():
                 what = f"metric {name!r} is {metrics[name][row]}; it must be a finite number"
                 errors.setdefault(row, f"EvaluationError: {what}")
+        violations[list(errors)] = 0.0
     except (StopSearch, OutOfTime):
         raise
     except Exception:
-        errors = dict.fromkeys(range(n), format_exception())
+        errors, violations = dict.fromkeys(range(n), format_exception()), np.zeros(n)
     return Batch(
         problem,
         numbers=numbers,
@@ -107,6 +127,34 @@ def evaluate(
         started=started,
         seconds=(time.perf_counter() - clock) / max(n, 1),
     )
+
+
+def _measured(
+    function: Callable[..., Any], problem: Problem, genotypes: Genotypes, seed: int, costs: Columns
+) -> Columns:
+    """Call the function; it may work in place."""
+    return _columns(problem, function(genotypes.copy(), seed), len(genotypes), costs)
+
+
+def _row_by_row(
+    function: Callable[..., Any], problem: Problem, genotypes: Genotypes, seed: int, costs: Columns
+) -> tuple[Columns, dict[int, str]]:
+    """Call it for each row; give columns with NaN for those that raise, and what they raised."""
+    rows: list[Columns] = []
+    errors: dict[int, str] = {}
+    for i in range(len(genotypes)):
+        one = slice(i, i + 1)
+        try:
+            of_row = {name: column[one] for name, column in costs.items()}
+            rows.append(_measured(function, problem, genotypes[one], seed + i, of_row))
+        except (StopSearch, OutOfTime):
+            raise
+        except Exception:
+            rows.append({})
+            errors[i] = format_exception()
+    names = dict.fromkeys(name for row in rows for name in row) or dict.fromkeys(problem.measured)
+    nothing = np.full(1, np.nan)
+    return {name: np.concatenate([row.get(name, nothing) for row in rows]) for name in names}, errors
 
 
 def _columns(problem: Problem, outcome: Any, n: int, costs: Mapping[str, Any]) -> Columns:

@@ -21,6 +21,7 @@ from workloads import (
     deadly,
     error,
     hanging,
+    one_way,
     slow,
     stopping,
     uneven,
@@ -101,6 +102,25 @@ def test_whatever_workers_do_the_search_goes_on():
         else:
             assert trial.metrics["error"] == error(trial.architecture)
     assert seen == set(wanted)
+
+
+def test_what_cannot_be_read_back_fails_a_trial_alone():
+    result = search(one_way, workers=2, evaluations=30)
+    assert len(result.trials) == 30
+    failed = [trial for trial in result.trials if trial.state == "failed"]
+    assert failed
+    assert all(trial.architecture["a"] % 5 == 0 for trial in failed)
+    assert all("cannot be read in the search's process" in trial.error for trial in failed)
+
+
+def test_a_resumed_search_has_the_seconds_that_are_left_whatever_its_workers(tmp_path):
+    arguments = {"journal": tmp_path / "a.db", "evaluations": None}
+    first = search(slow, workers=4, seconds=1.0, **arguments)
+    begun = time.monotonic()
+    second = search(slow, seconds=2.0, **arguments)
+    assert len(second.trials) > len(first.trials)
+    assert time.monotonic() - begun > 0.4
+    assert second.stopped == "seconds"
 
 
 @pytest.mark.parametrize("workers", [None, 2])

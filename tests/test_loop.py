@@ -297,6 +297,57 @@ def test_replicates_fail_together_and_functions_are_just_called_again(space):
         nasx.search(space, lambda _: None, objectives=ERROR | {"b": "minimize"}, evaluations=2, replicates=2)
 
 
+@pytest.mark.parametrize("place", [1, 2, 3])
+@pytest.mark.parametrize("named", [False, True])
+def test_a_replicate_without_a_number_fails_whichever_it_is(space, place, named):
+    calls = []
+
+    def sometimes(architecture):
+        calls.append(architecture)
+        value = None if len(calls) % 3 == place % 3 else 1.0
+        return {"error": value} if named else value
+
+    with pytest.warns(RuntimeWarning, match="all 2 evaluations failed"):
+        result = nasx.search(space, sometimes, objectives=ERROR, evaluations=2, replicates=3)
+    assert all("None" in trial.error for trial in result.trials)
+
+
+def test_replicates_that_give_numbers_and_dicts_fail(space):
+    answers = iter([1.0, {"error": 1.0}])
+    with pytest.warns(RuntimeWarning, match="failed"):
+        result = nasx.search(space, lambda _: next(answers), objectives=ERROR, evaluations=1, replicates=2)
+    assert "gave a dict, and another 1.0" in result.trials[0].error
+
+
+def test_costs_and_constraints_may_work_in_place():
+    space = nasx.Space({name: nasx.Integer(0, 9) for name in "abc"})
+
+    def turned(genotypes):
+        genotypes[:] = 9 - genotypes
+        return genotypes[:, 0] * 1.0
+
+    result = nasx.search(
+        space,
+        lambda architecture: 0.0,
+        objectives=ERROR,
+        evaluations=5,
+        costs={"turned": turned, "first": lambda genotypes: genotypes[:, 0] * 1.0},
+    )
+    for trial in result.trials:
+        first = trial.architecture["a"]
+        assert (trial.metrics["turned"], trial.metrics["first"]) == (9 - first, first)
+
+    def sorting(genotypes):
+        genotypes.sort(axis=1)
+        return genotypes[:, 0] > 2
+
+    spoilt = nasx.Space(
+        {"a": nasx.Integer(0, 9), "b": nasx.Integer(0, 9, when={"a": [5, 6]})},
+        constraints=[lambda g: sorting(g) | True],
+    )
+    assert (spoilt.sample(50, seed=1) == spoilt.check(spoilt.sample(50, seed=1))).all()
+
+
 def test_tasks_get_a_seed_that_depends_on_the_trial_alone(space):
     class Recorder(nasx.Task):
         spec = nasx.TaskSpec((1, 8, 8), 10, "image_classification")

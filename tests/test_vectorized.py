@@ -71,6 +71,51 @@ def test_rows_that_are_not_finite_fail_and_whole_calls_that_raise_too():
     assert "ZeroDivisionError" in result.trials[-1].error
 
 
+def test_rows_without_a_limited_metric_fail_and_are_kept(tmp_path):
+    def some(genotypes):
+        columns = many(genotypes)
+        columns["size"][::3] = np.nan
+        columns["size"][1::3] = np.inf
+        return columns
+
+    arguments = {"vectorized": True, "limits": {"size": 20}, "batch_size": 25}
+    result = search(some, journal=tmp_path / "a.db", **arguments)
+    assert {trial.violation for trial in result.trials if trial.state == "failed"} == {0.0}
+    assert sum(trial.state == "failed" for trial in result.trials) == 8 * (9 + 8)
+    assert result.to_json()
+    again = search(some, journal=tmp_path / "a.db", **arguments)
+    assert [trial.to_dict() for trial in again.trials] == [trial.to_dict() for trial in result.trials]
+
+
+def test_functions_may_work_in_place():
+    def turned(genotypes):
+        first = genotypes[:, 0].copy()
+        genotypes[:] = -1
+        return first.astype(float)
+
+    result = search(turned, objectives={"x": "maximize"}, vectorized=True)
+    assert all(trial.metrics["x"] == trial.genotype[0] for trial in result.trials)
+
+
+@pytest.mark.parametrize("replicates", ["mean", "sample"])
+def test_what_a_table_lacks_fails_alone(replicates):
+    space = nasx.Space({name: nasx.Integer(0, 9) for name in "abc"})
+    rows = space.enumerate()
+    rows = rows[rows.sum(axis=1) != 13]
+    loss = rows.sum(axis=1)[:, None] + np.array([0.0, 0.25])
+    table = nasx.tasks.TabularBenchmark(
+        space, rows, {"loss": loss}, objectives={"loss": "minimize"}, replicates=replicates
+    )
+    result = nasx.search(space, table, strategy="random_search", evaluations=320, vectorized=True)
+    failed = [trial.state == "failed" for trial in result.trials]
+    assert failed == [trial.genotype.sum() == 13 for trial in result.trials]
+    assert 0 < sum(failed) < 100
+    assert all("has no row for" in trial.error for trial in result.trials if trial.state == "failed")
+    for trial in result.trials:
+        if trial.state == "complete":
+            assert 0 <= trial.metrics["loss"] - trial.genotype.sum() <= 0.25
+
+
 @pytest.mark.parametrize(
     ("task", "message"),
     [

@@ -146,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         from nasx.errors import NasxError
 
-        if options.traceback or not isinstance(error, NasxError | ValueError | OSError):
+        if options.traceback or not isinstance(error, NasxError | ValueError | TypeError | OSError):
             raise
         print(f"nasx: error: {error}", file=sys.stderr)
         return 2

@@ -193,6 +193,12 @@ def test_wrong_files_are_named(write, replace, message, capsys):
         raise AssertionError(error.replace("\n", " "))
 
 
+def test_a_strategy_that_cannot_search_the_task_is_wrong_input(write, capsys):
+    path = write(replace={'name = "nsga2"\npopulation_size = 4': 'name = "darts"'})
+    assert main(["search", str(path), "--set", "search.vectorized=true"]) == 2
+    assert capsys.readouterr().err.startswith("nasx: error: ")
+
+
 def test_missing_files_and_other_searches_are_refused(write, tmp_path, capsys):
     assert main(["search", str(tmp_path / "none.toml")]) == 2
     assert "none.toml" in capsys.readouterr().err

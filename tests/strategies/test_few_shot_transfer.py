@@ -328,6 +328,27 @@ def test_metrics_of_the_new_objectives_are_taken_where_there_are_some():
     assert record["losses"] == [[t.metrics["loss"]] for t in result.trials]
 
 
+def test_trials_without_a_finite_metric_of_the_new_objectives_count_as_failed():
+    def task(a):
+        return {"loss": float(a["depth"]), "time": float("nan") if a["depth"] == 1 else 2.0}
+
+    old = nasx.search(OLD, task, objectives={"loss": "minimize"}, strategy="random_search", evaluations=20)
+    objectives = {"loss": "minimize", "time": "minimize"}
+    record = to_record(old, "s", objectives=objectives)
+    lost = [trial.architecture["depth"] == 1 for trial in old.trials]
+    assert [losses is None for losses in record["losses"]] == lost
+    assert any(lost)
+    new = nasx.search(
+        OLD,
+        lambda a: {"loss": float(a["depth"]), "time": 1.0},
+        objectives=objectives,
+        strategy="gaussian_process",
+        warm_start=old,
+        evaluations=2,
+    )
+    assert len(new.trials) == 2
+
+
 def test_failed_trials_stay_failed():
     def task(a):
         if a["depth"] == 1:

@@ -143,7 +143,9 @@ def _of_result(result: Any, name: str, objectives: Mapping[str, str] | None) -> 
     signs = {metric: 1.0 if way == "minimize" else -1.0 for metric, way in ways.items()}
     losses: list[list[float] | None] = []
     for trial in trials:
-        known = trial.state != "failed" and signs.keys() <= trial.metrics.keys()
+        known = trial.state != "failed" and all(
+            math.isfinite(trial.metrics.get(metric, math.nan)) for metric in signs
+        )
         losses.append([sign * trial.metrics[metric] for metric, sign in signs.items()] if known else None)
     return {
         "decisions": result.space.to_dict()["decisions"],
