@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from nasx.errors import EvaluationError, format_exception, unknown
 from nasx.hardware import get_cost
-from nasx.space import Genotypes, Space
+from nasx.space import Genotypes, Space, handed_out
 from nasx.strategies.base import Strategy
 from nasx.strategies.limits import CostFunction, CostLimits
 from nasx.tasks.base import Direction, Task, TaskSpec, check_directions
@@ -165,7 +165,7 @@ class Problem:
 
     def _compute(self, name: str, cost: CostFunction, rows: Genotypes) -> npt.NDArray[np.float64]:
         try:
-            values = np.asarray(cost(rows.copy()), np.float64)  # it may work in place
+            values = np.asarray(cost(handed_out(rows)), np.float64)
             if values.shape != (len(rows),):
                 raise EvaluationError(f"costs[{name!r}] must return shape ({len(rows)},); got {values.shape}")
             if not np.isfinite(values).all():

@@ -35,6 +35,11 @@ _COUNTABLE = 4_000_000  # steps of counting
 _LARGEST = np.iinfo(np.int32).max
 
 
+def handed_out(genotypes: Genotypes) -> Genotypes:
+    """Copy genotypes for a caller's function, which may work in place; networks of NEAT cannot be changed."""
+    return genotypes.copy() if isinstance(genotypes, np.ndarray) else genotypes
+
+
 class Space:
     """A search space: named decisions, each with its choices.
 
@@ -348,7 +353,7 @@ class Space:
         """
         allowed = np.ones(len(genotypes), bool)
         for constraint in self.constraints:
-            verdict = np.asarray(constraint(genotypes.copy()))  # it may work in place
+            verdict = np.asarray(constraint(handed_out(genotypes)))
             if verdict.shape != (len(genotypes),):
                 raise ValueError(
                     f"constraints: {constraint!r} must return shape ({len(genotypes)},); got {verdict.shape}"

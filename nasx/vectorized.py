@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from nasx.errors import EvaluationError, StopSearch, format_exception
 from nasx.problem import OutOfTime, Problem
-from nasx.space import Genotypes
+from nasx.space import Genotypes, handed_out
 from nasx.tasks.base import Task
 from nasx.trial import Batch
 
@@ -132,8 +132,8 @@ def evaluate(
 def _measured(
     function: Callable[..., Any], problem: Problem, genotypes: Genotypes, seed: int, costs: Columns
 ) -> Columns:
-    """Call the function; it may work in place."""
-    return _columns(problem, function(genotypes.copy(), seed), len(genotypes), costs)
+    """Call the function."""
+    return _columns(problem, function(handed_out(genotypes), seed), len(genotypes), costs)
 
 
 def _row_by_row(

@@ -84,7 +84,7 @@ def train_supernet(
         If training diverges.
     """
     name = strategy_name(strategy)
-    torch = require("torch", f"strategy {name!r}", "torch")
+    require("torch", f"strategy {name!r}", "torch")
     if not strategy.takes(task) or problem.spec is None:
         raise TypeError(f"strategy {name!r} {strategy.needs}; got {type(task).__name__}")
     if strategy.keeps_limits and problem.measured_limits:
@@ -98,9 +98,10 @@ def train_supernet(
         space=problem.space, objectives=problem.objectives, limits=problem.limits, strategy=name, seed=seed
     )
     identity = header(problem, task, name, strategy, seed=seed)
+    from nasx.tasks.trained import device_of
     from nasx.tasks.training import random_state, torch_threads
 
-    place = task.device if device is None else torch.device(device)  # type: ignore[union-attr]  # it has one
+    place = task.device if device is None else device_of(device)  # type: ignore[union-attr]  # it has one
     with random_state(place, seed):
         result.supernet = strategy.make_supernet(problem.space, problem.spec)
     with (

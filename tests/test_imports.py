@@ -130,3 +130,11 @@ def test_typing_and_runtime_exports_agree():
     block = next(n for n in tree.body if isinstance(n, ast.If))
     typed = {alias.name for node in block.body for alias in node.names}
     assert typed == set(nasx.__all__)
+
+
+def test_modules_are_there_without_an_import_of_their_own():
+    code = "import nasx; print(nasx.nn.Elastic([16, 32], name='width'), nasx.integrations.__name__)"
+    assert (
+        "nasx.integrations"
+        in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    )

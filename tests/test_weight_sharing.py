@@ -634,3 +634,14 @@ def test_a_checkpoint_is_replaced_whole_or_not_at_all(tmp_path):
     with pytest.raises(JournalError, match="cannot be written"):
         checkpoint.save({"epoch": 3})
     assert [file.name for file in tmp_path.iterdir()] == ["state"]
+
+
+@pytest.mark.parametrize(
+    ("device", "message"), [("gpu", "a name that torch knows"), ("cuda:99", "torch finds no GPU|cuda:99")]
+)
+def test_devices_that_are_not_there_are_refused(device, message):
+    images = torch.rand(8, 1, 8, 8), torch.arange(8) % 2
+    task = nasx.tasks.ImageClassification(images, images, epochs=1, device="cpu")
+    space = nasx.spaces.NASBench201(cells=1, channels=4)
+    with pytest.raises(ValueError, match=message):
+        nasx.search(space, task, strategy=nasx.SPOS(epochs=1), evaluations=1, device=device)

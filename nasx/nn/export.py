@@ -140,6 +140,8 @@ def of_torch(network: nn.Module) -> nn.Module:
 def _traced(network: nn.Module) -> fx.GraphModule | None:
     """Trace a network; None if that is not possible, or it computes other things in training mode."""
     modes = [(module, module.training) for module in network.modules()]
+    buffers = [(module, dict(module._buffers)) for module in network.modules()]
+    values = [(buffer, buffer.clone()) for buffer in network.buffers()]
     # What modules of torch and of nasx do in training mode is known to be part of their layers.
     foreign = any(not _is_ours(module) and not _is_of_torch(module) for module, _ in modes)
     graphs = []
@@ -153,12 +155,32 @@ def _traced(network: nn.Module) -> fx.GraphModule | None:
     finally:
         for module, before in modes:
             module.training = before
+        # A module's own code may have changed them, with numbers or with values that stand for others.
+        changed = any(
+            module._buffers.keys() != own.keys() or any(module._buffers[key] is not own[key] for key in own)
+            for module, own in buffers
+        )
+        for module, own in buffers:
+            module._buffers.clear()
+            module._buffers.update(own)
+        for buffer, value in values:
+            if _differ(buffer, value):
+                changed = True
+                with torch.no_grad():
+                    buffer.copy_(value)
+    if changed:
+        return None
     for graph in graphs:
         for node in graph.nodes:
             node.type = None  # annotations may be text, which cannot be pickled
     if len(graphs) > 1 and len({graph.python_code("self").src for graph in graphs}) > 1:
         return None
     return fx.GraphModule(network, graphs[0], class_name=type(network).__name__)
+
+
+def _differ(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors hold other numbers; NaN is as NaN."""
+    return not one.is_meta and not torch.equal(one.nan_to_num(), other.nan_to_num())
 
 
 def _trace(network: nn.Module) -> fx.Graph:

@@ -191,9 +191,10 @@ def compute(
     import torch
 
     from nasx.proxies.subject import Subject, place_of
+    from nasx.tasks.trained import device_of
     from nasx.tasks.training import random_state
 
-    place = torch.device(device) if device is not None else place_of(network)
+    place = device_of(device) if device is not None else place_of(network)
     if isinstance(network, Architecture):
         with random_state(place, seed):
             network = network.build(spec)

@@ -15,7 +15,8 @@ from torch import Tensor
 from nasx.errors import EvaluationError
 from nasx.nn.supernet import Supernet
 from nasx.strategies.supernet import Epoch
-from nasx.tasks.training import random_state
+from nasx.tasks.trained import device_of
+from nasx.tasks.training import NO_BATCH, random_state
 
 if TYPE_CHECKING:
     from nasx.checkpoint import Checkpoint
@@ -60,7 +61,7 @@ class EpochTraining(ABC):
     ) -> None:
         self.supernet, self.task, self.batch_size = supernet, task, batch_size
         self.seed, self.deadline = seed, deadline
-        self.device = task.device if device is None else torch.device(device)
+        self.device = task.device if device is None else device_of(device)
         supernet.to(self.device)
         self.weights = supernet.weight_parameters()
         if not self.weights:
@@ -230,7 +231,7 @@ def mean_loss(losses: list[Tensor], what: str, number: int) -> float:
         If there are none, or the mean is not finite.
     """
     if not losses:
-        raise EvaluationError("the weights have no images to learn from")
+        raise EvaluationError(f"the weights have {NO_BATCH}")
     value = float(torch.stack(losses).mean())
     if not math.isfinite(value):
         raise EvaluationError(

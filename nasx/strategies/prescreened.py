@@ -31,9 +31,10 @@ class Prescreened(SampledStrategy):
     For each evaluation the inner strategy is asked for `factor` architectures, and the one that the proxy
     prefers is evaluated [1]_; of several proxies, the one that `nasx.proxies.aggregate` ranks first. The
     inner strategy learns from what was evaluated alone: the others are alternatives
-    (`SampledStrategy.ask_alternatives`), which are withdrawn and never told; `TPE` goes on counting them among
-    the worse ones, as all that has no result. Limits and constraints are applied before the proxies. When the inner strategy has nothing new left, the others follow, the best by
-    proxy first, so that a small space is still given out whole.
+    (`SampledStrategy.ask_alternatives`), which are withdrawn and never told; `TPE` goes on counting them
+    among the worse ones, as all that has no result. Limits and constraints are applied before the proxies.
+    When the inner strategy has nothing new left, the others follow, the best by proxy first, so that a small
+    space is still given out whole.
 
     ``nasx.search(..., strategy=inner, prescreen=proxy)`` is short for this with a factor of 10.
 

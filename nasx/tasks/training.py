@@ -18,7 +18,9 @@ from nasx.tasks.base import Report
 from nasx.tasks.batches import stream
 from nasx.tasks.splits import Batch
 
-__all__ = ["Recipe", "fit", "random_state", "torch_threads"]
+__all__ = ["NO_BATCH", "Recipe", "fit", "random_state", "torch_threads"]
+
+NO_BATCH = "no batch of two or more examples to train on; give the training data a batch_size of at least 2"
 
 _LEARNING_RATES = {"sgd": 0.1, "adamw": 3e-3}
 _SCHEDULES = ("constant", "cosine")
@@ -151,7 +153,9 @@ def fit(
             optimizer.step()
             seen += len(batch[1])
             total = total.to(value.device) + value.detach() * len(batch[1])
-        train_loss = float(total) / max(seen, 1)
+        if not seen:
+            raise EvaluationError(f"there is {NO_BATCH}")
+        train_loss = float(total) / seen
         entry = {"epoch": float(epoch), "train_loss": _finite(train_loss, "loss", epoch, epochs, recipe)}
         history.append(entry)
         if validate and (patience or report or epoch == epochs):

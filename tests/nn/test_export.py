@@ -349,3 +349,60 @@ def test_onnx_models_give_equal_outputs_for_any_batch(name, tmp_path):
     assert network.training == before
     with pytest.raises(ValueError, match=r"example must have a batch of two at least; got shape \(1,"):
         to_onnx(network, tmp_path / "net.onnx", inputs[:1])
+
+
+class Centred(nn.Module):
+    """Subtracts a running mean, which its own code follows: by an assignment, or in place."""
+
+    def __init__(self, assigned=False):
+        super().__init__()
+        self.layer = nasx.nn.LayerChoice({"conv": nn.Conv2d(3, 3, 1), "identity": nn.Identity()})
+        self.register_buffer("mean", torch.zeros(3))
+        self.assigned = assigned
+
+    def forward(self, x):
+        x = self.layer(x)
+        if self.training:
+            mean = x.detach().mean((0, 2, 3))
+            if self.assigned:
+                self.mean = 0.5 * self.mean + 0.5 * mean
+            else:
+                self.mean.mul_(0.5).add_(0.5 * mean)
+        return (x - self.mean[:, None, None]).mean((2, 3))
+
+
+@pytest.mark.parametrize("assigned", [False, True])
+def test_buffers_that_a_modules_own_code_changes_stay_as_they_are(assigned):
+    space = nasx.space_of(lambda: Centred(assigned))
+    network, architecture = space.supernet(), space.decode([1])
+    x = torch.rand(4, 3, 4, 4) + 3
+    network.train()
+    with network.path(architecture):
+        network(x)
+    network.eval()
+    kept = [buffer.clone() for buffer in network.buffers()]
+    with torch.no_grad(), network.path(architecture):
+        expected = network(x)
+    found = architecture.extract(network).eval()
+    with torch.no_grad():
+        assert torch.equal(found(x), expected)
+    assert all(isinstance(value, torch.Tensor) for value in found.state_dict().values())
+    assert all(torch.equal(*pair) for pair in zip(kept, network.buffers(), strict=True))
+
+
+def test_counts_go_on_in_plain_networks():
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+            self.register_buffer("n", torch.zeros(()))
+
+        def forward(self, x):
+            self.n.add_(1)
+            return self.layer(x) / self.n
+
+    network, x = Counting(), torch.ones(1, 2)
+    found = plain(network)
+    assert not found.n
+    first, second = found(x), found(x)
+    torch.testing.assert_close(second, first / 2)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+import nasx
 from nasx.errors import EvaluationError
 from nasx.nn import DropPath
 from nasx.tasks.training import Recipe, fit
@@ -231,3 +232,16 @@ def test_bad_settings_are_named(setting, message):
 def test_learning_rates_by_optimizer():
     assert recipe(lr=None).lr == 0.1
     assert recipe(lr=None, optimizer="adamw").lr == 0.003
+
+
+def test_a_loader_that_gives_single_images_is_refused():
+    x, y = torch.rand(6, 1, 8, 8), torch.arange(6) % 2
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=1)
+    space = nasx.spaces.ConvNet(depths=[1], widths=[8])
+    task = nasx.tasks.ImageClassification(loader, (x, y), epochs=1, device="cpu")
+    with pytest.raises(EvaluationError, match="batch_size of at least 2"):
+        task.train(space.decode(space.sample(1)[0]))
+    for strategy in ("spos", nasx.DARTS(epochs=1, architecture_data="valid")):
+        searched = nasx.spaces.NASBench201(cells=1, channels=4)
+        with pytest.raises(EvaluationError, match=r"to train on|learn from"):
+            nasx.search(searched, task, strategy=strategy, evaluations=1)

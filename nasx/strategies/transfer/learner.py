@@ -21,6 +21,7 @@ from nasx.strategies.transfer.task_training import TaskTraining
 from nasx.tasks.base import SupernetTask, TaskSpec
 from nasx.tasks.batches import stream
 from nasx.tasks.distributions import TaskDistribution, mean_metrics
+from nasx.tasks.trained import device_of
 from nasx.tasks.training import random_state, torch_threads
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class MetaLearner:
         if task.spec != self.spec:
             raise ValueError(f"task must be like those that were learned from, {self.spec}; got {task.spec}")
         steps = self.strategy.adapt_steps if steps is None else count(steps, "steps", 0)
-        place = task.device if device is None else torch.device(device)
+        place = task.device if device is None else device_of(device)
         strategy = self.strategy
         supernet = copy.deepcopy(self.supernet).to(place)
         training = TaskTraining(strategy, supernet, self._models)
